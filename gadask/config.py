@@ -1,0 +1,283 @@
+"""Configuration: frozen dataclasses, TOML in and out, presets.
+
+A config file holds the tables of `Config` and nothing else; an unknown key, a wrong type or an impossible
+value is a `ConfigError` that names the key. `preset = "such2017"` or `"ga-dist"` at the top of the file sets
+every field that the file leaves out to the values of that publication; see `PRESETS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from gadask.errors import ConfigError
+from gadask.seeding import MAX_RUN_SEED
+
+Scalar = bool | int | float | str
+Closing = Literal["all", "first"]
+Late = Literal["drop", "admit"]
+EliteEvaluation = Literal["barrier", "overlapped"]
+Truncation = Literal["such2017", "ga-dist"]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """What is played."""
+
+    id: str = "ALE/Frostbite-v5"
+    """Gymnasium id. `ALE/<Game>-v5` is played through ALE's native vector environment with the preprocessing of
+    Such et al. 2017; any other id goes through `gymnasium.make`."""
+    kwargs: dict[str, Scalar] = field(default_factory=dict)
+    """Passed to `gymnasium.make`, or to ALE's vector environment (`frameskip`, `noop_max`, ...)."""
+    max_steps: int = 5000
+    """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
+    episode_timeout_s: float = 600.0
+    """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The network that a genome's parameters fill."""
+
+    kind: str = "such2017"
+    """`such2017`, `nature`, `mlp`, or `package.module:factory`."""
+    kwargs: dict[str, Scalar] = field(default_factory=dict)
+    """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`."""
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """The table of Gaussian noise that every node holds. Its seed is not the run's, so that runs share it."""
+
+    seed: int = 123
+    size: int = 250_000_000
+    """Number of float32 samples; 250 million are 1 GB."""
+
+
+@dataclass(frozen=True)
+class GAConfig:
+    """The genetic algorithm: truncation selection without crossover."""
+
+    population: int = 1000
+    """Results that close a generation."""
+    parents: int = 20
+    """Genomes kept by truncation."""
+    mutation_power: float = 0.002
+    """Standard deviation of the noise that a mutation adds."""
+    candidates: int = 10
+    """Genomes evaluated again each generation to find the elite; 0 takes the best child as the elite."""
+    candidate_episodes: int = 30
+    """Evaluation episodes of each candidate."""
+    spare_episodes: int = 0
+    """Further episodes issued for each candidate with `closing = "first"`; the first `candidate_episodes` count."""
+    closing: Closing = "all"
+    """`all` waits for exactly the slots issued; `first` for the first `population` results."""
+    late: Late = "drop"
+    """With `closing = "first"`: `drop` results that arrive after truncation, or `admit` them to the next generation."""
+    elite_evaluation: EliteEvaluation = "barrier"
+    """`barrier` evaluates candidates between generations, `overlapped` together with the next generation's children."""
+    truncation: Truncation = "such2017"
+    """How parents are chosen after the first generation: `such2017` keeps `parents` genomes with the elite among them,
+    `ga-dist` the elite and the `parents − 2` best children."""
+    population_counts_evaluations: bool = False
+    """Overlapped only: candidates' evaluations are part of `population` (ga-dist: 700 children and 300 evaluations)."""
+    min_steps: int = 0
+    """A generation does not close before this many steps were played in it."""
+    max_failed_share: float = 0.1
+    """The run stops when a larger share of a generation's episodes ends with status `error`, `timeout` or `nonfinite`."""
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """When a run ends: at the end of the generation in which the first of these is reached."""
+
+    generations: int | None = None
+    frames: float | None = None
+    """Emulator frames, candidates' evaluation included (Atari: 4 a step; other environments: 1 a step)."""
+    hours: float | None = None
+    """Wall time of evolution, over all restarts of the run."""
+    elite_mean: float | None = None
+    """Stop when the elite's mean return over its evaluation episodes reaches this."""
+    test_episodes: int = 200
+    """Episodes on which the last elite is tested at the end of the run; not counted in the budget."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: what is played, by what, evolved how, for how long."""
+
+    seed: int = 0
+    preset: Literal["none", "such2017", "ga-dist"] = "none"
+    env: EnvConfig = field(default_factory=EnvConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    ga: GAConfig = field(default_factory=GAConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+
+PRESETS: dict[str, Config] = {
+    "none": Config(),
+    "such2017": Config(preset="such2017", budget=BudgetConfig(frames=1e9)),
+    "ga-dist": Config(
+        preset="ga-dist",
+        policy=PolicyConfig(kind="such2017", kwargs={"initial": "unit-norm", "conv_activation": False}),
+        ga=GAConfig(
+            closing="first",
+            late="drop",
+            elite_evaluation="overlapped",
+            truncation="ga-dist",
+            population_counts_evaluations=True,
+            spare_episodes=5,
+            min_steps=10_000,
+        ),
+        budget=BudgetConfig(frames=1e9),
+    ),
+}
+"""Published settings: Such et al. 2017 (arXiv 1712.06567) and ga-dist (2018)."""
+
+
+def load_config(path: Path | str) -> Config:
+    """Read a TOML file, apply its preset, and check every key and value.
+
+    Raises `ConfigError` naming the file, the key, what was expected and what was found.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config file: {error.strerror}") from None
+    try:
+        table = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    try:
+        return config_from_dict(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def config_from_dict(table: dict[str, Any]) -> Config:
+    """Build a checked `Config` from nested dictionaries, as `tomllib` or `json` return them."""
+    preset = table.get("preset", "none")
+    if preset not in PRESETS:
+        raise ConfigError(f"preset: expected one of {', '.join(map(repr, PRESETS))}, found {preset!r}")
+    config: Config = _overlay(PRESETS[preset], table, "")
+    check_config(config)
+    return config
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return nested dictionaries without the fields that are None; `config_from_dict` reads them back equal."""
+
+    def drop_none(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: drop_none(item) for key, item in value.items() if item is not None}
+        return value
+
+    table: dict[str, Any] = drop_none(dataclasses.asdict(config))
+    return table
+
+
+def check_config(config: Config) -> None:
+    """Raise `ConfigError` at the first value that no run can have."""
+    ga = config.ga
+    rules: list[tuple[bool, str, str, object]] = [
+        (0 <= config.seed <= MAX_RUN_SEED, "seed", f"0 to {MAX_RUN_SEED}", config.seed),
+        (bool(config.env.id), "env.id", "a Gymnasium id such as 'ALE/Frostbite-v5'", config.env.id),
+        (config.env.max_steps >= 1, "env.max_steps", "at least 1", config.env.max_steps),
+        (config.env.episode_timeout_s > 0, "env.episode_timeout_s", "more than 0", config.env.episode_timeout_s),
+        (config.noise.seed >= 0, "noise.seed", "at least 0", config.noise.seed),
+        (config.noise.size >= 1, "noise.size", "at least 1", config.noise.size),
+        (ga.population >= 1, "ga.population", "at least 1", ga.population),
+        (1 <= ga.parents <= ga.population, "ga.parents", f"1 to ga.population ({ga.population})", ga.parents),
+        (
+            0 < ga.mutation_power < math.inf,
+            "ga.mutation_power",
+            "a finite number above 0",
+            ga.mutation_power,
+        ),
+        (0 <= ga.candidates <= ga.population, "ga.candidates", f"0 to ga.population ({ga.population})", ga.candidates),
+        (ga.candidate_episodes >= 1, "ga.candidate_episodes", "at least 1", ga.candidate_episodes),
+        (ga.spare_episodes >= 0, "ga.spare_episodes", "at least 0", ga.spare_episodes),
+        (ga.min_steps >= 0, "ga.min_steps", "at least 0", ga.min_steps),
+        (0 <= ga.max_failed_share <= 1, "ga.max_failed_share", "0 to 1", ga.max_failed_share),
+        (config.budget.test_episodes >= 0, "budget.test_episodes", "at least 0", config.budget.test_episodes),
+    ]
+    for key in ("generations", "frames", "hours"):
+        limit = getattr(config.budget, key)
+        rules.append((limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
+    if ga.truncation == "ga-dist":
+        rules.append((ga.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", ga.parents))
+        rules.append((ga.candidates >= 1, "ga.candidates", "at least 1 with ga.truncation = 'ga-dist'", ga.candidates))
+    if ga.population_counts_evaluations:
+        n_evaluations = ga.candidates * ga.candidate_episodes
+        rules.append(
+            (
+                ga.elite_evaluation == "overlapped",
+                "ga.population_counts_evaluations",
+                "ga.elite_evaluation = 'overlapped'",
+                ga.elite_evaluation,
+            )
+        )
+        rules.append(
+            (
+                ga.population - n_evaluations >= ga.parents,
+                "ga.population",
+                f"at least ga.parents + ga.candidates × ga.candidate_episodes ({ga.parents + n_evaluations})",
+                ga.population,
+            )
+        )
+    for holds, key, expected, found in rules:
+        if not holds:
+            raise ConfigError(f"{key}: expected {expected}, found {found!r}")
+
+
+def _overlay(base: Any, table: dict[str, Any], path: str) -> Any:
+    """Return the dataclass `base` with the fields named in `table` replaced, recursively and strictly."""
+    types = get_type_hints(type(base))
+    changes: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            hint = f"did you mean {path + near[0]!r}?" if near else f"expected one of {', '.join(sorted(types))}"
+            raise ConfigError(f"unknown key {path + key!r}; {hint}")
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{path + key}: expected a table, found {value!r}")
+            changes[key] = _overlay(current, value, f"{path}{key}.")
+        else:
+            changes[key] = _checked(value, types[key], path + key)
+    return dataclasses.replace(base, **changes)
+
+
+def _checked(value: Any, kind: Any, key: str) -> Any:
+    """Return `value` as a `kind`; whole floats pass as int and ints as float, nothing else is converted."""
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        raise ConfigError(f"{key}: expected one of {', '.join(map(repr, get_args(kind)))}, found {value!r}")
+    if get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key}: expected a table, found {value!r}")
+        for name, item in value.items():
+            if not isinstance(item, bool | int | float | str):
+                raise ConfigError(f"{key}.{name}: expected a string, a number or a boolean, found {item!r}")
+        return dict(value)
+    options = get_args(kind) or (kind,)
+    for option in options:
+        if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
+            if option is float and math.isnan(value):
+                break
+            return value
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if option is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+    names = " or ".join(option.__name__ for option in options if option is not type(None))
+    raise ConfigError(f"{key}: expected {names}, found {value!r} ({type(value).__name__})")

@@ -1,0 +1,52 @@
+"""The exception tree.
+
+Every error that gadask raises on purpose is a `GadaskError`. Its text is one line that says what was
+expected, what was found and what to do next. The class decides the exit status of `jobs/run.py`:
+`UsageError` and its children exit with 2 before any node is asked for, everything else with 1.
+"""
+
+from __future__ import annotations
+
+
+class GadaskError(Exception):
+    """Base of every error that gadask raises on purpose."""
+
+
+class UsageError(GadaskError):
+    """The user asked for something that cannot be done; nothing was started."""
+
+
+class ConfigError(UsageError):
+    """A configuration has an unknown key, a wrong type or an impossible value."""
+
+
+class EnvError(UsageError):
+    """An environment is unknown, cannot be made, or has spaces that cannot be handled."""
+
+
+class PolicyError(UsageError):
+    """A policy is unknown or does not fit the environment's spaces."""
+
+
+class RunDirectoryError(UsageError):
+    """A run directory exists already, is missing, or cannot be written."""
+
+
+class GenomeError(GadaskError):
+    """A genome's text or indices are malformed."""
+
+
+class RecordError(GadaskError):
+    """A file of a run directory is damaged, or writing it failed."""
+
+
+class NodeError(GadaskError):
+    """A node could not be set up, or was refused."""
+
+
+class ClusterError(GadaskError):
+    """The cluster could not be started, or was lost."""
+
+
+class EvolutionError(GadaskError):
+    """A generation cannot be closed: no valid result, or too many failed episodes."""

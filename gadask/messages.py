@@ -1,0 +1,102 @@
+"""What travels between master, nodes and rollout processes.
+
+Messages are small and plain: a genome is a tuple of noise indices, a result is one `ROW` of 44 bytes. Weights
+never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.seeding import Purpose
+
+Genome = tuple[int, ...]
+"""Noise indices: the first initialises, each later one mutates."""
+
+
+class Kind(IntEnum):
+    """Why an episode is played. Values are part of the run directory's format."""
+
+    CHILD = 0
+    EVALUATION = 1
+    TEST = 2
+
+    @property
+    def purpose(self) -> Purpose:
+        """The random stream that seeds the episode's environment."""
+        return _PURPOSES[self]
+
+
+_PURPOSES = {
+    Kind.CHILD: Purpose.CHILD_EPISODE,
+    Kind.EVALUATION: Purpose.EVALUATION_EPISODE,
+    Kind.TEST: Purpose.TEST_EPISODE,
+}
+
+
+class Status(IntEnum):
+    """How an episode ended. Only `OK` rows can be selected."""
+
+    OK = 0
+    ERROR = 1
+    """The environment or the policy raised, twice, or the process died under it three times."""
+    TIMEOUT = 2
+    """The episode's deadline passed and its process was killed."""
+    NONFINITE = 3
+    """The return is NaN or infinite."""
+    STOPPED = 4
+    """The generation closed while the episode was being played."""
+
+
+ROW = np.dtype(
+    [
+        ("generation", "<i4"),
+        ("slot", "<i4"),
+        ("episode", "<i4"),
+        ("steps", "<i4"),
+        ("frames", "<i4"),
+        ("seconds", "<f4"),
+        ("return", "<f8"),
+        ("start_s", "<f8"),
+        ("process", "<u2"),
+        ("kind", "u1"),
+        ("status", "u1"),
+    ]
+)
+"""One episode's result. `seconds` is the process time spent on it, decoding included; `start_s` its start in Unix
+time by the node's clock; `process` the place of the rollout process on its node."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run plays: everything a node must know beside genomes. Equal tasks share a node's state."""
+
+    run_seed: int
+    env: EnvConfig
+    policy: PolicyConfig
+    noise: NoiseConfig
+    mutation_power: float
+
+
+@dataclass(frozen=True)
+class Breeding:
+    """What the children and candidates of one generation are made from; sent once per generation and node."""
+
+    generation: int
+    parents: tuple[Genome, ...]
+    """Children's parents, in the order that parent rows refer to; empty in generation 0."""
+    candidates: tuple[Genome, ...]
+    """Genomes evaluated again, in slot order."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Episodes for one node: `episodes` holds (slot, episode) pairs of one kind in one generation."""
+
+    generation: int
+    kind: Kind
+    episodes: tuple[tuple[int, int], ...]

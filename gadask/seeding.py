@@ -1,0 +1,56 @@
+"""The one place where random streams are derived.
+
+Everything random in a run is a pure function of `(run seed, purpose, generation, slot, episode)`. The
+function is Philox 4×64 (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*): the run seed
+and the purpose are its key, generation, slot and episode the upper three words of its counter. The lowest
+word counts blocks inside one stream, so two streams can never overlap. Nothing depends on which process,
+node or order of arrival drew the number; that is what makes a retry give the same row.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+MAX_RUN_SEED = 2**63 - 1
+"""Largest run seed."""
+
+_MAX_ENV_SEED = 2**31 - 1  # ALE takes a signed 32-bit seed
+
+
+class Purpose(IntEnum):
+    """What a stream is for. Values are part of a run's identity: never renumber."""
+
+    PARENT = 0
+    GENE = 1
+    CHILD_EPISODE = 2
+    EVALUATION_EPISODE = 3
+    TEST_EPISODE = 4
+
+
+def stream(
+    run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0
+) -> np.random.Generator:
+    """Return the generator of one purpose at one place of a run.
+
+    All arguments are non-negative; `run_seed` is at most `MAX_RUN_SEED`.
+    """
+    return np.random.Generator(
+        np.random.Philox(counter=[0, episode, slot, generation], key=[run_seed, int(purpose)])
+    )
+
+
+def draw_parent(run_seed: int, generation: int, slot: int, n_parents: int) -> int:
+    """Return the row, in [0, n_parents), of the parent of the child in `slot`; uniform."""
+    return int(stream(run_seed, Purpose.PARENT, generation, slot).integers(n_parents))
+
+
+def draw_gene(run_seed: int, generation: int, slot: int, n_genes: int) -> int:
+    """Return the noise index, in [0, n_genes), that the child in `slot` adds; uniform."""
+    return int(stream(run_seed, Purpose.GENE, generation, slot).integers(n_genes))
+
+
+def env_seed(run_seed: int, purpose: Purpose, generation: int, slot: int, episode: int) -> int:
+    """Return the environment's seed for one episode, in [0, 2**31 − 1)."""
+    return int(stream(run_seed, purpose, generation, slot, episode).integers(_MAX_ENV_SEED))
