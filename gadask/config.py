@@ -7,6 +7,7 @@ every field that the file leaves out to the values of that publication; see `PRE
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -15,14 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import tomli_w
+
 from gadask.errors import ConfigError
-from gadask.seeding import MAX_RUN_SEED
+
+MAX_RUN_SEED = 2**63 - 1
+"""Largest run seed."""
 
 Scalar = bool | int | float | str
 Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
 EliteEvaluation = Literal["barrier", "overlapped"]
 Truncation = Literal["such2017", "ga-dist"]
+
+_MAX_COUNT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class GAConfig:
     min_steps: int = 0
     """A generation does not close before this many steps were played in it."""
     max_failed_share: float = 0.1
-    """The run stops when a larger share of a generation's episodes ends with status `error`, `timeout` or `nonfinite`."""
+    """The run stops when a larger share of a generation's episodes has status `error`, `timeout` or `nonfinite`."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class BudgetConfig:
     """When a run ends: at the end of the generation in which the first of these is reached."""
 
     generations: int | None = None
+    """`inf`, like leaving it out, is no limit; so in the fields below."""
     frames: float | None = None
     """Emulator frames, candidates' evaluation included (Atari: 4 a step; other environments: 1 a step)."""
     hours: float | None = None
@@ -153,7 +161,7 @@ def load_config(path: Path | str) -> Config:
         raise ConfigError(f"{path}: cannot read the config file: {error.strerror}") from None
     try:
         table = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, absurd numbers or depth
         raise ConfigError(f"{path}: not a TOML file: {error}") from None
     try:
         return config_from_dict(table)
@@ -164,7 +172,7 @@ def load_config(path: Path | str) -> Config:
 def config_from_dict(table: dict[str, Any]) -> Config:
     """Build a checked `Config` from nested dictionaries, as `tomllib` or `json` return them."""
     preset = table.get("preset", "none")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset: expected one of {', '.join(map(repr, PRESETS))}, found {preset!r}")
     config: Config = _overlay(PRESETS[preset], table, "")
     check_config(config)
@@ -172,15 +180,28 @@ def config_from_dict(table: dict[str, Any]) -> Config:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Return nested dictionaries without the fields that are None; `config_from_dict` reads them back equal."""
+    """Return nested dictionaries of strings, numbers and booleans; `config_from_dict` reads them back equal.
 
-    def drop_none(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: drop_none(item) for key, item in value.items() if item is not None}
-        return value
+    A field that is None is left out, or infinity where the preset would fill it.
+    """
 
-    table: dict[str, Any] = drop_none(dataclasses.asdict(config))
-    return table
+    def without_none(table: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for key, value in table.items():
+            if isinstance(value, dict):
+                plain[key] = without_none(value, preset.get(key, {}))
+            elif value is not None:
+                plain[key] = value
+            elif preset.get(key) is not None:
+                plain[key] = math.inf
+        return plain
+
+    return without_none(dataclasses.asdict(config), dataclasses.asdict(PRESETS[config.preset]))
+
+
+def dump_config(config: Config) -> str:
+    """Return every field as TOML; `load_config` reads it back equal."""
+    return tomli_w.dumps(config_to_dict(config))
 
 
 def check_config(config: Config) -> None:
@@ -189,11 +210,11 @@ def check_config(config: Config) -> None:
     rules: list[tuple[bool, str, str, object]] = [
         (0 <= config.seed <= MAX_RUN_SEED, "seed", f"0 to {MAX_RUN_SEED}", config.seed),
         (bool(config.env.id), "env.id", "a Gymnasium id such as 'ALE/Frostbite-v5'", config.env.id),
-        (config.env.max_steps >= 1, "env.max_steps", "at least 1", config.env.max_steps),
+        _count("env.max_steps", config.env.max_steps, 1),
         (config.env.episode_timeout_s > 0, "env.episode_timeout_s", "more than 0", config.env.episode_timeout_s),
-        (config.noise.seed >= 0, "noise.seed", "at least 0", config.noise.seed),
-        (config.noise.size >= 1, "noise.size", "at least 1", config.noise.size),
-        (ga.population >= 1, "ga.population", "at least 1", ga.population),
+        (0 <= config.noise.seed <= MAX_RUN_SEED, "noise.seed", f"0 to {MAX_RUN_SEED}", config.noise.seed),
+        (1 <= config.noise.size <= MAX_RUN_SEED, "noise.size", f"1 to {MAX_RUN_SEED}", config.noise.size),
+        _count("ga.population", ga.population, 1),
         (1 <= ga.parents <= ga.population, "ga.parents", f"1 to ga.population ({ga.population})", ga.parents),
         (
             0 < ga.mutation_power < math.inf,
@@ -202,18 +223,19 @@ def check_config(config: Config) -> None:
             ga.mutation_power,
         ),
         (0 <= ga.candidates <= ga.population, "ga.candidates", f"0 to ga.population ({ga.population})", ga.candidates),
-        (ga.candidate_episodes >= 1, "ga.candidate_episodes", "at least 1", ga.candidate_episodes),
-        (ga.spare_episodes >= 0, "ga.spare_episodes", "at least 0", ga.spare_episodes),
+        (ga.candidates != 1, "ga.candidates", "0, or at least 2: a single candidate is the elite for ever", 1),
+        _count("ga.candidate_episodes", ga.candidate_episodes, 1),
+        _count("ga.spare_episodes", ga.spare_episodes, 0),
         (ga.min_steps >= 0, "ga.min_steps", "at least 0", ga.min_steps),
         (0 <= ga.max_failed_share <= 1, "ga.max_failed_share", "0 to 1", ga.max_failed_share),
-        (config.budget.test_episodes >= 0, "budget.test_episodes", "at least 0", config.budget.test_episodes),
+        _count("budget.test_episodes", config.budget.test_episodes, 0),
     ]
     for key in ("generations", "frames", "hours"):
         limit = getattr(config.budget, key)
         rules.append((limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
     if ga.truncation == "ga-dist":
         rules.append((ga.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", ga.parents))
-        rules.append((ga.candidates >= 1, "ga.candidates", "at least 1 with ga.truncation = 'ga-dist'", ga.candidates))
+        rules.append((ga.candidates >= 1, "ga.candidates", "at least 2 with ga.truncation = 'ga-dist'", ga.candidates))
     if ga.population_counts_evaluations:
         n_evaluations = ga.candidates * ga.candidate_episodes
         rules.append(
@@ -237,6 +259,11 @@ def check_config(config: Config) -> None:
             raise ConfigError(f"{key}: expected {expected}, found {found!r}")
 
 
+def _count(key: str, found: int, least: int) -> tuple[bool, str, str, object]:
+    """Return the rule that a number fits the 32-bit integers that rows hold."""
+    return least <= found <= _MAX_COUNT, key, f"{least} to {_MAX_COUNT}", found
+
+
 def _overlay(base: Any, table: dict[str, Any], path: str) -> Any:
     """Return the dataclass `base` with the fields named in `table` replaced, recursively and strictly."""
     types = get_type_hints(type(base))
@@ -257,7 +284,10 @@ def _overlay(base: Any, table: dict[str, Any], path: str) -> Any:
 
 
 def _checked(value: Any, kind: Any, key: str) -> Any:
-    """Return `value` as a `kind`; whole floats pass as int and ints as float, nothing else is converted."""
+    """Return `value` as a `kind`; whole floats pass as int and ints as float, nothing else is converted.
+
+    Infinity stands for None where None is allowed: TOML has no null.
+    """
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
@@ -268,15 +298,20 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
         for name, item in value.items():
             if not isinstance(item, bool | int | float | str):
                 raise ConfigError(f"{key}.{name}: expected a string, a number or a boolean, found {item!r}")
+            if item != item:  # NaN is unequal to itself: a config that holds it is no run's
+                raise ConfigError(f"{key}.{name}: expected a number, found nan")
         return dict(value)
     options = get_args(kind) or (kind,)
+    if type(None) in options and value == math.inf:
+        return None
     for option in options:
         if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
             if option is float and math.isnan(value):
                 break
             return value
         if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            with contextlib.suppress(OverflowError):
+                return float(value)
         if option is int and isinstance(value, float) and value.is_integer():
             return int(value)
     names = " or ".join(option.__name__ for option in options if option is not type(None))

@@ -2,6 +2,7 @@
 
 Messages are small and plain: a genome is a tuple of noise indices, a result is one `ROW` of 44 bytes. Weights
 never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`.
+Master and nodes exchange `Task`, `Breeding`, `Chunk` and rows; a node and its rollout processes the rest.
 """
 
 from __future__ import annotations
@@ -80,6 +81,12 @@ class Task:
     policy: PolicyConfig
     noise: NoiseConfig
     mutation_power: float
+    n_params: int
+    """Size of the policy's flat parameter vector."""
+    n_genomes: int
+    """Parents and candidates of one generation at most; a node makes room for the weights of four generations."""
+    run_id: str
+    """Tells runs with equal settings apart on shared nodes; new at each start."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +107,70 @@ class Chunk:
     generation: int
     kind: Kind
     episodes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One row of a node's weights to fill: `genome` into `row`, starting from `ancestor_row` (−1: from the start)."""
+
+    genome: Genome
+    row: int
+    ancestor_row: int
+    ancestor_length: int
+
+
+@dataclass(frozen=True)
+class PlannedEpisode:
+    """One episode of a job and the weights it starts from (row −1: none; gene −1: unmutated)."""
+
+    slot: int
+    episode: int
+    row: int
+    gene: int
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """One row of the node's shared weights for one process to fill."""
+
+    task_number: int
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
+class PlayJob:
+    """Episodes of one kind and generation for one process to play in order."""
+
+    task_number: int
+    generation: int
+    kind: Kind
+    episodes: tuple[PlannedEpisode, ...]
+
+
+Job = DecodeJob | PlayJob
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """Introduces a task to a rollout process; the descriptor of its weights comes with the packet."""
+
+    number: int
+    task: Task
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a job: `rows` holds one `ROW` an episode; `reasons` what went wrong, by place in the job."""
+
+    job_number: int
+    rows: bytes
+    reasons: dict[int, str]
+
+
+WORDS_PER_PROCESS = 3
+"""int64 words that the pool and one process share: number of the job to stop; place in its job of the episode being
+played; when that episode began, in nanoseconds of the monotonic clock."""
+
+MAX_PACKET_BYTES = 1 << 18
+"""Room for the largest packet between pool, fork server and rollout processes: a genome of 30,000 genes."""

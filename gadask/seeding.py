@@ -13,9 +13,6 @@ from enum import IntEnum
 
 import numpy as np
 
-MAX_RUN_SEED = 2**63 - 1
-"""Largest run seed."""
-
 _MAX_ENV_SEED = 2**31 - 1  # ALE takes a signed 32-bit seed
 
 
@@ -34,7 +31,7 @@ def stream(
 ) -> np.random.Generator:
     """Return the generator of one purpose at one place of a run.
 
-    All arguments are non-negative; `run_seed` is at most `MAX_RUN_SEED`.
+    All arguments are non-negative; `run_seed` is at most `config.MAX_RUN_SEED`.
     """
     return np.random.Generator(
         np.random.Philox(counter=[0, episode, slot, generation], key=[run_seed, int(purpose)])

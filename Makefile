@@ -1,0 +1,35 @@
+# make run: evolve Frostbite for about five minutes. make test: the whole test suite. Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN_DIR ?= runs/frostbite-quick
+# Threads of BLAS and OpenMP are set per process by gadask; tests and benchmarks are to see the same.
+export OMP_NUM_THREADS = 1
+
+.PHONY: run test check bench setup clean
+
+run: setup
+	$(BIN)/python jobs/run.py jobs/configs/frostbite-quick.toml --run-dir $(RUN_DIR) $(if $(wildcard $(RUN_DIR)/config.toml),--resume)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks
+
+setup: .venv/ready
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gadask needs Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv

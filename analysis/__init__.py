@@ -1,0 +1,1 @@
+"""Pictures of run directories: plain functions, and a command for each. Nothing here changes how a run goes on."""

@@ -1,0 +1,307 @@
+"""Nodes and the chunks in flight on them: the master's hands.
+
+`Dispatcher` finds the nodes of a Dask cluster, refuses those whose noise table differs, keeps two chunks in flight on
+each (so that no rollout process waits for a chunk's last episode), and hands back rows as they arrive. A chunk
+whose node was lost is played again elsewhere; it gives the same rows, so nothing else has to be put right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from distributed import Client, Future, as_completed
+from numpy.typing import NDArray
+
+from gadask import node
+from gadask.errors import ClusterError, NodeError
+from gadask.ledger import Ledger
+from gadask.messages import ROW, Breeding, Chunk, Kind, Task
+from gadask.node import ChunkResult, NodeInfo, NodePlugin
+
+CHUNKS_IN_FLIGHT = 2
+"""Chunks that each node holds."""
+
+_CHUNK_S = 4.0
+_MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
+_POLL_S = 1.0
+_SCHEDULER_TIMEOUT_S = 8.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Rows that arrived together: dtype `ROW`, played on `node`; `reasons` says what went wrong, by place."""
+
+    node: str
+    rows: NDArray[np.void]
+    reasons: dict[int, str]
+
+    def where(self, mask: NDArray[np.bool_]) -> Arrival:
+        """Return the arrival of those rows alone."""
+        places = np.flatnonzero(mask).tolist()
+        reasons = {i: self.reasons[place] for i, place in enumerate(places) if place in self.reasons}
+        return Arrival(self.node, self.rows[mask], reasons)
+
+
+@dataclass(frozen=True)
+class _InFlight:
+    chunk: Chunk
+    breeding: Breeding
+    address: str
+    n_errors: int
+
+
+class Dispatcher:
+    """The nodes that play one task, and what they are playing."""
+
+    def __init__(
+        self, client: Client, task: Task, n_processes: int | None, digest: str | None, node_timeout_s: float
+    ) -> None:
+        """`digest=None` takes the first node's noise table as the run's.
+
+        After `node_timeout_s` without a usable node `start` and `play` raise `ClusterError`.
+        """
+        self.nodes: dict[str, NodeInfo] = {}
+        """Usable nodes by address."""
+        self.refused: dict[str, str] = {}
+        """Why a node is not used, by address."""
+        self.digest = digest
+        self.n_lost = 0
+        self._client = client
+        self._task = task
+        self._n_processes = n_processes
+        self._in_flight: dict[Future, _InFlight] = {}
+        self._again: list[_InFlight] = []
+        self._arrivals: as_completed | None = None
+        self._next: asyncio.Future[tuple[Future, object]] | None = None
+        self._scattered: dict[int, tuple[Breeding, Future]] = {}
+        self._episode_s = 0.0
+        self._process_s = 0.0
+        self._counted_at = time.monotonic()
+        self._node_timeout_s = node_timeout_s
+        self._last_node_at = time.monotonic()
+        self._watch: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def n_processes(self) -> int:
+        """Rollout processes of all nodes."""
+        return sum(info.n_processes for info in self.nodes.values())
+
+    async def start(self) -> None:
+        """Set up the nodes and wait for the first."""
+        await self._register_plugin()
+        self._arrivals = as_completed(loop=self._client.loop, with_results=True, raise_errors=False)
+        self._watch = asyncio.create_task(self._watch_nodes())
+        self._last_node_at = time.monotonic()
+        while not self.nodes:
+            await self._wait_for_nodes()
+
+    async def play(self, ledger: Ledger, breeding: Breeding) -> AsyncIterator[Arrival]:
+        """Issue the ledger's chunks until it closes; yields every arrival, those of earlier generations too."""
+        while not ledger.closed:
+            await self._fill(ledger, breeding)
+            for arrival in await self._next_arrivals():
+                yield arrival
+
+    async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
+        """Stop what is still played of these kinds; the rows come back as `STOPPED`."""
+        for kind in kinds:
+            await self._client.run(
+                node.close_generation, self._task, kind, generation, workers=list(self.nodes), on_error="ignore"
+            )
+
+    def take_process_seconds(self) -> float:
+        """Return the process time that passed on all nodes since the last call."""
+        self._tally()
+        seconds, self._process_s = self._process_s, 0.0
+        return seconds
+
+    async def close(self) -> None:
+        """Take back what is in flight and free what the nodes keep for this task."""
+        if self._watch is not None:
+            self._watch.cancel()
+        futures = list(self._in_flight)
+        self._in_flight.clear()
+        self._scattered.clear()
+        if self._client.status == "running":
+            await self._client.cancel(futures, force=True)
+            await self._client.run(node.forget, self._task, workers=list(self.nodes), on_error="ignore")
+
+    async def _register_plugin(self) -> None:
+        """Register `NodePlugin` unless every worker has an equal node already, as between two runs on one cluster."""
+        addresses = await self._worker_addresses()
+        infos = await self._describe(addresses)
+        fits = [
+            info is not None
+            and info.noise == self._task.noise
+            and self._n_processes in (None, info.n_processes)
+            for info in infos.values()
+        ]
+        if addresses and all(fits):
+            return
+        try:
+            await self._client.register_plugin(NodePlugin(self._task.noise, self._n_processes))
+        except NodeError as error:
+            raise NodeError(f"a node could not be set up: {error}") from None
+
+    async def _watch_nodes(self) -> None:
+        while True:
+            addresses = await self._worker_addresses()
+            for address in self.nodes.keys() - addresses:
+                self._tally()
+                del self.nodes[address]
+                self.n_lost += 1
+            new = addresses - self.nodes.keys() - self.refused.keys()
+            for address, info in (await self._describe(new)).items():
+                self._admit(address, info)
+            self._changed.set()
+            await asyncio.sleep(_POLL_S)
+
+    def _admit(self, address: str, info: NodeInfo | None) -> None:
+        if info is None:
+            return  # still being set up
+        if self.digest is None:
+            self.digest = info.digest
+        if info.noise != self._task.noise:
+            self.refused[address] = f"{address} ({info.host}): noise table {info.noise}, the run's is {self._task.noise}"
+        elif info.digest != self.digest:
+            self.refused[address] = (
+                f"{address} ({info.host}): its noise table's digest is {info.digest}, the run's is {self.digest}"
+            )
+        else:
+            self._tally()
+            self.nodes[address] = info
+
+    async def _worker_addresses(self) -> set[str]:
+        try:
+            identity = await asyncio.wait_for(self._client.scheduler.identity(n_workers=-1), _SCHEDULER_TIMEOUT_S)
+        except (TimeoutError, OSError) as error:
+            raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None
+        return set(identity["workers"])
+
+    async def _describe(self, addresses: set[str]) -> dict[str, NodeInfo | None]:
+        if not addresses:
+            return {}
+        infos = await self._client.run(node.describe, workers=list(addresses), on_error="return")
+        return {a: info if isinstance(info, NodeInfo) else None for a, info in infos.items()}
+
+    async def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
+        """Bring every node to two chunks, the emptiest first."""
+        while self.nodes:
+            load = Counter({address: 0 for address in self.nodes})
+            load.update(item.address for item in self._in_flight.values() if item.address in self.nodes)
+            address, n_chunks = min(load.items(), key=lambda pair: pair[1])
+            if n_chunks >= CHUNKS_IN_FLIGHT:
+                return
+            if self._again:
+                item = self._again.pop()
+                await self._submit(_InFlight(item.chunk, item.breeding, address, item.n_errors))
+                continue
+            chunk = ledger.take(self._chunk_size(ledger, self.nodes[address].n_processes))
+            if chunk is None:
+                return
+            await self._submit(_InFlight(chunk, breeding, address, 0))
+
+    def _chunk_size(self, ledger: Ledger, n_processes: int) -> int:
+        """Return how many episodes keep a node's processes busy for some seconds, fewer towards the end."""
+        most = n_processes * max(1.0, _CHUNK_S / self._episode_s) if self._episode_s else n_processes
+        if not ledger.n_to_issue:  # beyond the quota: just enough to keep the processes busy
+            return n_processes
+        share = ledger.n_to_issue * n_processes / (CHUNKS_IN_FLIGHT * self.n_processes)
+        return math.ceil(min(most, share))
+
+    async def _submit(self, item: _InFlight) -> None:
+        assert self._arrivals is not None
+        future = self._client.submit(
+            node.play,
+            await self._scatter(item.breeding),
+            self._task,
+            item.chunk,
+            self.digest,
+            pure=False,
+            workers=[item.address],
+            allow_other_workers=True,
+            key=f"play-{item.chunk.kind.name.lower()}-{self._client.id}-{next(_chunk_numbers)}",
+        )
+        self._in_flight[future] = item
+        self._arrivals.add(future)
+
+    async def _scatter(self, breeding: Breeding) -> Future:
+        """Return the parents' index lists as a future, sent to every node once for all chunks made from them."""
+        known = self._scattered.get(id(breeding))
+        if known is None or known[1].status != "finished":  # lost with the only nodes that held it
+            in_use = {id(item.breeding) for item in [*self._in_flight.values(), *self._again]}
+            self._scattered = {key: pair for key, pair in self._scattered.items() if key in in_use}
+            future = await self._client.scatter(breeding, broadcast=True, hash=False)
+            known = self._scattered[id(breeding)] = (breeding, future)
+        return known[1]
+
+    async def _next_arrivals(self) -> list[Arrival]:
+        """Wait for results, but not for long, so that new nodes get work."""
+        assert self._arrivals is not None
+        self._check_watch()
+        if self._next is None and not self._arrivals.is_empty():
+            self._next = asyncio.ensure_future(self._arrivals.__anext__())
+        if self._next is None:
+            await self._wait_for_nodes()
+            return []
+        await asyncio.wait({self._next}, timeout=_POLL_S)
+        if not self._next.done():
+            return []
+        finished = [self._next.result(), *self._arrivals.next_batch(block=False)]
+        self._next = None
+        return [arrival for future, result in finished if (arrival := self._take(future, result)) is not None]
+
+    def _take(self, future: Future, result: object) -> Arrival | None:
+        """Return a chunk's rows, or queue it again."""
+        item = self._in_flight.pop(future)
+        if future.status == "finished" and isinstance(result, ChunkResult):
+            rows = np.frombuffer(result.rows, ROW)
+            if len(rows):
+                self._episode_s = float(rows["seconds"].mean())
+            return Arrival(result.node, rows, result.reasons)
+        n_errors = item.n_errors
+        if future.status == "error":
+            error = result[1] if isinstance(result, tuple) else result
+            n_errors += 1
+            if n_errors >= _MAX_ERRORS:
+                raise ClusterError(f"a chunk failed {n_errors} times, last on {item.address}: {error}")
+            if isinstance(error, NodeError):  # its next description decides whether it is used again
+                self._tally()
+                self.nodes.pop(item.address, None)
+        self._again.append(replace(item, n_errors=n_errors))
+        return None
+
+    async def _wait_for_nodes(self) -> None:
+        """Wait a little for a node to come; raises `ClusterError` when none was there for too long."""
+        self._check_watch()
+        if self.nodes:
+            self._last_node_at = time.monotonic()
+        elif time.monotonic() - self._last_node_at > self._node_timeout_s:
+            raise ClusterError(f"no node for {self._node_timeout_s:.0f} s{self._refusals()}")
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _POLL_S)
+
+    def _refusals(self) -> str:
+        return "".join(f"; refused {reason}" for reason in self.refused.values())
+
+    def _check_watch(self) -> None:
+        if self._watch is not None and self._watch.done():
+            self._watch.result()
+
+    def _tally(self) -> None:
+        now_s = time.monotonic()
+        self._process_s += self.n_processes * (now_s - self._counted_at)
+        self._counted_at = now_s
+
+
+_chunk_numbers = itertools.count()

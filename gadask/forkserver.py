@@ -1,0 +1,177 @@
+"""The process from which a node's rollout processes are forked: `python -m gadask.forkserver`.
+
+Importing torch takes seconds, forking takes milliseconds. The fork server imports once, stays single-threaded (so
+that forking is safe), and forks a rollout process whenever the pool asks: at the start, and within milliseconds
+after one was killed. The imported pages are shared by all of them.
+
+Commands come over a `SOCK_SEQPACKET` Unix socket, one pickled tuple a packet, from the pool alone:
+
+- `("fill", NoiseConfig, n_threads)` with one end of a socket pair: a child fills the noise table and answers its digest;
+- `("preload",)`: import what rollout processes need;
+- `("spawn", index, cpu, NoiseConfig, digest)` with one end of a socket pair: a rollout process serves it.
+
+Nobody outlives the pool: the server ends when its socket closes, and the kernel kills its children with it
+(`PR_SET_PDEATHSIG`), also in the middle of C code that never returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from gadask.config import NoiseConfig
+from gadask.errors import NodeError
+from gadask.messages import MAX_PACKET_BYTES, WORDS_PER_PROCESS
+
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+# Set before numpy or torch is imported; more threads than cores slowed a step twentyfold.
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ForkServer:
+    """The pool's handle on its fork server; owns the memory that all rollout processes share.
+
+    The noise table and the words are memfds: they have no name that could be left behind in `/dev/shm`. The calling
+    process does not map the table, so its pages do not count as a Dask worker's memory.
+    """
+
+    def __init__(self, noise: NoiseConfig, n_processes: int, n_threads: int) -> None:
+        """Start the server and have a child fill the noise table with `n_threads` threads while the server imports."""
+        self._noise = noise
+        self.noise_fd = os.memfd_create("gadask-noise", os.MFD_CLOEXEC)
+        self.words_fd = os.memfd_create("gadask-words", os.MFD_CLOEXEC)
+        os.ftruncate(self.words_fd, 8 * WORDS_PER_PROCESS * n_processes)
+        self._start()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours:
+                with theirs:
+                    self._command("fill", noise, n_threads, channel=theirs)
+                self._command("preload")
+                packet = ours.recv(MAX_PACKET_BYTES)
+            answer = pickle.loads(packet) if packet else NodeError("the process that fills the noise table was killed")
+            if not isinstance(answer, str):
+                raise NodeError(f"the noise table could not be made: {answer}")
+            self.digest = answer
+        except BaseException:
+            self.close()
+            raise
+
+    def spawn(self, index: int, cpu: int, channel: socket.socket) -> None:
+        """Fork a rollout process that serves `channel`; starts a new server if the old one was killed."""
+        try:
+            self._command("spawn", index, cpu, self._noise, self.digest, channel=channel)
+        except (BrokenPipeError, ConnectionResetError):
+            self._end()
+            self._start()
+            self._command("preload")
+            self._command("spawn", index, cpu, self._noise, self.digest, channel=channel)
+
+    def close(self) -> None:
+        """End the server, and with it every rollout process; free the shared memory."""
+        self._end()
+        os.close(self.noise_fd)
+        os.close(self.words_fd)
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fds = (theirs.fileno(), self.noise_fd, self.words_fd)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gadask.forkserver", *map(str, fds)],
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stdin=subprocess.DEVNULL,
+                pass_fds=fds,
+            )
+
+    def _command(self, *command: object, channel: socket.socket | None = None) -> None:
+        fds = [] if channel is None else [channel.fileno()]
+        socket.send_fds(self._control, [pickle.dumps(command)], fds)
+
+    def _end(self) -> None:
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def main() -> None:
+    """Serve commands from the socket whose descriptor is the first argument until it closes."""
+    control_fd, noise_fd, words_fd = map(int, sys.argv[1:4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ending is the master's decision
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    with socket.socket(fileno=control_fd) as control:
+        while True:
+            packet, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, 1)
+            if not packet:
+                return
+            command, *arguments = pickle.loads(packet)
+            if command == "preload":
+                _preload()
+                continue
+            pid = os.fork()
+            if pid == 0:
+                _die_with_parent()
+                control.close()
+                with socket.socket(fileno=fds[0]) as channel:
+                    _run_child(channel, command, arguments, noise_fd, words_fd)
+            for fd in fds:
+                os.close(fd)
+
+
+def _preload() -> None:
+    """Import what every rollout process needs; no code of a user's runs here."""
+    import gadask.player  # noqa: F401, PLC0415
+
+    with contextlib.suppress(ImportError):
+        import ale_py  # noqa: F401, PLC0415
+    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
+        raise RuntimeError("importing started a thread; forking rollout processes would not be safe")
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:  # it died before the request was made
+        os._exit(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise_fd: int, words_fd: int) -> None:
+    """Do a child's work and leave without running the server's exit handlers."""
+    status = 1
+    try:
+        if command == "fill":
+            from gadask.noise import generate_into  # noqa: PLC0415
+
+            config, n_threads = arguments
+            channel.send(pickle.dumps(generate_into(noise_fd, config, n_threads)))
+        else:
+            from gadask.player import serve  # noqa: PLC0415
+
+            index, cpu, config, digest = arguments
+            os.sched_setaffinity(0, {cpu})
+            serve(channel, index, config, digest, noise_fd, words_fd)
+        status = 0
+    except (BrokenPipeError, ConnectionResetError):
+        status = 0  # the pool went away
+    except Exception as error:  # the pool turns it into a NodeError
+        with contextlib.suppress(OSError):
+            channel.send(pickle.dumps(error))
+        raise
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

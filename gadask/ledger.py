@@ -1,0 +1,176 @@
+"""The books of one generation: which episodes to issue next, which results count, when the generation closes.
+
+A pure state machine without clocks or connections: `take` hands out chunks, `add` takes rows in any order. Every row is
+booked under exactly one heading, whatever arrives: late, twice, stopped or malformed. Selection only ever sees the
+counted rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import chain, count, islice, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.messages import Chunk, Kind, Status
+
+class Heading(IntEnum):
+    """Where a row is booked."""
+
+    COUNTED = 0
+    LATE = 1
+    """Came after its generation, or its phase of it, closed."""
+    DUPLICATE = 2
+    SURPLUS = 3
+    """Beyond what the closing rule counts."""
+    STOPPED = 4
+    """Cut off at the closing."""
+    MALFORMED = 5
+    """Names an episode that was never issued, or an unknown status."""
+    KEPT = 6
+    """A child for the next generation (`late = "admit"`), to be added to its ledger."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What must arrive before a generation closes."""
+
+    generation: int
+    children: int
+    """Children that must have a result."""
+    episodes: int = 0
+    """Evaluation episodes that each candidate must have."""
+    spare_episodes: int = 0
+    """Evaluation episodes issued beyond those, for each candidate."""
+    first: bool = False
+    """Close at the first `children` results, whatever their slots, and go on issuing children until then."""
+    admit: bool = False
+    """Keep children that are not counted any more for the next generation."""
+    min_steps: int = 0
+    kind: Kind = Kind.EVALUATION
+    """Kind of the candidates' episodes: `EVALUATION` or `TEST`."""
+
+
+class Ledger:
+    """One generation's issued and counted episodes."""
+
+    def __init__(self, quota: Quota, n_candidates: int = 0) -> None:
+        """Open the books; evaluations are issued first, since good genomes tend to play the longest episodes."""
+        self.quota = quota
+        self.rows: Counter[Heading] = Counter()
+        """Number of rows under each heading."""
+        self.seconds: Counter[Heading] = Counter()
+        """Process time of the rows under each heading."""
+        self.steps = 0
+        self.frames = 0
+        self._n_children = 0
+        self._n_evaluations: list[int] = []
+        self._seen: set[tuple[int, int, int, int]] = set()
+        self._n_issued: Counter[Kind] = Counter()
+        self._queue: Iterator[tuple[Kind, int, int]] = (
+            (Kind.CHILD, slot, 0) for slot in (count() if quota.first else range(quota.children))
+        )
+        self.add_candidates(n_candidates)
+
+    def add_candidates(self, n_candidates: int) -> None:
+        """Have `n_candidates` evaluated, before any child that is still to be issued."""
+        quota = self.quota
+        self._n_evaluations = [0] * n_candidates
+        slots, episodes = range(n_candidates), range(quota.episodes)
+        spare = range(quota.episodes, quota.episodes + quota.spare_episodes) if quota.first else range(0)
+        self._queue = chain(
+            ((quota.kind, slot, episode) for slot, episode in product(slots, episodes)),
+            ((quota.kind, slot, episode) for episode, slot in product(spare, slots)),
+            self._queue if not self.children_closed else (),
+        )
+
+    @property
+    def children_closed(self) -> bool:
+        """Whether the children's part of the quota has arrived."""
+        return self._n_children >= self.quota.children and self.steps >= self.quota.min_steps
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything of the quota has arrived."""
+        return self.children_closed and all(n >= self.quota.episodes for n in self._n_evaluations)
+
+    @property
+    def n_wanted(self) -> int:
+        """Results that close the books, `min_steps` aside."""
+        return self.quota.children + len(self._n_evaluations) * self.quota.episodes
+
+    @property
+    def n_to_issue(self) -> int:
+        """Episodes of the quota that were not issued yet."""
+        return max(0, self.n_wanted - self._n_issued.total())
+
+    def take(self, n_episodes: int) -> Chunk | None:
+        """Return the next chunk, at most `n_episodes` of one kind; None when nothing is left to issue."""
+        if self.closed:
+            return None
+        taken = list(islice(self._queue, n_episodes))
+        if not taken:
+            return None
+        kind = taken[0][0]
+        same = [episode for episode in taken if episode[0] is kind]
+        self._queue = chain(taken[len(same) :], self._queue)
+        self._n_issued[kind] += len(same)
+        return Chunk(self.quota.generation, kind, tuple((slot, episode) for _, slot, episode in same))
+
+    def add(self, rows: NDArray[np.void]) -> NDArray[np.uint8]:
+        """Book rows of dtype `ROW` in order of arrival; returns the `Heading` of each."""
+        headings = np.zeros(len(rows), np.uint8)
+        fields = zip(*(rows[name].tolist() for name in _FIELDS), strict=True)
+        for i, (generation, kind, slot, episode, status, steps, frames, seconds) in enumerate(fields):
+            heading = self._heading(generation, kind, slot, episode, status)
+            headings[i] = heading
+            self.rows[heading] += 1
+            self.seconds[heading] += seconds
+            if heading in _PLAYED:
+                self.steps += steps
+                self.frames += frames
+        return headings
+
+    def _heading(self, generation: int, kind: int, slot: int, episode: int, status: int) -> Heading:
+        quota = self.quota
+        if not self._was_issued(generation, kind, slot, episode) or status not in _STATUSES:
+            return Heading.MALFORMED
+        if status == Status.STOPPED:
+            return Heading.STOPPED
+        key = (generation, kind, slot, episode)
+        if key in self._seen:
+            return Heading.DUPLICATE
+        self._seen.add(key)
+        if kind != Kind.CHILD:
+            if generation < quota.generation:
+                return Heading.LATE
+            if self._n_evaluations[slot] >= quota.episodes:
+                return Heading.SURPLUS
+            self._n_evaluations[slot] += 1
+            return Heading.COUNTED
+        if generation < quota.generation and not quota.admit:
+            return Heading.LATE
+        if self.children_closed:
+            return Heading.KEPT if quota.admit else Heading.SURPLUS
+        self._n_children += 1
+        return Heading.COUNTED
+
+    def _was_issued(self, generation: int, kind: int, slot: int, episode: int) -> bool:
+        """Whether this ledger issued the episode, or one of a generation before can have."""
+        quota = self.quota
+        if generation != quota.generation:
+            return 0 <= generation < quota.generation and slot >= 0 and episode >= 0 and kind in _KINDS
+        if kind == Kind.CHILD:
+            return episode == 0 and 0 <= slot < self._n_issued[Kind.CHILD]
+        n_episodes = quota.episodes + (quota.spare_episodes if quota.first else 0)
+        return kind == quota.kind and 0 <= slot < len(self._n_evaluations) and 0 <= episode < n_episodes
+
+
+_FIELDS = ("generation", "kind", "slot", "episode", "status", "steps", "frames", "seconds")
+_PLAYED = {Heading.COUNTED, Heading.LATE, Heading.SURPLUS, Heading.STOPPED}  # a duplicate was booked before
+_STATUSES = frozenset(map(int, Status))
+_KINDS = frozenset(map(int, Kind))

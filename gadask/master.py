@@ -1,0 +1,395 @@
+"""The master: drives generations and yields them one after another.
+
+`evolve` is an asynchronous generator. It scatters the parents' index lists, keeps every node supplied with chunks,
+books rows as they arrive, truncates when the generation closes, records, yields, and goes on. Recording, progress and
+dashboards consume what it yields. `evolve_blocking` is the same for plain scripts and notebooks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client
+from numpy.typing import NDArray
+
+from gadask import files
+from gadask.config import BudgetConfig, Config, GAConfig
+from gadask.dispatch import Arrival, Dispatcher
+from gadask.errors import EvolutionError, RunDirectoryError
+from gadask.genome import child_genome, count_genes, draw_child, to_text
+from gadask.ledger import Heading, Ledger, Quota
+from gadask.messages import ROW, Breeding, Genome, Kind, Status, Task
+from gadask.provenance import provenance
+from gadask.record import RunDirectory, State, episode_table, read_run
+from gadask.selection import Elite, Population, Scored, advance, choose_candidates
+from gadask.summary import Timing, log_line
+from gadask.task import prepare_task
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A closed generation: where the run stands after it, and its line of the log."""
+
+    number: int
+    state: State
+    elite: Elite | None
+    timing: Timing
+    line: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands in the middle of a generation."""
+
+    generation: int
+    n_counted: int
+    n_wanted: int
+    best: float
+    """Best return of this generation so far, −inf before the first."""
+    elite: Elite | None
+    frames: int
+    """Frames of the whole run so far."""
+    elapsed_s: float
+    """Wall time of evolution, over all restarts."""
+    nodes: int
+    processes: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+async def evolve(
+    config: Config,
+    client: Client,
+    run_dir: Path | str,
+    *,
+    resume: bool = False,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+    on_progress: OnProgress | None = None,
+) -> AsyncIterator[Generation]:
+    """Evolve until the budget is reached; yields each generation once it is safely recorded.
+
+    `client` is an asynchronous Dask client. `n_processes` is the number of rollout processes of a node, by default one
+    less than its cores. Closing the generator, or an error, leaves the run directory at the last closed generation.
+
+    Raises:
+        UsageError: config, environment, policy or run directory cannot be used; nothing was started.
+        EvolutionError: no child has a valid result, or too many episodes failed.
+        ClusterError, NodeError: no node can be used, or the scheduler is lost.
+        RecordError: the run directory is damaged or cannot be written.
+    """
+    task = prepare_task(config)
+    if resume:
+        directory, state = RunDirectory.resume(run_dir, config)
+    else:
+        directory, state = RunDirectory.create(run_dir, config), State()
+    with directory:
+        if budget_reached(config.budget, state):
+            return
+        digest = state.noise_digest or None
+        dispatcher = Dispatcher(client, task, n_processes, digest, node_timeout_s)
+        try:
+            await dispatcher.start()
+            assert dispatcher.digest is not None
+            state = replace(state, noise_digest=dispatcher.digest)
+            directory.add_provenance(provenance(dispatcher.digest))
+            run = _Run(config.ga, task, dispatcher, on_progress)
+            while not budget_reached(config.budget, state):
+                generation, episodes = await run.play_generation(state)
+                state = generation.state
+                directory.close_generation(episodes, generation.line, state)
+                yield generation
+        finally:
+            await dispatcher.close()
+
+
+def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **options: Any) -> Iterator[Generation]:
+    """Yield what `evolve` yields, for a blocking Dask client; options as there.
+
+    Between two generations nothing is played: take the next one to go on.
+    """
+    generations: AsyncIterator[Generation] | None = None
+
+    async def connect() -> AsyncIterator[Generation]:
+        mirror = await Client(client.scheduler.address, security=client.security, asynchronous=True, set_as_default=False)
+        try:
+            async with aclosing(evolve(config, mirror, run_dir, **options)) as inner:  # type: ignore[type-var]
+                async for generation in inner:
+                    yield generation
+        finally:
+            await mirror.close()
+
+    generations = connect()
+
+    async def step() -> Generation | None:
+        return await anext(generations, None)
+
+    try:
+        while (generation := client.sync(step, asynchronous=False)) is not None:
+            yield generation
+    finally:
+        client.sync(generations.aclose, asynchronous=False)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class EliteTest:
+    """The elite's returns on fresh episodes, in episode order."""
+
+    elite: Elite
+    returns: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean; NaN for one episode."""
+        return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
+
+
+async def test_elite(
+    config: Config,
+    client: Client,
+    run_dir: Path | str,
+    n_episodes: int,
+    *,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+) -> EliteTest:
+    """Play the last elite of a run on `n_episodes` episodes that no selection has seen; writes `elite_test.json`.
+
+    Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where an episode fails.
+    """
+    _, state = read_run(run_dir)
+    elite = state.population.elite
+    if elite is None:
+        raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
+    dispatcher = Dispatcher(client, prepare_task(config), n_processes, state.noise_digest, node_timeout_s)
+    ledger = Ledger(Quota(state.generation, 0, n_episodes, kind=Kind.TEST), n_candidates=1)
+    returns: dict[int, float] = {}
+    try:
+        await dispatcher.start()
+        async for arrival in dispatcher.play(ledger, Breeding(state.generation, (), (elite.genome,))):
+            for row in arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]:
+                if row["status"] != Status.OK:
+                    raise EvolutionError(f"a test episode of the elite failed: {[*arrival.reasons.values(), ''][0]}")
+                returns[int(row["episode"])] = float(row["return"])
+    finally:
+        await dispatcher.close()
+    test = EliteTest(elite, tuple(returns[episode] for episode in sorted(returns)))
+    document = {"generation": elite.generation, "genome": to_text(elite.genome), "returns": test.returns}
+    files.atomic_write(Path(run_dir) / "elite_test.json", json.dumps(document).encode() + b"\n")
+    return test
+
+
+def budget_reached(budget: BudgetConfig, state: State) -> str | None:
+    """Return which limit of the budget a run has reached, in words; None if it goes on."""
+    elite = state.population.elite
+    if budget.generations is not None and state.generation + 1 >= budget.generations:
+        return f"{budget.generations} generations (budget.generations)"
+    if budget.frames is not None and state.frames >= budget.frames:
+        return f"{budget.frames:,.0f} frames (budget.frames)"
+    if budget.hours is not None and state.elapsed_s >= 3600 * budget.hours:
+        return f"{budget.hours:g} hours (budget.hours)"
+    if budget.elite_mean is not None and elite is not None and elite.mean >= budget.elite_mean:
+        return f"an elite mean of {budget.elite_mean:g} (budget.elite_mean)"
+    return None
+
+
+@dataclass
+class _Books:
+    """Everything that arrived in one generation."""
+
+    arrivals: list[tuple[Arrival, NDArray[np.uint8]]] = field(default_factory=list)
+    n_failed: int = 0
+    best: float = -math.inf
+
+    def add(self, arrival: Arrival, headings: NDArray[np.uint8]) -> None:
+        self.arrivals.append((arrival, headings))
+        counted = arrival.rows[headings == Heading.COUNTED]
+        valid = counted["status"] == Status.OK
+        self.n_failed += int((~valid).sum())
+        self.best = max(self.best, counted["return"][valid & (counted["kind"] == Kind.CHILD)].max(initial=-math.inf))
+
+    def rows(self) -> NDArray[np.void]:
+        return np.concatenate([np.zeros(0, ROW), *(arrival.rows for arrival, _ in self.arrivals)])
+
+    def headings(self) -> NDArray[np.uint8]:
+        return np.concatenate([np.zeros(0, np.uint8), *(headings for _, headings in self.arrivals)])
+
+    def nodes(self) -> list[str]:
+        return [arrival.node for arrival, _ in self.arrivals for _ in arrival.rows]
+
+    def reasons(self) -> list[str]:
+        return [arrival.reasons.get(i, "") for arrival, _ in self.arrivals for i in range(len(arrival.rows))]
+
+
+class _Run:
+    """Plays one generation after another; holds what outlives a generation but not the run."""
+
+    def __init__(self, ga: GAConfig, task: Task, dispatcher: Dispatcher, on_progress: OnProgress | None) -> None:
+        self._ga = ga
+        self._task = task
+        self._dispatcher = dispatcher
+        self._on_progress = on_progress
+        self._n_genes = count_genes(task.noise.size, task.n_params)
+        self._breedings: dict[int, Breeding] = {}
+        self._kept: list[Arrival] = []
+        self._began_at = time.monotonic()
+        dispatcher.take_process_seconds()
+
+    async def play_generation(self, state: State) -> tuple[Generation, Any]:
+        """Play the generation that `state` leads to; returns it and the table of its episodes."""
+        ga, population, dispatcher = self._ga, state.population, self._dispatcher
+        number = population.generation
+        breeding = Breeding(number, population.parents, population.candidates)
+        self._breedings = {n: b for n, b in self._breedings.items() if n == number - 1} | {number: breeding}
+        ledger, books = Ledger(_quota(ga, population), len(population.candidates)), _Books()
+
+        kept, self._kept = self._kept, []
+        for arrival in kept:
+            self._book(ledger, books, arrival, state)
+        await self._play(ledger, breeding, books, state)
+        children = self._children(books)
+        if ga.elite_evaluation == "barrier" and ga.candidates:
+            await self._stop_late(number, Kind.CHILD)
+            breeding = replace(breeding, candidates=choose_candidates(ga, population, children))
+            ledger.add_candidates(len(breeding.candidates))
+            await self._play(ledger, breeding, books, state)
+        await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
+
+        evaluations = self._evaluations(books)
+        after = advance(ga, population, children, evaluations)
+        timing = self._timing(ledger)
+        rows, headings = books.rows(), books.headings()
+        line = log_line(breeding, rows, headings, evaluations, after.elite, ledger, timing)
+        state = replace(
+            state,
+            population=after,
+            frames=state.frames + ledger.frames,
+            steps=state.steps + ledger.steps,
+            episodes=state.episodes + line["episodes"],
+            elapsed_s=state.elapsed_s + timing.wall_s,
+        )
+        line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
+        line["timing"]["elapsed_s"] = state.elapsed_s
+        return Generation(number, state, after.elite, timing, line), self._table(books, rows, headings)
+
+    async def _play(self, ledger: Ledger, breeding: Breeding, books: _Books, state: State) -> None:
+        async for arrival in self._dispatcher.play(ledger, breeding):
+            self._book(ledger, books, arrival, state)
+
+    def _book(self, ledger: Ledger, books: _Books, arrival: Arrival, state: State) -> None:
+        headings = ledger.add(arrival.rows)
+        kept = headings == Heading.KEPT
+        if kept.any():
+            self._kept.append(arrival.where(kept))
+            arrival, headings = arrival.where(~kept), headings[~kept]
+        books.add(arrival, headings)
+        if books.n_failed > self._ga.max_failed_share * ledger.n_wanted:
+            reasons = sorted(set(filter(None, books.reasons())))
+            raise EvolutionError(
+                f"generation {ledger.quota.generation}: {books.n_failed} episodes failed, more than"
+                f" ga.max_failed_share = {self._ga.max_failed_share:g} of {ledger.n_wanted}; the first reason:"
+                f" {reasons[0] if reasons else 'a return that is not finite'}"
+            )
+        if self._on_progress is not None:
+            self._on_progress(
+                Progress(
+                    generation=ledger.quota.generation,
+                    n_counted=ledger.rows[Heading.COUNTED],
+                    n_wanted=ledger.n_wanted,
+                    best=books.best,
+                    elite=state.population.elite,
+                    frames=state.frames + ledger.frames,
+                    elapsed_s=state.elapsed_s + time.monotonic() - self._began_at,
+                    nodes=len(self._dispatcher.nodes),
+                    processes=self._dispatcher.n_processes,
+                )
+            )
+
+    async def _stop_late(self, generation: int, *kinds: Kind) -> None:
+        """End what was issued beyond the quota, where there can be any."""
+        if self._ga.closing == "first":
+            kept = {Kind.CHILD} if self._ga.late == "admit" else set()
+            await self._dispatcher.close_generation(generation, tuple(kind for kind in kinds if kind not in kept))
+
+    def _children(self, books: _Books) -> list[Scored]:
+        """Return the counted children that can be selected."""
+        children = []
+        for row in _selectable(books, Kind.CHILD):
+            slot = int(row["slot"])
+            genome = child_genome(*self._drawn(int(row["generation"]), slot))
+            children.append(Scored(genome, float(row["return"]), slot))
+        return children
+
+    def _drawn(self, generation: int, slot: int) -> tuple[tuple[Genome, ...], int, int]:
+        parents = self._breedings[generation].parents
+        return parents, *draw_child(self._task.run_seed, generation, slot, parents, self._n_genes)
+
+    def _evaluations(self, books: _Books) -> dict[int, list[float]]:
+        """Return the counted returns of each candidate, by slot, in episode order."""
+        evaluations: dict[int, list[float]] = {}
+        for row in np.sort(_selectable(books, Kind.EVALUATION), order=["slot", "episode"]):
+            evaluations.setdefault(int(row["slot"]), []).append(float(row["return"]))
+        return evaluations
+
+    def _timing(self, ledger: Ledger) -> Timing:
+        now_s = time.monotonic()
+        wall_s, self._began_at = now_s - self._began_at, now_s
+        busy_s = ledger.seconds[Heading.COUNTED]
+        return Timing(
+            wall_s=wall_s,
+            process_s=self._dispatcher.take_process_seconds(),
+            busy_s=busy_s,
+            discarded_s=ledger.seconds.total() - busy_s,
+            nodes=len(self._dispatcher.nodes),
+            processes=self._dispatcher.n_processes,
+        )
+
+    def _table(self, books: _Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
+        parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
+        for i, row in enumerate(rows):
+            generation = int(row["generation"])
+            if row["kind"] == Kind.CHILD and generation in self._breedings and headings[i] != Heading.MALFORMED:
+                _, parent[i], gene[i] = self._drawn(generation, int(row["slot"]))
+        counted = headings == Heading.COUNTED
+        return episode_table(
+            rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()
+        )
+
+
+def _quota(ga: GAConfig, population: Population) -> Quota:
+    """Return what closes a generation played from `population`."""
+    children = ga.population
+    if ga.population_counts_evaluations:
+        children -= len(population.candidates) * ga.candidate_episodes
+    first = ga.closing == "first"
+    return Quota(
+        generation=population.generation,
+        children=children,
+        episodes=ga.candidate_episodes,
+        spare_episodes=ga.spare_episodes,
+        first=first,
+        admit=first and ga.late == "admit",
+        min_steps=ga.min_steps,
+    )
+
+
+def _selectable(books: _Books, kind: Kind) -> NDArray[np.void]:
+    rows = books.rows()[books.headings() == Heading.COUNTED]
+    return rows[(rows["kind"] == kind) & (rows["status"] == Status.OK)]

@@ -1,0 +1,281 @@
+"""A node: one Dask worker that owns one machine's rollout processes.
+
+The state of a node (noise table, rollout processes, weights of the current parents) lives in `NodePlugin`; messages to
+it are plain Dask tasks and `client.run` calls, which are the functions at the end of this module. A node that cannot be
+set up closes its worker: Dask by itself would go on giving tasks to a worker whose plugin failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from distributed import Worker, WorkerPlugin, get_worker
+from numpy.typing import NDArray
+
+from gadask.config import NoiseConfig
+from gadask.errors import NodeError
+from gadask.forkserver import ForkServer
+from gadask.genome import AncestorCache, count_genes, draw_child
+from gadask.messages import Breeding, Chunk, DecodeJob, Genome, Job, Kind, PlannedEpisode, PlayJob, Status, Task
+from gadask.pool import Pool
+from gadask.provenance import cpu
+
+PLUGIN_NAME = "gadask"
+
+_JOB_S = 0.05
+"""Cheap episodes are sent to a process several at a time, so that a job takes about this long."""
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """What a node says of itself."""
+
+    address: str
+    host: str
+    cpu: str
+    n_processes: int
+    noise: NoiseConfig
+    digest: str
+    pids: tuple[int, ...]
+    worker_pid: int
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """A chunk's rows (dtype `ROW`, as bytes) and what went wrong, by place among the rows."""
+
+    node: str
+    rows: bytes
+    reasons: dict[int, str]
+
+
+class NodePlugin(WorkerPlugin):  # type: ignore[misc]
+    """Gives a Dask worker its `Node`; reaches late joiners, and is set up again when a nanny restarts a worker."""
+
+    name = PLUGIN_NAME
+
+    def __init__(self, noise: NoiseConfig, n_processes: int | None = None) -> None:
+        """`n_processes=None` takes one less than the cores that the worker may use, but at least one."""
+        self.noise = noise
+        self.n_processes = n_processes
+        self.node: Node | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Fill the noise table and start the rollout processes; on failure close the worker and raise."""
+        try:
+            self.node = await asyncio.to_thread(Node, self.noise, self.n_processes)
+        except Exception as error:
+            worker.log_event("gadask", {"event": "node-failed", "worker": worker.address, "reason": str(error)})
+            worker.loop.call_later(0.5, worker.close, reason="gadask-node-failed")
+            raise
+
+    async def teardown(self, worker: Worker) -> None:
+        """End the rollout processes and free the table."""
+        if self.node is not None:
+            await asyncio.to_thread(self.node.close)
+
+
+@dataclass
+class _TaskState:
+    """What a node keeps for one task, beside the weights that its processes share."""
+
+    task: Task
+    number: int
+    cache: AncestorCache
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    closed: dict[Kind, int] = field(default_factory=dict)
+    """The last closed generation of each kind of episode."""
+    episode_s: float = 0.0
+
+
+class Node:
+    """Plays chunks on its rollout processes; used by several Dask threads at once."""
+
+    def __init__(self, noise: NoiseConfig, n_processes: int | None = None) -> None:
+        """Start the fork server, fill the noise table over all cores, start the processes."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if n_processes is None:
+            n_processes = max(1, len(cpus) - 1)
+        # A core is left to the Dask worker where there is one to spare.
+        rollout_cpus = cpus[1:] if n_processes < len(cpus) else cpus
+        self.noise = noise
+        server = ForkServer(noise, n_processes, len(cpus))
+        self.digest = server.digest
+        self.pool = Pool(server, n_processes, rollout_cpus)
+        self._tasks: dict[str, _TaskState] = {}
+        self._lock = threading.Lock()
+
+    def play(self, task: Task, breeding: Breeding, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
+        """Play a chunk's episodes; returns one row each, in order of completion, and what went wrong, by row."""
+        state = self._state_of(task)
+        weights = _weights_needed(breeding, chunk)
+        with self._weights_ready(state, weights):
+            planned = _plan(state, breeding, chunk, weights)
+            jobs: list[Job] = []
+            size = self._episodes_a_job(state, len(planned))
+            for start in range(0, len(planned), size):
+                episodes = tuple(planned[start : start + size])
+                jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes))
+            batch = self.pool.submit(jobs)
+            if chunk.generation <= state.closed.get(chunk.kind, -1):  # closed before its jobs could be stopped
+                self._stop(state)
+            rows, reasons = batch.wait()
+        played = rows["seconds"][rows["status"] == Status.OK]
+        if len(played):
+            state.episode_s = float(played.mean())
+        return rows, reasons
+
+    def close_generation(self, task: Task, kind: Kind, generation: int) -> None:
+        """Stop episodes of this kind in this generation and those before; later chunks of them come back unplayed."""
+        state = self._state_of(task)
+        state.closed[kind] = max(state.closed.get(kind, -1), generation)
+        self._stop(state)
+
+    def forget(self, task: Task) -> None:
+        """End a task's episodes and free its weights."""
+        with self._lock:
+            state = self._tasks.pop(task.run_id, None)
+        if state is not None:
+            self.pool.remove_task(state.number)
+
+    def close(self) -> None:
+        """End all processes and free all shared memory."""
+        self.pool.close()
+
+    def _state_of(self, task: Task) -> _TaskState:
+        with self._lock:
+            state = self._tasks.get(task.run_id)
+            if state is None:
+                if task.noise != self.noise:
+                    raise NodeError(f"this node's noise table is {self.noise}, the run needs {task.noise}")
+                number = self.pool.add_task(task, n_rows := 4 * task.n_genomes)
+                state = self._tasks[task.run_id] = _TaskState(task, number, AncestorCache(n_rows))
+            return state
+
+    @contextmanager
+    def _weights_ready(self, state: _TaskState, genomes: list[Genome]) -> Iterator[None]:
+        """Have the weights of these genomes in shared memory, and keep them there while the block runs."""
+        with state.lock:  # the first chunk of a generation decodes, the others wait for it
+            decodings = state.cache.plan(genomes)
+            batch = self.pool.submit([DecodeJob(state.number, decoding) for decoding in decodings])
+            try:
+                _, reasons = batch.wait()
+                if reasons:
+                    raise NodeError(f"cannot decode a genome: {next(iter(reasons.values()))}")
+            except NodeError:
+                state.cache.forget([decoding.genome for decoding in decodings])
+                raise
+            state.cache.pin(genomes)
+        try:
+            yield
+        finally:
+            with state.lock:
+                state.cache.unpin(genomes)
+
+    def _stop(self, state: _TaskState) -> None:
+        def matches(job: Job) -> bool:
+            return (
+                isinstance(job, PlayJob)
+                and job.task_number == state.number
+                and job.generation <= state.closed.get(job.kind, -1)
+            )
+
+        self.pool.stop(matches)
+
+    def _episodes_a_job(self, state: _TaskState, n_episodes: int) -> int:
+        if not state.episode_s:
+            return 1
+        return max(1, min(int(_JOB_S / state.episode_s), n_episodes // (4 * self.pool.n_processes)))
+
+
+def _weights_needed(breeding: Breeding, chunk: Chunk) -> list[Genome]:
+    """Return the genomes whose weights a chunk starts from, each once."""
+    if chunk.kind is Kind.CHILD:
+        return list(dict.fromkeys(breeding.parents))
+    bases = []
+    for slot in {slot for slot, _ in chunk.episodes}:
+        candidate = breeding.candidates[slot]
+        if candidate in breeding.parents or len(candidate) == 1:
+            bases.append(candidate)
+        elif candidate[:-1] in breeding.parents:
+            bases.append(candidate[:-1])
+        else:
+            bases.append(candidate)
+    return list(dict.fromkeys(bases))
+
+
+def _plan(state: _TaskState, breeding: Breeding, chunk: Chunk, weights: list[Genome]) -> list[PlannedEpisode]:
+    """Say for each episode which row of weights it starts from and which gene it adds."""
+    cache, task = state.cache, state.task
+    planned = []
+    if chunk.kind is Kind.CHILD:
+        n_genes = count_genes(task.noise.size, task.n_params)
+        for slot, episode in chunk.episodes:
+            parent, gene = draw_child(task.run_seed, chunk.generation, slot, breeding.parents, n_genes)
+            row = -1 if parent < 0 else cache[breeding.parents[parent]]
+            planned.append(PlannedEpisode(slot, episode, row, gene))
+        return planned
+    for slot, episode in chunk.episodes:
+        candidate = breeding.candidates[slot]
+        if candidate in weights:
+            planned.append(PlannedEpisode(slot, episode, cache[candidate], -1))
+        else:
+            planned.append(PlannedEpisode(slot, episode, cache[candidate[:-1]], candidate[-1]))
+    return planned
+
+
+def _node() -> Node:
+    plugin: Any = get_worker().plugins.get(PLUGIN_NAME)
+    if plugin is None or plugin.node is None:
+        raise NodeError("this Dask worker has no gadask node; its NodePlugin was not set up")
+    node: Node = plugin.node
+    return node
+
+
+def play(breeding: Breeding, task: Task, chunk: Chunk, digest: str) -> ChunkResult:
+    """Play a chunk on the node where this Dask task runs; refuses if its noise table is not the run's."""
+    node = _node()
+    if node.digest != digest:
+        raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
+    rows, reasons = node.play(task, breeding, chunk)
+    return ChunkResult(get_worker().address, rows.tobytes(), reasons)
+
+
+def describe(dask_worker: Worker) -> NodeInfo | None:
+    """Return what the node says of itself, None without a node; for `client.run`."""
+    plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
+    node: Node | None = plugin.node if plugin is not None else None
+    if node is None:
+        return None
+    return NodeInfo(
+        dask_worker.address,
+        socket.gethostname(),
+        cpu()["model"],
+        node.pool.n_processes,
+        node.noise,
+        node.digest,
+        tuple(node.pool.pids),
+        os.getpid(),
+    )
+
+
+def close_generation(task: Task, kind: Kind, generation: int, dask_worker: Worker) -> None:
+    """Stop a generation on a node at once, past its busy threads; for `client.run`."""
+    plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
+    if plugin is not None and plugin.node is not None:
+        plugin.node.close_generation(task, kind, generation)
+
+
+def forget(task: Task, dask_worker: Worker) -> None:
+    """Free what a node keeps for a task; for `client.run`."""
+    plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
+    if plugin is not None and plugin.node is not None:
+        plugin.node.forget(task)

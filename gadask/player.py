@@ -1,0 +1,156 @@
+"""What one rollout process does: decode genomes, play their episodes, answer with rows.
+
+The pool sends one job at a time over a `SOCK_SEQPACKET` socket; the process answers each with one packet. Packets are
+pickled, which is safe between a parent and its own child and nowhere else. While it plays, the process polls one
+word of shared memory: the pool writes a job's number there to stop that job, which no message could do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import pickle
+import socket
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gadask.config import NoiseConfig
+from gadask.envs import Env, make_env
+from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Decoding, NewTask, PlannedEpisode, PlayJob, Status
+from gadask.noise import NoiseTable
+from gadask.policies import Policy, make_policy
+from gadask.rollout import Episode, play_episode
+from gadask.seeding import env_seed
+from gadask.weights import decode, mutate
+
+def serve(
+    channel: socket.socket, index: int, noise_config: NoiseConfig, digest: str, noise_fd: int, words_fd: int
+) -> None:
+    """Answer jobs until the pool closes the channel."""
+    torch.set_num_threads(1)
+    noise = NoiseTable.attach(noise_config, noise_fd, digest)
+    words = np.frombuffer(mmap.mmap(words_fd, 0), np.int64).reshape(-1, WORDS_PER_PROCESS)[index]
+    players: dict[int, Player] = {}
+    channel.send(pickle.dumps(os.getpid()))  # ready
+    while True:
+        packet, fds, _, _ = socket.recv_fds(channel, MAX_PACKET_BYTES, 1)
+        if not packet:
+            return
+        message = pickle.loads(packet)
+        if isinstance(message, NewTask):
+            players[message.number] = Player(message, fds[0], noise, index, words)
+        elif isinstance(message, int):
+            players.pop(message, None)
+        else:
+            job_number, job = message
+            player = players[job.task_number]
+            if isinstance(job, PlayJob):
+                answer = player.play(job_number, job)
+            else:
+                answer = player.decode(job_number, job.decoding)
+            channel.send(pickle.dumps(answer))
+
+
+class Player:
+    """One task's environment, policy and weights in one rollout process."""
+
+    def __init__(self, new: NewTask, weights_fd: int, noise: NoiseTable, index: int, words: NDArray[np.int64]) -> None:
+        """Map the node's shared weights; environment and policy are made with the first episode that needs them."""
+        self._task = new.task
+        self._noise = noise
+        self._index = index
+        self._words = words
+        shape = (new.n_rows, new.task.n_params)
+        mapping = mmap.mmap(weights_fd, 4 * shape[0] * shape[1])
+        self._weights = torch.from_numpy(np.frombuffer(mapping, np.float32).reshape(shape))
+        self._env: Env | None = None
+        self._policy: Policy | None = None
+
+    def decode(self, job_number: int, decoding: Decoding) -> Answer:
+        """Fill one row of the node's weights."""
+        reasons = {}
+        try:
+            ancestor = self._weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
+            decode(
+                self._weights[decoding.row],
+                decoding.genome,
+                self._noise,
+                self._initialise,
+                self._task.mutation_power,
+                ancestor,
+                decoding.ancestor_length,
+            )
+        except Exception as error:  # whatever a user's policy raises becomes a reason
+            reasons[0] = _one_line(error)
+        return Answer(job_number, b"", reasons)
+
+    def play(self, job_number: int, job: PlayJob) -> Answer:
+        """Play the job's episodes in order; the rest of them is not played once the job is stopped."""
+        rows = np.zeros(len(job.episodes), ROW)
+        reasons: dict[int, str] = {}
+        words = self._words
+
+        def stopped() -> bool:
+            return bool(words[0] == job_number)
+
+        for place, planned in enumerate(job.episodes):
+            words[1] = place
+            words[2] = time.monotonic_ns()
+            start_s = time.time()
+            start = time.perf_counter()
+            seed = env_seed(self._task.run_seed, job.kind.purpose, job.generation, planned.slot, planned.episode)
+            result = Episode(0.0, 0, 0, Status.STOPPED)
+            if not stopped():
+                for attempt in range(2):
+                    try:
+                        env, policy = self._made()
+                        self._load(policy.flat, planned)
+                        result = play_episode(env, policy, seed, self._task.env.max_steps, stopped)
+                        break
+                    except Exception as error:  # whatever an environment raises becomes a row
+                        self._discard_env()
+                        if attempt == 1:
+                            result = replace(result, status=Status.ERROR)
+                            reasons[place] = _one_line(error)
+            rows[place] = (
+                job.generation, planned.slot, planned.episode, result.steps, result.frames,
+                time.perf_counter() - start, result.return_, start_s, self._index, job.kind, result.status,
+            )  # fmt: skip
+        return Answer(job_number, rows.tobytes(), reasons)
+
+    def _load(self, flat: torch.Tensor, planned: PlannedEpisode) -> None:
+        if planned.row < 0:
+            decode(flat, (planned.gene,), self._noise, self._initialise, self._task.mutation_power)
+        elif planned.gene < 0:
+            flat.copy_(self._weights[planned.row])
+        else:
+            mutate(flat, self._weights[planned.row], self._noise, planned.gene, self._task.mutation_power)
+
+    def _initialise(self, noise: torch.Tensor) -> torch.Tensor:
+        policy = self._made()[1]
+        policy.initialise(noise)
+        return policy.flat
+
+    def _made(self) -> tuple[Env, Policy]:
+        """Return environment and policy, making what is missing."""
+        if self._env is None:
+            self._env = make_env(self._task.env)
+        if self._policy is None:
+            self._policy = make_policy(self._task.policy, self._env.observation_space, self._env.action_space)
+        return self._env, self._policy
+
+    def _discard_env(self) -> None:
+        """Drop an environment that raised, however it takes it."""
+        env, self._env = self._env, None
+        if env is not None:
+            with contextlib.suppress(Exception):
+                env.close()
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

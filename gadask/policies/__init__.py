@@ -1,0 +1,84 @@
+"""Policies: networks whose parameters are one flat vector.
+
+`make_policy` builds what a `PolicyConfig` names. Built-in kinds:
+
+| kind | observation | network |
+| --- | --- | --- |
+| `such2017` | uint8 image | three convolutions with SAME padding, dense 512 (Such et al. 2017) |
+| `nature` | uint8 image | the same with VALID padding (Mnih et al. 2015) |
+| `mlp` | vector | dense layers with tanh between them |
+
+`package.module:factory` names any function `(observation_space, action_space, **kwargs) -> torch.nn.Module`;
+`Policy` says what such a module is given and what it returns.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+
+import gymnasium
+from torch import nn
+
+from gadask.config import PolicyConfig
+from gadask.errors import PolicyError
+from gadask.policies.convolutional import nature, such2017
+from gadask.policies.mlp import mlp
+from gadask.policies.policy import Policy
+
+__all__ = ["Policy", "make_policy"]
+
+_KINDS: dict[str, Callable[..., nn.Module]] = {"such2017": such2017, "nature": nature, "mlp": mlp}
+
+
+def make_policy(config: PolicyConfig, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> Policy:
+    """Build the policy that `config` names for an environment's spaces; its parameters are not initialised.
+
+    Raises `PolicyError` if the kind or one of its kwargs is unknown, or if it does not fit the spaces.
+    """
+    factory = _KINDS.get(config.kind) or _import_factory(config.kind)
+    _check_kwargs(config, factory)
+    module = factory(observation_space, action_space, **config.kwargs)
+    if not isinstance(module, nn.Module):
+        raise PolicyError(
+            f"policy.kind: expected {config.kind!r} to return a torch.nn.Module, found {type(module).__name__}"
+        )
+    return Policy(module, observation_space, action_space)
+
+
+def _import_factory(kind: str) -> Callable[..., nn.Module]:
+    """Return the function that `package.module:factory` names."""
+    module_name, colon, name = kind.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(kind, _KINDS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "use one of those"
+        expected = f"{', '.join(map(repr, _KINDS))} or 'package.module:factory'"
+        raise PolicyError(f"policy.kind: expected {expected}, found {kind!r}; {hint}")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise PolicyError(f"policy.kind: cannot import {module_name!r} of {kind!r}: {error}") from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        near = difflib.get_close_matches(name, vars(module), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise PolicyError(f"policy.kind: module {module_name!r} has no function {name!r}{hint}")
+    return factory  # type: ignore[no-any-return]
+
+
+def _check_kwargs(config: PolicyConfig, factory: Callable[..., nn.Module]) -> None:
+    """Raise `PolicyError` for the first kwarg that the factory does not take."""
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return  # a callable without a signature checks its kwargs itself
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters[2:] if parameter.kind is not parameter.VAR_POSITIONAL]
+    for key in config.kwargs:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'none'}"
+            raise PolicyError(f"policy.kwargs: unknown key {key!r} for policy {config.kind!r}; {hint}")

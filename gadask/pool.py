@@ -1,0 +1,362 @@
+"""A node's rollout processes: one supervised socket each, deadlines, replacement, death with the parent.
+
+One thread supervises. It hands every idle process the next job, kills a process whose episode passed its deadline,
+replaces processes that died, and queues their episodes again. Why not `multiprocessing.Pool` or
+`ProcessPoolExecutor`: one killed child hangs the first and breaks the whole of the second.
+
+What holds: every submitted episode gets exactly one row; a row is `TIMEOUT` only after its own deadline passed and
+`ERROR` only after its process died under it `MAX_DEATHS` times or it raised twice; nothing outlives the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import mmap
+import os
+import pickle
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.errors import NodeError
+from gadask.forkserver import ForkServer
+from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+
+MAX_DEATHS = 3
+"""An episode under which this many processes died gets status `ERROR`."""
+
+_MAX_FAILED_STARTS = 10
+
+
+class Batch:
+    """Jobs submitted together; filled by the pool's thread, waited for by another."""
+
+    def __init__(self, n_jobs: int) -> None:
+        """Expect the answers of `n_jobs` jobs."""
+        self._n_open = n_jobs
+        self._rows: list[bytes] = []
+        self._n_rows = 0
+        self._reasons: dict[int, str] = {}
+        self._failure: str | None = None
+        self._done = threading.Event()
+        if not n_jobs:
+            self._done.set()
+
+    def wait(self) -> tuple[NDArray[np.void], dict[int, str]]:
+        """Return all rows (dtype `ROW`, in order of completion) and what went wrong, by place among the rows.
+
+        A failed decoding has no row; its reason stands at a negative place. Raises `NodeError` if the pool closed.
+        """
+        self._done.wait()
+        if self._failure is not None:
+            raise NodeError(self._failure)
+        return np.frombuffer(b"".join(self._rows), ROW), self._reasons
+
+    def add(self, rows: bytes, reasons: dict[int, str]) -> None:
+        """Take one job's answer."""
+        for place, reason in reasons.items():
+            self._reasons[self._n_rows + place if rows else -1 - len(self._reasons)] = reason
+        self._rows.append(rows)
+        self._n_rows += len(rows) // ROW.itemsize
+        self._n_open -= 1
+        if not self._n_open:
+            self._done.set()
+
+    def expect(self, n_more: int) -> None:
+        """Expect more jobs: one was split."""
+        self._n_open += n_more
+
+    def fail(self, reason: str) -> None:
+        """Give up on what is missing."""
+        self._failure = reason
+        self._done.set()
+
+
+@dataclass
+class _Pending:
+    """A job that waits or is being played."""
+
+    number: int
+    job: Job
+    batch: Batch
+    timeout_s: float
+    deaths: int = 0
+    stopped: bool = False
+
+
+@dataclass
+class _Process:
+    """One rollout process and what the pool knows of it."""
+
+    index: int
+    channel: socket.socket
+    pid: int = 0  # 0 until it said that it is ready
+    pending: _Pending | None = None
+    timed_out: bool = False
+    known_tasks: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _SharedTask:
+    message: NewTask
+    weights_fd: int
+
+
+class Pool:
+    """`n_processes` rollout processes under one supervising thread."""
+
+    def __init__(self, server: ForkServer, n_processes: int, cpus: Sequence[int]) -> None:
+        """Fork the processes, process i pinned to `cpus[i % len(cpus)]`; raises `NodeError` if they cannot start."""
+        self.n_processes = n_processes
+        self._cpus = list(cpus)
+        self._server = server
+        self._words = np.frombuffer(mmap.mmap(server.words_fd, 0), np.int64).reshape(-1, WORDS_PER_PROCESS)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._queue: deque[_Pending] = deque()
+        self._tasks: dict[int, _SharedTask] = {}
+        self._closing = False
+        self._failed_starts = 0
+        self._failure = "the pool of rollout processes was closed"
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._processes = [self._spawn(index) for index in range(n_processes)]
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, name="gadask-pool", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        if self._closing:
+            raise NodeError(self._failure)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the rollout processes that are ready."""
+        return [process.pid for process in self._processes if process.pid]
+
+    @property
+    def n_queued(self) -> int:
+        """Jobs that no process plays yet."""
+        return len(self._queue)
+
+    def add_task(self, task: Task, n_rows: int) -> int:
+        """Make a task known, with room for the weights of `n_rows` genomes; returns the number that its jobs carry."""
+        number = next(self._numbers)
+        weights_fd = os.memfd_create("gadask-weights", os.MFD_CLOEXEC)
+        os.ftruncate(weights_fd, 4 * task.n_params * n_rows)  # untouched rows take no memory
+        with self._lock:
+            self._tasks[number] = _SharedTask(NewTask(number, task, n_rows), weights_fd)
+        return number
+
+    def remove_task(self, number: int) -> None:
+        """Stop a task's jobs and free its environments and weights."""
+        self.stop(lambda job: job.task_number == number)
+        with self._lock:
+            os.close(self._tasks.pop(number).weights_fd)
+        self._wake()
+
+    def submit(self, jobs: Sequence[Job]) -> Batch:
+        """Queue jobs behind those submitted before; thread-safe."""
+        batch = Batch(len(jobs))
+        with self._lock:
+            if self._closing:
+                batch.fail(self._failure)
+            for job in jobs:
+                shared = self._tasks.get(job.task_number)
+                timeout_s = shared.message.task.env.episode_timeout_s if shared else 0.0  # removed: answered unplayed
+                self._queue.append(_Pending(next(self._numbers), job, batch, timeout_s))
+        self._wake()
+        return batch
+
+    def stop(self, matches: Callable[[Job], bool]) -> None:
+        """End all matching jobs now: their unfinished episodes get status `STOPPED`; thread-safe."""
+        with self._lock:
+            running = [process.pending for process in self._processes if process.pending]
+            for pending in [*self._queue, *running]:
+                if matches(pending.job):
+                    pending.stopped = True
+            for process in self._processes:
+                if process.pending and process.pending.stopped:
+                    self._words[process.index, 0] = process.pending.number
+        self._wake()
+
+    def close(self) -> None:
+        """End all processes; whoever waits for a batch gets a `NodeError`."""
+        with self._lock:
+            self._closing = True
+        self._wake()
+        self._thread.join()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wake_writer.send(b"x")
+
+    def _supervise(self) -> None:
+        try:
+            while not self._closing:
+                for key, _ in self._selector.select(self._seconds_to_deadline()):
+                    if key.fileobj is self._wake_reader:
+                        with contextlib.suppress(BlockingIOError):
+                            while self._wake_reader.recv(4096):
+                                pass
+                    else:
+                        self._receive(key.data)
+                self._kill_overdue()
+                self._dispatch()
+                if all(process.pid for process in self._processes):
+                    self._started.set()
+        except Exception as error:  # without its supervisor the pool must not seem alive
+            self._failure = f"the pool of rollout processes failed: {type(error).__name__}: {error}"
+            raise
+        finally:
+            self._shut_down()
+            self._started.set()
+
+    def _spawn(self, index: int) -> _Process:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._words[index] = 0
+        with theirs:
+            self._server.spawn(index, self._cpus[index % len(self._cpus)], theirs)
+        process = _Process(index, ours)
+        self._selector.register(ours, selectors.EVENT_READ, process)
+        return process
+
+    def _receive(self, process: _Process) -> None:
+        """Take a process's next packet: that it is ready, an answer, why it failed, or its death."""
+        try:
+            packet = process.channel.recv(MAX_PACKET_BYTES)
+        except ConnectionResetError:
+            packet = b""
+        message = pickle.loads(packet) if packet else None
+        if isinstance(message, int):
+            process.pid = message
+            self._failed_starts = 0
+        elif isinstance(message, Answer):
+            pending, process.pending = process.pending, None
+            if pending is not None:
+                pending.batch.add(message.rows, message.reasons)
+        else:
+            self._bury(process, message)
+
+    def _bury(self, process: _Process, error: Exception | None) -> None:
+        """Replace a dead process and decide on the episodes that it had."""
+        self._selector.unregister(process.channel)
+        process.channel.close()
+        if not process.pid:
+            self._failed_starts += 1
+            if self._failed_starts > _MAX_FAILED_STARTS:
+                raise NodeError(f"rollout processes die while they start: {error or 'killed'}")
+        with self._lock:
+            if process.pending is not None:
+                self._requeue(process.pending, int(self._words[process.index, 1]), process.timed_out)
+            self._processes[process.index] = self._spawn(process.index)
+
+    def _requeue(self, pending: _Pending, place: int, timed_out: bool) -> None:
+        """Queue a dead process's job again, episode by episode; `place` is the episode under which it died."""
+        job, batch = pending.job, pending.batch
+        parts = [replace(job, episodes=(one,)) for one in job.episodes] if isinstance(job, PlayJob) else [job]
+        place = min(place, len(parts) - 1)
+        batch.expect(len(parts) - 1)
+        again = []
+        for i, part in enumerate(parts):
+            deaths = pending.deaths + (i == place)
+            waiting = replace(pending, number=next(self._numbers), job=part, deaths=deaths)
+            if i == place and timed_out and isinstance(part, PlayJob):
+                _answer_unplayed(waiting, Status.TIMEOUT, f"no end after {pending.timeout_s} s; its process was killed")
+            elif deaths >= MAX_DEATHS:
+                _answer_unplayed(waiting, Status.ERROR, f"{deaths} rollout processes died under it")
+            else:
+                again.append(waiting)
+        self._queue.extendleft(reversed(again))
+
+    def _dispatch(self) -> None:
+        with self._lock:
+            for process in self._processes:
+                for number in process.known_tasks - self._tasks.keys():
+                    process.known_tasks.remove(number)
+                    _send(process, number)
+                while process.pid and process.pending is None and self._queue:
+                    pending = self._queue.popleft()
+                    number = pending.job.task_number
+                    if pending.stopped or number not in self._tasks:
+                        _answer_unplayed(pending, Status.STOPPED, "stopped")
+                        continue
+                    if number not in process.known_tasks:
+                        process.known_tasks.add(number)
+                        shared = self._tasks[number]
+                        _send(process, shared.message, shared.weights_fd)
+                    self._words[process.index, 1:] = 0, time.monotonic_ns()
+                    process.pending = pending
+                    _send(process, (pending.number, pending.job))
+
+    def _seconds_to_deadline(self) -> float | None:
+        """Return the time until the first running episode is overdue; None while nothing is played."""
+        deadlines = [self._deadline_s(process) for process in self._processes if _is_playing(process)]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _deadline_s(self, process: _Process) -> float:
+        began_s = int(self._words[process.index, 2]) / 1e9
+        return began_s + (process.pending.timeout_s if process.pending else 0.0)
+
+    def _kill_overdue(self) -> None:
+        now_s = time.monotonic()
+        for process in self._processes:
+            if _is_playing(process) and now_s >= self._deadline_s(process):
+                process.timed_out = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+
+    def _shut_down(self) -> None:
+        with self._lock:
+            self._closing = True
+            running = [process.pending for process in self._processes if process.pending]
+            for pending in [*self._queue, *running]:
+                pending.batch.fail(self._failure)
+            self._queue.clear()
+            for process in self._processes:
+                if process.pid:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
+                process.channel.close()
+            for shared in self._tasks.values():
+                os.close(shared.weights_fd)
+            self._tasks.clear()
+            self._selector.close()
+            self._wake_reader.close()
+            self._wake_writer.close()
+            self._server.close()
+
+
+def _is_playing(process: _Process) -> bool:
+    """Whether a deadline runs; a process that was killed for its own has only its socket left to close."""
+    return process.pending is not None and not process.timed_out
+
+
+def _send(process: _Process, message: object, fd: int | None = None) -> None:
+    """Send a packet; a process that just died is noticed when its socket reads empty."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        socket.send_fds(process.channel, [pickle.dumps(message)], [] if fd is None else [fd])
+
+
+def _answer_unplayed(pending: _Pending, status: Status, reason: str) -> None:
+    """Answer for a job that no process can answer for: a row an episode, with this status."""
+    job = pending.job
+    if not isinstance(job, PlayJob):
+        pending.batch.add(b"", {0: reason})
+        return
+    rows = np.zeros(len(job.episodes), ROW)
+    rows["generation"], rows["kind"], rows["status"] = job.generation, job.kind, status
+    rows["slot"] = [planned.slot for planned in job.episodes]
+    rows["episode"] = [planned.episode for planned in job.episodes]
+    reasons = {} if status is Status.STOPPED else dict.fromkeys(range(len(rows)), reason)
+    pending.batch.add(rows.tobytes(), reasons)

@@ -1,0 +1,77 @@
+"""What a run was made with: versions, commit, machine, Slurm job. Gathered without importing any of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("gadask", "numpy", "torch", "dask", "distributed", "dask-jobqueue", "gymnasium", "ale-py", "pyarrow")
+_SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME")
+_SIMD = ("sse4", "avx", "fma", "amx", "asimd", "sve")
+
+
+def provenance(noise_digest: str) -> dict[str, Any]:
+    """Return one entry of `provenance.json`: plain JSON values that describe this process and its machine."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "commit": _commit(),
+        "command": sys.argv,
+        "host": platform.node(),
+        "system": platform.platform(),
+        "cpu": cpu(),
+        "noise_digest": noise_digest,
+        "slurm": {name: os.environ[name] for name in _SLURM if name in os.environ},
+    }
+
+
+def cpu() -> dict[str, Any]:
+    """Return the CPU's `model` and its vector instruction sets as sorted `flags`; floats depend on both."""
+    fields: dict[str, str] = {}
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    for line in text.split("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    return {
+        "model": fields.get("model name") or platform.processor() or platform.machine(),
+        "flags": sorted(flag for flag in flags if flag.startswith(_SIMD)),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _commit() -> str | None:
+    """Return the git commit of the checkout that gadask runs from, with `+` if files differ; None outside one."""
+    # An installed copy may lie inside another project's checkout: ask whether git knows this very file.
+    if _git("ls-files", "--error-unmatch", "errors.py") is None:
+        return None
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return commit + "+" if commit and changed else commit
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

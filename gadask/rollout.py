@@ -1,0 +1,67 @@
+"""The inner loop: one policy plays one seeded episode of one environment.
+
+One genome at a time: interleaving several in one process made each step slower, since their weights evict each
+other from the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from gadask.envs import Env
+from gadask.messages import Status
+from gadask.policies import Policy
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode's result."""
+
+    return_: float
+    """Sum of the rewards; NaN or infinite only with `Status.NONFINITE`."""
+    steps: int
+    """Agent decisions."""
+    frames: int
+    """Emulator frames that the steps stand for, no-ops before the first not counted."""
+    status: Status
+    """`OK`, `NONFINITE` or `STOPPED`."""
+
+
+def play_episode(
+    env: Env, policy: Policy, seed: int, max_steps: int, stopped: Callable[[], bool] = lambda: False
+) -> Episode:
+    """Play until the environment ends the episode, `max_steps` steps were played, or `stopped()` is true.
+
+    `stopped` is asked before every step. What the environment or the policy raises is not caught.
+    """
+    steps, return_ = 0, 0.0
+    status = Status.OK
+    with torch.inference_mode():
+        for steps, return_ in watch_episode(env, policy, seed, max_steps):  # noqa: B007
+            if stopped():
+                status = Status.STOPPED
+                break
+    if not math.isfinite(return_):
+        status = Status.NONFINITE
+    return Episode(return_, steps, steps * env.frames_per_step, status)
+
+
+def watch_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Iterator[tuple[int, float]]:
+    """Play an episode and yield `(steps, return so far)` after the reset and after every step.
+
+    The environment may be rendered between two yields.
+    """
+    act, step = policy.act, env.step
+    observation = env.reset(seed)
+    return_ = 0.0
+    yield 0, return_
+    for steps in range(1, max_steps + 1):
+        observation, reward, done = step(act(observation))
+        return_ += reward
+        yield steps, return_
+        if done:
+            return

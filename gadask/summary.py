@@ -1,0 +1,106 @@
+"""What a closed generation looked like: one line of the log.
+
+Everything that depends on clocks, nodes or the order of arrival stands under `timing`; the rest of the line is the same
+for equal runs. Returns are of counted children, lengths are in agent steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.genome import to_text
+from gadask.ledger import Heading, Ledger
+from gadask.messages import Breeding, Kind, Status
+from gadask.selection import Elite
+
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the process time of one generation went, in seconds.
+
+    `process_s` is rollout processes × wall time; `busy_s` was spent on counted rows, `discarded_s` on rows that came
+    late, twice, beyond the quota or were stopped; the rest was idle.
+    """
+
+    wall_s: float
+    process_s: float
+    busy_s: float
+    discarded_s: float
+    nodes: int
+    processes: int
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the process time that counted rows took."""
+        return self.busy_s / self.process_s if self.process_s else 0.0
+
+    @property
+    def idle_s(self) -> float:
+        """Process time that nothing was played in."""
+        return max(0.0, self.process_s - self.busy_s - self.discarded_s)
+
+
+def log_line(
+    breeding: Breeding,
+    rows: NDArray[np.void],
+    headings: NDArray[np.uint8],
+    evaluations: Mapping[int, Sequence[float]],
+    elite: Elite | None,
+    ledger: Ledger,
+    timing: Timing,
+) -> dict[str, Any]:
+    """Return the log's line for one generation; `rows` are all that arrived, `headings` how they were booked."""
+    counted = rows[headings == Heading.COUNTED]
+    played = rows[np.isin(headings, [Heading.COUNTED, Heading.LATE, Heading.SURPLUS, Heading.STOPPED])]
+    children = counted[counted["kind"] == Kind.CHILD]
+    valid = children[children["status"] == Status.OK]
+    failed = {
+        status.name.lower(): int((counted["status"] == status).sum())
+        for status in (Status.ERROR, Status.TIMEOUT, Status.NONFINITE)
+    }
+    return {
+        "parents": [to_text(genome) for genome in breeding.parents],
+        "candidates": [
+            {"genome": to_text(genome), "mean": _mean(evaluations.get(slot, ())), "episodes": len(evaluations.get(slot, ()))}
+            for slot, genome in enumerate(breeding.candidates)
+        ],
+        "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
+        "children": {"n": len(children), "mean": _mean(valid["return"]), "quantiles": _quantiles(valid["return"])},
+        "failed": failed,
+        "lengths": {
+            "counted": {"mean": _mean(children["steps"]), "quantiles": _quantiles(children["steps"])},
+            "all": _lengths_of_all(played),
+        },
+        "episodes": len(played),
+        "steps": ledger.steps,
+        "frames": ledger.frames,
+        "timing": {
+            **asdict(timing),
+            "idle_s": timing.idle_s,
+            "busy_share": timing.busy_share,
+            "rows": {heading.name.lower(): ledger.rows[heading] for heading in Heading},
+        },
+    }
+
+
+def _lengths_of_all(played: NDArray[np.void]) -> dict[str, Any]:
+    steps = played[played["kind"] == Kind.CHILD]["steps"]
+    return {"mean": _mean(steps), "quantiles": _quantiles(steps)}
+
+
+def _mean(values: Sequence[float] | NDArray[Any]) -> float | None:
+    """Return the mean, the same in any order of the values; None of nothing."""
+    return float(np.mean(np.sort(np.asarray(values, np.float64)))) if len(values) else None
+
+
+def _quantiles(values: NDArray[Any]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    return {f"{q:g}": float(x) for q, x in zip(_QUANTILES, np.quantile(values, _QUANTILES), strict=True)}

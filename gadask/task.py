@@ -1,0 +1,34 @@
+"""From a config to the task that nodes play, with everything checked that can be checked before a node is asked for."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+
+from gadask.config import Config, check_config
+from gadask.envs import make_env
+from gadask.genome import count_genes
+from gadask.messages import Task
+
+
+def prepare_task(config: Config) -> Task:
+    """Make the environment and the policy once, here, and return what nodes must know.
+
+    Raises `ConfigError`, `EnvError` or `PolicyError` for what no node could play.
+    """
+    check_config(config)
+    with closing(make_env(config.env)) as env:
+        from gadask.policies import make_policy  # noqa: PLC0415  torch takes a second; environments are refused before
+
+        n_params = make_policy(config.policy, env.observation_space, env.action_space).n_params
+    count_genes(config.noise.size, n_params)
+    return Task(
+        run_seed=config.seed,
+        env=config.env,
+        policy=config.policy,
+        noise=config.noise,
+        mutation_power=config.ga.mutation_power,
+        n_params=n_params,
+        n_genomes=config.ga.parents + config.ga.candidates + 1,
+        run_id=uuid.uuid4().hex,
+    )

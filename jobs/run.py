@@ -1,0 +1,158 @@
+"""Evolve one run: `python jobs/run.py CONFIG.toml --run-dir DIR [--resume] [--ga.population 200] …`.
+
+Exit status: 0 finished; 1 failed; 2 bad usage or config; 130 interrupted after a clean checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from gadask.config import Config, check_config, load_config
+from gadask.errors import ConfigError, GadaskError, UsageError
+
+FINISHED, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_NODE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Evolve one run. Every field of the config is a flag, and flags win over the file."""
+
+    config: tyro.conf.Positional[Path]
+    """Config file, for example jobs/configs/frostbite-quick.toml."""
+    run_dir: Path
+    """Directory of the run: made for a new run, holding one with --resume."""
+    settings: Annotated[Config, tyro.conf.arg(name="")]
+    resume: bool = False
+    """Go on with the run in --run-dir from its last closed generation."""
+    cluster: Literal["local"] = "local"
+    """Where nodes come from: `local` starts them on this machine."""
+    nodes: int = 1
+    """Number of nodes."""
+    rollouts_per_node: int | None = None
+    """Rollout processes of each node; by default every core, shared between the nodes."""
+    pictures: bool = True
+    """Draw the learning curve and film the elite at the end."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    # Dask reads this when it is imported, here and in its workers; nodes that come and go are the master's to report.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    try:
+        return asyncio.run(_evolve(_parse(argv)))
+    except GadaskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USAGE if isinstance(error, UsageError) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parse(argv: Sequence[str]) -> Arguments:
+    """Return the checked arguments; the config file gives the flags their defaults."""
+    given = bool(argv) and not argv[0].startswith("-")
+    stored = load_config(argv[0]) if given else Config()
+    arguments = tyro.cli(
+        Arguments,
+        args=list(argv),
+        default=Arguments(tyro.MISSING, tyro.MISSING, stored),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    if arguments.settings.preset != stored.preset:
+        raise ConfigError("--preset: expected in the config file, where it sets every field that the file leaves out")
+    check_config(arguments.settings)
+    for name in ("nodes", "rollouts_per_node"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, found {value}")
+    return arguments
+
+
+async def _evolve(arguments: Arguments) -> int:
+    """Evolve, test the elite, draw; an interrupt ends it at the last closed generation."""
+    from gadask.record import RunDirectory  # noqa: PLC0415  bad arguments are answered before slow imports
+    from gadask.task import prepare_task  # noqa: PLC0415
+
+    config, run_dir = arguments.settings, arguments.run_dir
+    prepare_task(config)
+    if arguments.resume:
+        RunDirectory.resume(run_dir, config)[0].close()
+    else:
+        RunDirectory.create(run_dir, config).close()
+
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
+    try:
+        await _play(arguments)
+    except asyncio.CancelledError:
+        print(f"\ninterrupted; everything up to the last closed generation is in {run_dir}\ncontinue with: {_again()}")
+        return INTERRUPTED
+    except GadaskError as error:
+        raise type(error)(f"{error}; {run_dir} holds everything up to the last closed generation, continue with: {_again()}") from error
+    return FINISHED
+
+
+async def _play(arguments: Arguments) -> None:
+    from gadask.cluster import local_cluster, local_processes  # noqa: PLC0415
+    from gadask.master import budget_reached, evolve, test_elite  # noqa: PLC0415
+    from gadask.progress import ProgressDisplay  # noqa: PLC0415
+    from gadask.record import read_run  # noqa: PLC0415
+
+    config, run_dir = arguments.settings, arguments.run_dir
+    options = {
+        "n_processes": arguments.rollouts_per_node or local_processes(arguments.nodes),
+        "node_timeout_s": _NODE_TIMEOUT_S,
+    }
+    reached = budget_reached(config.budget, read_run(run_dir)[1])
+    if reached:
+        print(f"nothing to evolve: the run has reached {reached}")
+        return
+    print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {options['n_processes']} processes")
+    async with local_cluster(arguments.nodes) as client:
+        print(f"dashboard: {client.dashboard_link}")
+        with ProgressDisplay(config) as display:
+            generations = evolve(config, client, run_dir, resume=True, on_progress=display.update, **options)
+            async with aclosing(generations):
+                async for generation in generations:
+                    display.close_generation(generation)
+        if config.budget.test_episodes:
+            test = await test_elite(config, client, run_dir, config.budget.test_episodes, **options)
+            print(
+                f"elite of generation {test.elite.generation}: {test.mean:,.1f} ± {test.standard_error:,.1f}"
+                f" over {len(test.returns)} fresh episodes"
+            )
+    print(f"run directory: {run_dir}")
+    if arguments.pictures:
+        sys.path.append(str(Path(__file__).resolve().parents[1]))  # analysis/ stands beside jobs/, outside the package
+        from analysis.film import film_elite  # noqa: PLC0415
+        from analysis.learning_curve import draw_learning_curve  # noqa: PLC0415
+
+        print(f"learning curve: {draw_learning_curve(run_dir)}")
+        print(f"film of the elite: {film_elite(run_dir)}")
+    print(f"go on with a larger budget: {_again()} --budget.frames {10 * 10 ** len(str(read_run(run_dir)[1].frames)):.0e}")
+
+
+def _again() -> str:
+    """Return the command that resumes this run."""
+    arguments = [argument for argument in sys.argv if argument != "--resume"]
+    return shlex.join(["python", *arguments, "--resume"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

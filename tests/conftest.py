@@ -1,0 +1,89 @@
+"""Fixtures that every test shares."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gadask.config import Config, config_from_dict
+
+
+def wait_until(condition: Callable[[], object], deadline_s: float, what: str) -> None:
+    """Return as soon as `condition()` is true; fail after `deadline_s`."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline_s} s: {what}")
+        time.sleep(0.01)
+
+
+def faulty_config(fault: str = "none", population: int = 24, **kwargs: object) -> Config:
+    """Return the config of a small run in `tests.faulty_envs`."""
+    return config_from_dict(
+        {
+            "env": {
+                "id": "tests.faulty_envs:Faulty-v0",
+                "kwargs": {"fault": fault, **kwargs},
+                "max_steps": 200,
+                "episode_timeout_s": 30,
+            },
+            "policy": {"kind": "mlp", "kwargs": {"hidden": "8"}},
+            "noise": {"size": 300_000},
+            "ga": {
+                "population": population,
+                "parents": 5,
+                "candidates": 3,
+                "candidate_episodes": 4,
+                "mutation_power": 0.2,
+                "max_failed_share": 1.0,
+            },
+            "budget": {"generations": 4, "test_episodes": 0},
+        }
+    )
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fail if the test leaves a process, a shared-memory segment or a file descriptor behind."""
+    shm, this = Path("/dev/shm"), psutil.Process()
+
+    def left() -> tuple[set[int], set[str], set[str]]:
+        children = {
+            child.pid
+            for child in this.children(recursive=True)
+            # Python's own helper of multiprocessing lives as long as the interpreter.
+            if "resource_tracker" not in " ".join(_command_line(child))
+        }
+        memory = {target for target in _fd_targets() if "memfd:gadask" in target}
+        # Semaphores and temporary directories there are other programs'.
+        segments = {path.name for path in shm.iterdir() if not path.name.startswith(("sem.", "tmp"))}
+        return children, segments, memory
+
+    before = left()
+    yield
+    deadline = time.monotonic() + 5
+    while any(now - then for now, then in zip(left(), before, strict=True)):
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind (processes, shared memory, descriptors): {left()}, before: {before}")
+        time.sleep(0.02)
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        command: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return command
+
+
+def _fd_targets() -> Iterator[str]:
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            yield os.readlink(link)
+        except OSError:
+            continue

@@ -1,0 +1,86 @@
+"""Environments that go wrong on purpose: `tests.faulty_envs:Faulty-v0`.
+
+An episode is a walk whose length and rewards follow from its seed; the fault strikes in episodes whose seed is divisible
+by `every`, at step 3. With `once`, a path, it strikes only as long as that file does not exist, and makes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete
+from numpy.typing import NDArray
+
+FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "inf", "text", "slow")
+
+
+class Faulty(gymnasium.Env[NDArray[np.float32], int]):
+    """A walk with a fault."""
+
+    def __init__(self, fault: str = "none", every: int = 1, once: str = "", step_s: float = 0.0) -> None:
+        self.observation_space = Box(-1, 1, (3,), np.float32)
+        self.action_space = Discrete(2)
+        self._fault, self._every, self._once, self._step_s = fault, every, once, step_s
+        if fault == "make" and self._strikes(0):
+            raise RuntimeError("it cannot be made")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        assert seed is not None
+        self._seed, self._steps = seed, 0
+        self._length = int(self.np_random.integers(5, 30))
+        if self._fault == "reset" and self._strikes(seed):
+            raise RuntimeError("it cannot be reset")
+        return self._observe(), {}
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        if self._step_s:
+            time.sleep(self._step_s)
+        reward: Any = float(self.np_random.random()) + action
+        if self._steps == 3 and self._strikes(self._seed):
+            reward = self._go_wrong(reward)
+        return self._observe(), reward, self._steps >= self._length, False, {}
+
+    def _observe(self) -> NDArray[np.float32]:
+        return self.np_random.uniform(-1, 1, 3).astype(np.float32)
+
+    def _strikes(self, seed: int) -> bool:
+        if seed % self._every:
+            return False
+        if self._once:
+            try:
+                Path(self._once).touch(exist_ok=False)
+            except FileExistsError:
+                return False
+        return True
+
+    def _go_wrong(self, reward: float) -> Any:
+        if self._fault == "step":
+            raise RuntimeError("it cannot step")
+        if self._fault == "hang":
+            while True:
+                time.sleep(1)
+        if self._fault == "hang-in-c":
+            ctypes.PyDLL(None).sleep(10_000)  # holds the interpreter's lock
+        if self._fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"nan": float("nan"), "inf": float("inf"), "text": "five"}.get(self._fault, reward)
+
+
+class DictObservation(gymnasium.Env[dict[str, Any], int]):
+    """An environment whose observation gadask does not handle."""
+
+    observation_space = Dict({"eye": Box(-1, 1, (3,), np.float32), "ear": Box(-1, 1, (2,), np.float32)})
+    action_space = Discrete(2)
+
+
+gymnasium.register("Faulty-v0", entry_point="tests.faulty_envs:Faulty", disable_env_checker=True)
+gymnasium.register("DictObservation-v0", entry_point="tests.faulty_envs:DictObservation", disable_env_checker=True)

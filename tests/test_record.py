@@ -1,0 +1,348 @@
+"""The run directory without faults: what is written, read back, resumed and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gadask.checkpoint import Checkpoint, decode, encode
+from gadask.config import BudgetConfig, Config, EnvConfig, GAConfig, load_config
+from gadask.errors import ConfigError, RecordError, RunDirectoryError
+from gadask.messages import ROW, Kind, Status
+from gadask.provenance import provenance
+from gadask.record import (
+    RunDirectory,
+    State,
+    check_same_run,
+    episode_table,
+    read_episodes,
+    read_generations,
+    read_run,
+    without_wall_clock,
+)
+from gadask.selection import Elite, Population
+
+CONFIG = Config(seed=3, env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=4, parents=2, candidates=0))
+FIRST = State(Population(1, ((5,), (7,)), (), Elite((5,), 1.5, 1, 0)), 40, 10, 4, "abc", 2.5)
+SECOND = State(Population(2, ((5, 8), (5,)), ((5,),), Elite((5, 8), 2.5, 3, 1)), 80, 20, 8, "abc", 5.0)
+
+
+def table(generation: int = 0) -> pa.Table:
+    rows = np.zeros(4, ROW)
+    rows["generation"] = generation
+    rows["slot"] = [2, 0, 1, 0]
+    rows["episode"] = [0, 1, 0, 0]
+    rows["kind"] = [Kind.CHILD, Kind.EVALUATION, Kind.CHILD, Kind.EVALUATION]
+    rows["status"] = [Status.OK, Status.TIMEOUT, Status.OK, Status.OK]
+    rows["return"] = [1.5, np.nan, -2.0, 0.25]
+    return episode_table(
+        rows,
+        parent=[-1, -1, 0, -1],
+        gene=[2**40, -1, 7, -1],
+        node=["a", "b", "a", "b"],
+        counted=[True, False, True, True],
+        reason=["", "deadline of 600 s", "", ""],
+    )
+
+
+def test_a_run_is_recorded_and_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "one"
+    with RunDirectory.create(path, CONFIG) as directory:
+        directory.close_generation(table(0), {"best": 1.5, "timing": {"wall_s": 2.5}}, FIRST)
+        directory.close_generation(table(1), {"best": 2.5, "timing": {"wall_s": 5.0}}, SECOND)
+        assert list(directory.generations()) == [
+            {"generation": 0, "best": 1.5, "timing": {"wall_s": 2.5}},
+            {"generation": 1, "best": 2.5, "timing": {"wall_s": 5.0}},
+        ]
+        pd.testing.assert_frame_equal(directory.episodes(1).to_pandas(), table(1).to_pandas())
+        assert read_run(path) == (CONFIG, SECOND)  # while it is being written
+    assert sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()) == [
+        ".lock",
+        "checkpoint.json",
+        "checkpoint.previous.json",
+        "config.toml",
+        "episodes/000000.parquet",
+        "episodes/000001.parquet",
+        "generations.jsonl",
+    ]
+    directory, state = RunDirectory.resume(path)
+    with directory:
+        assert state == SECOND
+        assert state.elapsed_s == 5.0
+        assert state.generation == 1
+        assert directory.config == CONFIG
+    assert load_config(path / "config.toml") == CONFIG
+
+
+def test_a_run_killed_before_its_first_generation_is_resumed_from_nothing(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    directory, state = RunDirectory.resume(tmp_path / "run")
+    directory.close()
+    assert state == State()
+    assert state.generation == -1
+
+
+def test_wall_time_is_no_part_of_equality() -> None:
+    assert dataclasses.replace(FIRST, elapsed_s=99.0) == FIRST
+    assert dataclasses.replace(FIRST, steps=99) != FIRST
+
+
+def test_two_equal_runs_differ_in_wall_clock_only(tmp_path: Path) -> None:
+    documents = []
+    for name, wall_s in (("a", 1.0), ("b", 12345.678)):
+        with RunDirectory.create(tmp_path / name, CONFIG) as directory:
+            state = dataclasses.replace(FIRST, elapsed_s=wall_s)
+            directory.close_generation(table(), {"best": 1.5, "timing": {"wall_s": wall_s}}, state)
+            documents.append(
+                [json.loads((tmp_path / name / "checkpoint.json").read_text()), *read_generations(tmp_path / name)]
+            )
+    assert documents[0] != documents[1]
+    assert [without_wall_clock(one) for one in documents[0]] == [without_wall_clock(one) for one in documents[1]]
+    assert without_wall_clock(documents[0][0])["parents"] == [[5], [7]]
+
+
+def test_episodes_are_readable_with_pandas_and_sorted(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", CONFIG) as directory:
+        directory.close_generation(table(), {}, FIRST)
+    frame = pd.read_parquet(tmp_path / "run" / "episodes" / "000000.parquet")
+    assert frame["kind"].tolist() == ["child", "child", "evaluation", "evaluation"]
+    assert frame["slot"].tolist() == [1, 2, 0, 0]
+    assert frame["episode"].tolist() == [0, 0, 0, 1]
+    assert frame["status"].tolist() == ["ok", "ok", "ok", "timeout"]
+    assert frame["return"].tolist()[:3] == [-2.0, 1.5, 0.25]
+    assert frame["parent"].tolist() == [0, -1, -1, -1]
+    assert frame["gene"].tolist() == [7, 2**40, -1, -1]
+    assert frame["node"].tolist() == ["a", "a", "b", "b"]
+    assert frame["counted"].tolist() == [True, True, True, False]
+    assert frame["reason"].tolist() == ["", "", "", "deadline of 600 s"]
+    assert set(frame.columns) == {*(ROW.names or ()), "parent", "gene", "node", "counted", "reason"}
+
+
+@given(st.permutations(range(8)))
+def test_the_order_of_arrival_does_not_change_the_table(order: list[int]) -> None:
+    rows = np.zeros(8, ROW)
+    rows["slot"] = np.arange(8) // 2
+    rows["episode"] = np.arange(8) % 2
+    places = np.arange(8)
+
+    def arrived(order: npt.NDArray[np.int64]) -> pa.Table:
+        nodes = [f"node {place}" for place in order]
+        return episode_table(rows[order], parent=order, gene=3 * order, node=nodes, counted=order > 3)
+
+    assert arrived(np.array(order)).to_pylist() == arrived(places).to_pylist()
+
+
+def test_a_table_of_no_episodes(tmp_path: Path) -> None:
+    empty = episode_table(np.zeros(0, ROW), parent=[], gene=[], node=[], counted=[])
+    assert empty.schema.equals(table().schema)
+
+
+# What is refused
+
+
+def test_create_refuses_a_directory_in_use(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    with pytest.raises(RunDirectoryError, match=r"run: holds a run already; use --resume"):
+        RunDirectory.create(tmp_path / "run", CONFIG)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="is not empty"):
+        RunDirectory.create(tmp_path, CONFIG)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_create_takes_an_empty_directory(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, CONFIG).close()
+    assert read_run(tmp_path) == (CONFIG, State())
+
+
+def test_resume_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RunDirectoryError, match="no run here to resume"):
+            RunDirectory.resume(path)
+        with pytest.raises(RunDirectoryError, match="no run here to resume"):
+            read_run(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_masters_cannot_write_one_directory(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with RunDirectory.create(path, CONFIG):
+        with pytest.raises(
+            RunDirectoryError, match=r"run: another master is writing this run directory \(host .*, pro"
+        ):
+            RunDirectory.resume(path)
+        with pytest.raises(RunDirectoryError, match="another master"):
+            RunDirectory.create(path, CONFIG)
+    directory, _ = RunDirectory.resume(path)
+    directory.close()
+    directory.close()
+
+
+def test_a_generation_out_of_turn_is_refused(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", CONFIG) as directory:
+        with pytest.raises(RecordError, match="expected to close generation 0, found 1"):
+            directory.close_generation(table(), {}, SECOND)
+        directory.close_generation(table(), {}, FIRST)
+        with pytest.raises(RecordError, match="expected to close generation 1, found 0"):
+            directory.close_generation(table(), {}, FIRST)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, np.float64("nan")])
+def test_a_log_line_that_is_not_strict_json_is_refused(tmp_path: Path, value: object) -> None:
+    with RunDirectory.create(tmp_path / "run", CONFIG) as directory:
+        with pytest.raises(RecordError, match="generation 0: its log line is not strict JSON"):
+            directory.close_generation(table(), {"best": value}, FIRST)
+        elite = Elite((5,), float("nan"), 1, 0)
+        population = dataclasses.replace(FIRST.population, elite=elite)
+        with pytest.raises(RecordError, match="generation 0: its state cannot be a checkpoint"):
+            directory.close_generation(table(), {}, dataclasses.replace(FIRST, population=population))
+        directory.close_generation(table(), {}, FIRST)
+    assert list(read_generations(tmp_path / "run")) == [{"generation": 0}]
+
+
+def test_missing_episodes_are_named(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    with pytest.raises(
+        RecordError, match=r"000004\.parquet: expected the episodes of generation 4, found no such file"
+    ):
+        read_episodes(tmp_path / "run", 4)
+
+
+# Resuming with another config
+
+
+def test_a_resumed_run_may_change_budget_and_deadline(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    longer = dataclasses.replace(
+        CONFIG,
+        budget=BudgetConfig(generations=9),
+        env=dataclasses.replace(CONFIG.env, episode_timeout_s=5.0),
+    )
+    directory, _ = RunDirectory.resume(tmp_path / "run", longer)
+    directory.close()
+    assert directory.config == longer
+    assert read_run(tmp_path / "run")[0] == longer
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 4}, "seed: expected 3 as in the run directory, found 4; a resumed run may change budget and"),
+        ({"ga": GAConfig(population=5, parents=2, candidates=0)}, "ga.population: expected 4 .*, found 5;"),
+        ({"env": EnvConfig(id="CartPole-v0")}, "env.id: expected 'CartPole-v1' .*, found 'CartPole-v0';"),
+        ({"env": EnvConfig(id="CartPole-v1", kwargs={"a": 1})}, "env.kwargs.a: expected nothing .*, found 1;"),
+        ({"preset": "such2017"}, "preset: expected 'none' .*, found 'such2017';"),
+    ],
+)
+def test_a_resumed_run_may_change_nothing_else(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    with pytest.raises(ConfigError, match=message):
+        RunDirectory.resume(tmp_path / "run", dataclasses.replace(CONFIG, **changes))
+    directory, _ = RunDirectory.resume(tmp_path / "run")  # the refused one let go of the lock
+    directory.close()
+
+
+def test_a_config_of_other_types_is_another_config() -> None:
+    whole = dataclasses.replace(CONFIG, env=EnvConfig(id="CartPole-v1", kwargs={"a": 1}))
+    truth = dataclasses.replace(CONFIG, env=EnvConfig(id="CartPole-v1", kwargs={"a": True}))
+    check_same_run(whole, whole)
+    with pytest.raises(ConfigError, match=r"env\.kwargs\.a: expected 1 as in the run directory, found True"):
+        check_same_run(whole, truth)
+
+
+def test_an_edited_config_file_is_found_out(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    file = tmp_path / "run" / "config.toml"
+    file.write_text(file.read_text().replace("mutation_power = 0.002", "mutation_power = 0.02"))
+    with pytest.raises(
+        ConfigError, match=r"config\.toml: changed since .* ga\.mutation_power: expected 0\.002 .* 0\.02;"
+    ):
+        RunDirectory.resume(tmp_path / "run")
+
+
+# Provenance
+
+
+def test_provenance_has_one_entry_for_each_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "run" / "provenance.json"
+    with RunDirectory.create(tmp_path / "run", CONFIG) as directory:
+        directory.add_provenance({"start": 1})
+        directory.add_provenance({"start": 2})
+        assert json.loads(file.read_text()) == [{"start": 1}, {"start": 2}]
+        file.write_text('[{"start": 1}, {"sta')
+        with caplog.at_level(logging.WARNING):
+            directory.add_provenance({"start": 3})
+    assert json.loads(file.read_text()) == [{"start": 3}]
+    assert file.with_name("provenance.damaged.json").read_text() == '[{"start": 1}, {"sta'
+    assert "damaged; put aside" in caplog.text
+
+
+def test_provenance_says_what_the_run_was_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    entry = provenance("0123")
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
+    assert entry["noise_digest"] == "0123"
+    assert entry["slurm"]["SLURM_JOB_ID"] == "4711"
+    assert entry["versions"]["numpy"] == np.__version__
+    assert entry["cpu"]["model"]
+
+
+def test_provenance_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, gadask.provenance as p; p.provenance(''); print(sys.modules.keys() & {'torch', 'numpy', 'dask'})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+# Laws
+
+genomes = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4).map(tuple)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+counts = st.integers(0, 2**62)
+states = st.builds(
+    State,
+    st.builds(
+        Population,
+        counts,
+        st.lists(genomes, max_size=3).map(tuple),
+        st.lists(genomes, max_size=3).map(tuple),
+        st.none() | st.builds(Elite, genomes, finite, counts, counts),
+    ),
+    counts,
+    counts,
+    counts,
+    st.text(st.characters(codec="utf-8")),
+    finite,
+)
+
+
+@given(states, counts)
+def test_a_checkpoint_is_read_back_equal(state: State, size_bytes: int) -> None:
+    checkpoint = Checkpoint(state, CONFIG, size_bytes, "00ff")
+    decoded = decode(encode(checkpoint))
+    assert decoded == checkpoint
+    assert decoded.state.elapsed_s == state.elapsed_s
+
+
+def test_a_checkpoint_is_readable_without_gadask() -> None:
+    document = json.loads(encode(Checkpoint(SECOND, CONFIG, 12, "00ff")))
+    assert document["generation"] == 1
+    assert document["parents"] == [[5, 8], [5]]
+    assert document["elite"] == {"genome": [5, 8], "mean": 2.5, "episodes": 3, "generation": 1}
+    assert document["log"] == {"size_bytes": 12, "sha256": "00ff"}
+    assert tomllib.loads(document["config"])["seed"] == 3

@@ -1,0 +1,68 @@
+"""Random streams: pinned, distinct, uniform, and the same wherever they are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gadask.config import MAX_RUN_SEED
+from gadask.seeding import Purpose, draw_gene, draw_parent, env_seed, stream
+
+places = st.tuples(
+    st.integers(0, MAX_RUN_SEED),
+    st.sampled_from(Purpose),
+    *(st.integers(0, 2**31 - 1) for _ in range(3)),
+)
+
+
+def test_streams_are_pinned() -> None:
+    # A run's identity: another value here makes every recorded run impossible to resume or replay.
+    assert [draw_parent(0, 1, slot, 20) for slot in range(6)] == [14, 8, 15, 11, 4, 19]
+    assert [draw_gene(0, 1, slot, 250_000_000) for slot in range(3)] == [206156127, 180233202, 49010465]
+    assert env_seed(0, Purpose.CHILD_EPISODE, 0, 0, 0) == 1342047743
+    assert env_seed(MAX_RUN_SEED, Purpose.EVALUATION_EPISODE, 7, 3, 29) == 769050115
+    assert [int(purpose) for purpose in Purpose] == [0, 1, 2, 3, 4]
+
+
+@given(places)
+def test_a_stream_is_a_pure_function_of_its_place(place: tuple[int, Purpose, int, int, int]) -> None:
+    np.testing.assert_array_equal(stream(*place).integers(2**63, size=9), stream(*place).integers(2**63, size=9))
+
+
+@given(places, st.integers(0, 4), st.integers(1, 2**30))
+def test_streams_at_two_places_differ(
+    place: tuple[int, Purpose, int, int, int], coordinate: int, distance: int
+) -> None:
+    other: list[int] = list(place)
+    other[coordinate] = (other[coordinate] + distance) % (5 if coordinate == 1 else 2**31)
+    if other[coordinate] == place[coordinate]:
+        return
+    seed, purpose, *rest = other
+    first = stream(*place).integers(2**63, size=64)
+    second = stream(seed, Purpose(purpose), *rest).integers(2**63, size=64)
+    assert not set(first.tolist()) & set(second.tolist())
+
+
+@given(places)
+def test_env_seeds_fit_a_signed_32_bit_integer(place: tuple[int, Purpose, int, int, int]) -> None:
+    assert 0 <= env_seed(*place) < 2**31 - 1
+
+
+def test_parents_are_drawn_uniformly() -> None:
+    counts = np.bincount([draw_parent(3, 5, slot, 20) for slot in range(10_000)], minlength=20)
+    # 99.9 % quantile of χ² with 19 degrees of freedom.
+    assert ((counts - 500) ** 2 / 500).sum() < 43.8
+
+
+def test_genes_cover_the_table() -> None:
+    genes = np.array([draw_gene(3, 5, slot, 1000) for slot in range(10_000)])
+    assert (genes.min(), genes.max()) == (0, 999)
+    counts = np.bincount(genes // 50, minlength=20)
+    assert ((counts - 500) ** 2 / 500).sum() < 43.8
+
+
+def test_parent_and_gene_are_independent() -> None:
+    parents = [draw_parent(3, 5, slot, 1000) for slot in range(5_000)]
+    genes = [draw_gene(3, 5, slot, 1000) for slot in range(5_000)]
+    assert abs(np.corrcoef(parents, genes)[0, 1]) < 3.3 / 5_000**0.5
