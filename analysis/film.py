@@ -2,8 +2,8 @@
 
 The film shows one recorded episode again: of the evaluation episodes that crowned the elite, the one whose return is
 nearest to their mean. Its seed follows from its row, and its weights from the genome; of the noise only the chunks that
-the genome needs are made. So a laptop films what a cluster evolved. A CPU of another type may round otherwise and
-choose another action; a return that differs from the recorded one is logged.
+the genome needs are made. So a laptop films what a cluster evolved. Another version of gadask, or a CPU that rounds
+otherwise, may choose other actions; a return that differs from the recorded one is logged.
 
 A GIF shows the whole episode in at most a minute, with return and step below the picture: at its own speed, or two,
 four, ... times as fast. All its frames share one palette, which is exact up to 239 colours; an Atari game has fewer.
@@ -48,8 +48,7 @@ _LAST_PICTURE_S = 2.0
 _WIDTH = 320  # pixels, roughly
 _MARGIN, _FONT_SIZE, _CAPTION_HEIGHT = 8, 16, 26
 _N_GREYS = 16
-_TRANSPARENT = 255
-_N_COLORS = _TRANSPARENT - _N_GREYS
+_N_COLORS = 256 - _N_GREYS - 1  # the caption has the greys, and one entry stands for transparent
 _logger = logging.getLogger(__name__)
 
 
@@ -116,7 +115,8 @@ def film_elite(
         film = film_episode(env, policy, seed, max_steps)
     if recorded is not None and film.returns[-1] != recorded:
         _logger.warning(
-            "this machine does not play the recorded episode: expected return %g, found %g; its CPU rounds otherwise",
+            "this is not the recorded episode: expected return %g, found %g; gadask has changed since, or this machine"
+            " rounds otherwise: compare them with provenance.json",
             recorded,
             film.returns[-1],
         )
@@ -152,9 +152,9 @@ def film_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Film:
     interval = max(1, round(1 / (step_s * _PICTURES_PER_S)))
     picture_s, speed = interval * step_s, 1
     taken: list[tuple[NDArray[np.uint8], int, float]] = []
-    now = 0, 0.0
+    now: list[float] = []
     with torch.inference_mode():
-        for now in watch_episode(env, policy, seed, max_steps):
+        for *now, _ in watch_episode(env, policy, seed, max_steps):
             if now[0] % (interval * speed) == 0:
                 taken.append((_shrunk(env.render()), *now))
             if len(taken) * picture_s > _MAX_S:
@@ -170,12 +170,11 @@ def to_gif(film: Film, about: str) -> bytes:
     """Return the film as a GIF that runs for ever; `about` becomes its comment."""
     palette, indices = _shared_palette(film.pictures)
     greys = np.linspace(0, 255, _N_GREYS, dtype=np.uint8)[:, None].repeat(3, axis=1)
-    unused = np.zeros((256 - _N_GREYS - len(palette), 3), np.uint8)
-    colors = np.concatenate([palette, unused[1:], greys, unused[:1]]).tobytes()
+    colors = np.concatenate([palette, greys, greys[:1]]).tobytes()  # the last one stands for transparent
     images = []
     for picture, steps, return_ in zip(indices, film.steps, film.returns, strict=True):
         caption = _caption(picture.shape[1], steps, return_, film.speed)
-        image = Image.fromarray(np.concatenate([picture, caption]))
+        image = Image.fromarray(np.concatenate([picture, caption + np.uint8(len(palette))]))
         image.putpalette(colors)
         images.append(image)
     ends_cs = [round(100 * film.picture_s * (i + 1)) for i in range(len(images))]  # a GIF counts hundredths
@@ -190,7 +189,7 @@ def to_gif(film: Film, about: str) -> bytes:
         duration=durations_ms,
         loop=0,
         palette=colors,  # one for all pictures
-        transparency=_TRANSPARENT,
+        transparency=len(palette) + _N_GREYS,
         optimize=True,  # what stays the same is transparent
         comment=about.encode(),
     )
@@ -261,15 +260,15 @@ def _shared_palette(pictures: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.u
 
 
 def _caption(width: int, steps: int, return_: float, speed: int) -> NDArray[np.uint8]:
-    """Return the line below a picture, uint8 `(_CAPTION_HEIGHT, width)`, as indices of the palette's greys."""
+    """Return the line below a picture: 0 (black) to `_N_GREYS` − 1 (white), uint8 `(_CAPTION_HEIGHT, width)`."""
     image = Image.new("L", (width, _CAPTION_HEIGHT))
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT_SIZE)
     middle = _CAPTION_HEIGHT // 2
     text = f"return {return_:,.0f}" if return_.is_integer() else f"return {return_:,.1f}"
     draw.text((_MARGIN, middle), text, fill=255, font=font, anchor="lm")
-    text = f"step {steps:,}" if speed == 1 else f"step {steps:,}  ×{speed}"
+    text = f"step {steps:,}" if speed == 1 else f"step {steps:,}  {speed}x"  # the font has no ×
     draw.text((width - _MARGIN, middle), text, fill=255, font=font, anchor="rm")
-    return np.array(image) // (256 // _N_GREYS) + np.uint8(_TRANSPARENT - _N_GREYS)
+    return np.array(image) // np.uint8(256 // _N_GREYS)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ CHUNKS_IN_FLIGHT = 2
 _CHUNK_S = 4.0
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
-_SCHEDULER_TIMEOUT_S = 8.0
+_SCHEDULER_TIMEOUT_S = 60.0  # a lost scheduler breaks the connection at once; a busy machine is only slow
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,14 @@ def to_text(genome: Genome) -> str:
 
 
 def from_text(text: str) -> Genome:
-    """Return the genome of a text such as `"17-4042"`; raises `GenomeError` for anything else."""
+    """Return the genome of a text that `to_text` wrote, such as `"17-4042"`; raises `GenomeError` for anything else."""
     try:
         genome = tuple(int(part) for part in text.split("-"))
     except ValueError:
-        raise GenomeError(f"a genome is noise indices joined by '-', found {text[:80]!r}") from None
+        genome = ()
+    # `int` also takes signs, spaces, underscores and leading zeros; one genome has one text.
+    if not genome or to_text(genome) != text:
+        raise GenomeError(f"genome: expected noise indices joined by '-', such as '17-4042', found {text[:80]!r}")
     return genome
 
 
@@ -38,10 +41,8 @@ def count_genes(noise_size: int, n_params: int) -> int:
     return noise_size - n_params + 1
 
 
-def draw_child(
-    run_seed: int, generation: int, slot: int, parents: Sequence[Genome], n_genes: int
-) -> tuple[int, int]:
-    """Return the parent row and the gene of the child in `slot`; the row is −1 in generation 0, which has no parents."""
+def draw_child(run_seed: int, generation: int, slot: int, parents: Sequence[Genome], n_genes: int) -> tuple[int, int]:
+    """Return the parent row and the gene of the child in `slot`; the row is −1 in generation 0, without parents."""
     gene = draw_gene(run_seed, generation, slot, n_genes)
     if not parents:
         return -1, gene
@@ -57,7 +58,7 @@ class AncestorCache:
     """Which genome's weights stand in which row of a fixed number of rows; it plans and holds no weights.
 
     Invariants: a row belongs to at most one genome; a pinned genome keeps its row; a row that a planned decoding
-    reads or writes is not given to another genome by the same plan.
+    reads or writes is not given to another genome by the same plan; a plan that fails changes nothing.
     """
 
     def __init__(self, n_rows: int) -> None:
@@ -74,10 +75,20 @@ class AncestorCache:
         return genome in self._rows
 
     def plan(self, wanted: Collection[Genome]) -> list[Decoding]:
-        """Give each wanted genome a row and return the decodings that fill the new ones; they may run in any order."""
+        """Give each wanted genome a row and return the decodings that fill the new ones; they may run in any order.
+
+        Raises `GenomeError` where wanted and pinned genomes and the ancestors to start from need more rows than there
+        are.
+        """
         missing = [genome for genome in dict.fromkeys(wanted) if genome not in self._rows]
         ancestors = {genome: self._longest_ancestor(genome) for genome in missing}
         protected = {*wanted, *self._pins, *filter(None, ancestors.values())}
+        n_open = len(self._free) + len(self._rows.keys() - protected)
+        if len(missing) > n_open:
+            raise GenomeError(
+                f"weights: expected room for {len(missing)} more genomes, found {n_open} of"
+                f" {len(self._free) + len(self._rows)} rows that may be overwritten; unpin others first"
+            )
         for genome in protected & self._rows.keys():
             self._rows[genome] = self._rows.pop(genome)  # now the most recently used
         decodings = []
@@ -114,7 +125,4 @@ class AncestorCache:
     def _claim_row(self, protected: Collection[Genome]) -> int:
         if self._free:
             return self._free.pop()
-        for genome in self._rows:
-            if genome not in protected:
-                return self._rows.pop(genome)
-        raise GenomeError(f"all {len(self._rows)} rows of weights are in use; expected room for every wanted genome")
+        return self._rows.pop(next(genome for genome in self._rows if genome not in protected))

@@ -7,8 +7,9 @@ counted rows.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, count, islice, product
@@ -18,19 +19,21 @@ from numpy.typing import NDArray
 
 from gadask.messages import Chunk, Kind, Status
 
+
 class Heading(IntEnum):
     """Where a row is booked."""
 
     COUNTED = 0
     LATE = 1
-    """Came after its generation, or its phase of it, closed."""
+    """Came after its generation closed, and does not count in this one."""
     DUPLICATE = 2
     SURPLUS = 3
     """Beyond what the closing rule counts."""
     STOPPED = 4
     """Cut off at the closing."""
     MALFORMED = 5
-    """Names an episode that was never issued, or an unknown status."""
+    """Names an episode that was never issued, or holds what no episode gives: an unknown status, a length or a time
+    below 0, a time or an `OK` return that is not finite."""
     KEPT = 6
     """A child for the next generation (`late = "admit"`), to be added to its ledger."""
 
@@ -49,8 +52,9 @@ class Quota:
     first: bool = False
     """Close at the first `children` results, whatever their slots, and go on issuing children until then."""
     admit: bool = False
-    """Keep children that are not counted any more for the next generation."""
+    """Keep children that are not counted any more for the next generation, and count those kept for this one."""
     min_steps: int = 0
+    """With `first`: count children until the counted episodes have this many steps, however many children they are."""
     kind: Kind = Kind.EVALUATION
     """Kind of the candidates' episodes: `EVALUATION` or `TEST`."""
 
@@ -58,19 +62,28 @@ class Quota:
 class Ledger:
     """One generation's issued and counted episodes."""
 
-    def __init__(self, quota: Quota, n_candidates: int = 0) -> None:
-        """Open the books; evaluations are issued first, since good genomes tend to play the longest episodes."""
+    def __init__(self, quota: Quota, n_candidates: int = 0, admissible: Collection[int] | None = None) -> None:
+        """Open the books; evaluations are issued first, since good genomes tend to play the longest episodes.
+
+        `admissible` matters with `Quota.admit`: the slots of the generation before that may still count here, which are
+        `uncounted_children` of its ledger; by default any.
+        """
         self.quota = quota
         self.rows: Counter[Heading] = Counter()
         """Number of rows under each heading."""
         self.seconds: Counter[Heading] = Counter()
-        """Process time of the rows under each heading."""
+        """Process time of the rows under each heading; a kept row's is added where the row counts, a malformed one's
+        nowhere."""
         self.steps = 0
         self.frames = 0
         self._n_children = 0
+        self._n_counted_steps = 0
         self._n_evaluations: list[int] = []
         self._seen: set[tuple[int, int, int, int]] = set()
+        self._issued: set[tuple[int, int, int]] = set()
         self._n_issued: Counter[Kind] = Counter()
+        self._uncounted: set[int] = set()
+        self._admissible = admissible
         self._queue: Iterator[tuple[Kind, int, int]] = (
             (Kind.CHILD, slot, 0) for slot in (count() if quota.first else range(quota.children))
         )
@@ -91,7 +104,9 @@ class Ledger:
     @property
     def children_closed(self) -> bool:
         """Whether the children's part of the quota has arrived."""
-        return self._n_children >= self.quota.children and self.steps >= self.quota.min_steps
+        quota = self.quota
+        # With `all` there is nothing left to issue: waiting for steps would be waiting for ever.
+        return self._n_children >= quota.children and (not quota.first or self._n_counted_steps >= quota.min_steps)
 
     @property
     def closed(self) -> bool:
@@ -106,7 +121,14 @@ class Ledger:
     @property
     def n_to_issue(self) -> int:
         """Episodes of the quota that were not issued yet."""
-        return max(0, self.n_wanted - self._n_issued.total())
+        n_children = self.quota.children - self._n_issued[Kind.CHILD]
+        n_evaluations = len(self._n_evaluations) * self.quota.episodes - self._n_issued[self.quota.kind]
+        return max(0, n_children) + max(0, n_evaluations)
+
+    @property
+    def uncounted_children(self) -> frozenset[int]:
+        """Slots of this generation's children that were issued and have not been counted."""
+        return frozenset(self._uncounted)
 
     def take(self, n_episodes: int) -> Chunk | None:
         """Return the next chunk, at most `n_episodes` of one kind; None when nothing is left to issue."""
@@ -117,27 +139,36 @@ class Ledger:
             return None
         kind = taken[0][0]
         same = [episode for episode in taken if episode[0] is kind]
-        self._queue = chain(taken[len(same) :], self._queue)
+        if len(same) < len(taken):  # only then, or the chain would grow with every chunk
+            self._queue = chain(taken[len(same) :], self._queue)
+        self._issued.update(same)
         self._n_issued[kind] += len(same)
+        if kind is Kind.CHILD:
+            self._uncounted.update(slot for _, slot, _ in same)
         return Chunk(self.quota.generation, kind, tuple((slot, episode) for _, slot, episode in same))
 
     def add(self, rows: NDArray[np.void]) -> NDArray[np.uint8]:
         """Book rows of dtype `ROW` in order of arrival; returns the `Heading` of each."""
         headings = np.zeros(len(rows), np.uint8)
         fields = zip(*(rows[name].tolist() for name in _FIELDS), strict=True)
-        for i, (generation, kind, slot, episode, status, steps, frames, seconds) in enumerate(fields):
-            heading = self._heading(generation, kind, slot, episode, status)
+        for i, (generation, kind, slot, episode, status, steps, frames, seconds, return_) in enumerate(fields):
+            heading = Heading.MALFORMED
+            if _is_possible(status, steps, frames, seconds, return_):
+                heading = self._heading(generation, kind, slot, episode, status)
             headings[i] = heading
             self.rows[heading] += 1
-            self.seconds[heading] += seconds
-            if heading in _PLAYED:
+            if heading not in _BOOKED_ELSEWHERE:
+                self.seconds[heading] += seconds
+            if heading == Heading.COUNTED:
+                self._n_counted_steps += steps
+            if heading in PLAYED:
                 self.steps += steps
                 self.frames += frames
         return headings
 
     def _heading(self, generation: int, kind: int, slot: int, episode: int, status: int) -> Heading:
         quota = self.quota
-        if not self._was_issued(generation, kind, slot, episode) or status not in _STATUSES:
+        if not self._was_issued(generation, kind, slot, episode):
             return Heading.MALFORMED
         if status == Status.STOPPED:
             return Heading.STOPPED
@@ -152,25 +183,43 @@ class Ledger:
                 return Heading.SURPLUS
             self._n_evaluations[slot] += 1
             return Heading.COUNTED
-        if generation < quota.generation and not quota.admit:
-            return Heading.LATE
-        if self.children_closed:
+        if generation < quota.generation:
+            if self.children_closed or not self._is_admitted(generation, slot, episode):
+                return Heading.LATE
+        elif self.children_closed:
             return Heading.KEPT if quota.admit else Heading.SURPLUS
+        else:
+            self._uncounted.remove(slot)
         self._n_children += 1
         return Heading.COUNTED
 
+    def _is_admitted(self, generation: int, slot: int, episode: int) -> bool:
+        """Whether a child of a generation before counts here: the last one's only, once."""
+        return (
+            self.quota.admit
+            and generation == self.quota.generation - 1
+            and episode == 0
+            and (self._admissible is None or slot in self._admissible)
+        )
+
     def _was_issued(self, generation: int, kind: int, slot: int, episode: int) -> bool:
         """Whether this ledger issued the episode, or one of a generation before can have."""
-        quota = self.quota
-        if generation != quota.generation:
-            return 0 <= generation < quota.generation and slot >= 0 and episode >= 0 and kind in _KINDS
-        if kind == Kind.CHILD:
-            return episode == 0 and 0 <= slot < self._n_issued[Kind.CHILD]
-        n_episodes = quota.episodes + (quota.spare_episodes if quota.first else 0)
-        return kind == quota.kind and 0 <= slot < len(self._n_evaluations) and 0 <= episode < n_episodes
+        if generation == self.quota.generation:
+            return (kind, slot, episode) in self._issued
+        return 0 <= generation < self.quota.generation and slot >= 0 and episode >= 0 and kind in _KINDS
 
 
-_FIELDS = ("generation", "kind", "slot", "episode", "status", "steps", "frames", "seconds")
-_PLAYED = {Heading.COUNTED, Heading.LATE, Heading.SURPLUS, Heading.STOPPED}  # a duplicate was booked before
+PLAYED = frozenset({Heading.COUNTED, Heading.LATE, Heading.SURPLUS, Heading.STOPPED})
+"""Headings whose steps and frames are this generation's: a duplicate's were booked before, a kept row's will be."""
+
+
+def _is_possible(status: int, steps: int, frames: int, seconds: float, return_: float) -> bool:
+    """Whether an episode can have given these values; one NaN in a sum would spoil the whole log."""
+    is_possible = status in _STATUSES and steps >= 0 and frames >= 0 and 0 <= seconds < math.inf
+    return is_possible and (status != Status.OK or math.isfinite(return_))
+
+
+_FIELDS = ("generation", "kind", "slot", "episode", "status", "steps", "frames", "seconds", "return")
+_BOOKED_ELSEWHERE = frozenset({Heading.KEPT, Heading.MALFORMED})
 _STATUSES = frozenset(map(int, Status))
 _KINDS = frozenset(map(int, Kind))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
 
     async def setup(self, worker: Worker) -> None:
         """Fill the noise table and start the rollout processes; on failure close the worker and raise."""
+        if worker.nanny is not None:  # a process of its own: Ctrl-C is for the master, which ends its nodes in order
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self.node = await asyncio.to_thread(Node, self.noise, self.n_processes)
         except Exception as error:

@@ -18,6 +18,8 @@ from gadask.config import BudgetConfig, Config
 from gadask.master import Generation, Progress
 
 _RATE_WINDOW_S = 20.0
+_BAR_WIDTH = 16
+_SCORE_WIDTH = 9
 
 
 class ProgressDisplay:
@@ -57,30 +59,32 @@ class ProgressDisplay:
 
     def _panel(self, progress: Progress) -> Table:
         grid = Table.grid(padding=(0, 1))
+        for _ in range(4):
+            grid.add_column(no_wrap=True)
         share = progress.n_counted / progress.n_wanted if progress.n_wanted else 0.0
         grid.add_row(
             f"generation {progress.generation}",
-            ProgressBar(total=1.0, completed=share, width=24),
+            ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH),
             f"{progress.n_counted}/{progress.n_wanted} episodes",
-            f"best {progress.best:,.0f}" if math.isfinite(progress.best) else "",
+            f"best {_score(progress.best)}" if math.isfinite(progress.best) else "",
         )
         done = budget_share(self._config.budget, progress.generation, progress.frames, progress.elapsed_s)
         if done is not None:
+            done = min(1.0, done)  # the last generation runs over
             eta_s = progress.elapsed_s * (1 - done) / done if done > 0 else math.inf
             grid.add_row(
                 "budget",
-                ProgressBar(total=1.0, completed=min(1.0, done), width=24),
-                f"{min(1.0, done):.0%}",
+                ProgressBar(total=1.0, completed=done, width=_BAR_WIDTH),
+                f"{done:.0%}",
                 f"ETA {_duration(eta_s)}" if math.isfinite(eta_s) else "",
             )
         (first_s, first), (last_s, last) = self._frames[0], self._frames[-1]
         rate = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
         busy = f", {self._last.timing.busy_share:.0%} busy" if self._last else ""
-        elite = f"elite {progress.elite.mean:,.1f}" if progress.elite else ""
         grid.add_row(
-            elite,
-            f"{progress.frames:,} frames",
-            f"{rate:,.0f}/s, {rate / max(1, progress.processes):,.0f}/core",
+            f"elite {_score(progress.elite.mean)}" if progress.elite else "",
+            f"{_count(progress.frames)} frames",
+            f"{_count(rate)}/s, {_count(rate / max(1, progress.processes))}/core",
             f"{progress.nodes} × {progress.processes // max(1, progress.nodes)} processes{busy}",
         )
         return grid
@@ -90,11 +94,11 @@ def generation_line(generation: Generation) -> str:
     """Return a generation in one line of at most 80 columns."""
     line, timing = generation.line, generation.timing
     quantiles = line["children"]["quantiles"]
-    elite = f"{generation.elite.mean:,.1f}" if generation.elite else "-"
+    elite = _score(generation.elite.mean) if generation.elite else "-"
+    rate = line["frames"] / timing.wall_s if timing.wall_s else 0.0
     return (
-        f"gen {generation.number:>4}  best {quantiles['1']:>9,.1f}  median {quantiles['0.5']:>8,.1f}"
-        f"  elite {elite:>9}  {_count(generation.state.frames):>6} fr"
-        f"  {_count(line['frames'] / timing.wall_s):>5}/s"
+        f"gen {generation.number:>4}  best {_score(quantiles['1']):>9}  median {_score(quantiles['0.5']):>9}"
+        f"  elite {elite:>9}  {_count(generation.state.frames):>5} fr  {_count(rate):>5}/s"
     )
 
 
@@ -112,11 +116,21 @@ def budget_share(budget: BudgetConfig, generations: int, frames: int, elapsed_s:
     return max(shares, default=None)
 
 
+def _score(number: float) -> str:
+    """Return a finite number with the digits that nine columns have room for."""
+    texts = [f"{number:,.1f}", f"{number:,.0f}", f"{number:.3g}", f"{number:.2g}"]
+    return next((text for text in texts if len(text) <= _SCORE_WIDTH), f"{number:.0e}")
+
+
 def _count(number: float) -> str:
-    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g}{unit}"
-    return f"{number:.0f}"
+    """Return a number that is not negative, such as `"12.3k"`: three digits, at most five columns."""
+    if number < 999.5:
+        return f"{number:.0f}"
+    for unit in "kMGTPE":
+        number /= 1000
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+    return f"{number:.0e}"
 
 
 def _duration(seconds: float) -> str:

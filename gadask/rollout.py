@@ -36,13 +36,14 @@ def play_episode(
 ) -> Episode:
     """Play until the environment ends the episode, `max_steps` steps were played, or `stopped()` is true.
 
-    `stopped` is asked before every step. What the environment or the policy raises is not caught.
+    `stopped` is asked before every step; `max_steps` is at least 1. What the environment or the policy raises is not
+    caught.
     """
     steps, return_ = 0, 0.0
     status = Status.OK
     with torch.inference_mode():
-        for steps, return_ in watch_episode(env, policy, seed, max_steps):  # noqa: B007
-            if stopped():
+        for steps, return_, over in watch_episode(env, policy, seed, max_steps):  # noqa: B007
+            if not over and stopped():
                 status = Status.STOPPED
                 break
     if not math.isfinite(return_):
@@ -50,18 +51,19 @@ def play_episode(
     return Episode(return_, steps, steps * env.frames_per_step, status)
 
 
-def watch_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Iterator[tuple[int, float]]:
-    """Play an episode and yield `(steps, return so far)` after the reset and after every step.
+def watch_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Iterator[tuple[int, float, bool]]:
+    """Play an episode and yield `(steps, return so far, whether it is over)` after the reset and after every step.
 
     The environment may be rendered between two yields.
     """
     act, step = policy.act, env.step
     observation = env.reset(seed)
-    return_ = 0.0
-    yield 0, return_
-    for steps in range(1, max_steps + 1):
+    steps, return_ = 0, 0.0
+    over = False
+    yield steps, return_, over
+    while not over:
         observation, reward, done = step(act(observation))
         return_ += reward
-        yield steps, return_
-        if done:
-            return
+        steps += 1
+        over = done or steps == max_steps
+        yield steps, return_, over

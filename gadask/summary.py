@@ -6,6 +6,7 @@ for equal runs. Returns are of counted children, lengths are in agent steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.genome import to_text
-from gadask.ledger import Heading, Ledger
+from gadask.ledger import PLAYED, Heading, Ledger
 from gadask.messages import Breeding, Kind, Status
 from gadask.selection import Elite
 
@@ -58,9 +59,10 @@ def log_line(
 ) -> dict[str, Any]:
     """Return the log's line for one generation; `rows` are all that arrived, `headings` how they were booked."""
     counted = rows[headings == Heading.COUNTED]
-    played = rows[np.isin(headings, [Heading.COUNTED, Heading.LATE, Heading.SURPLUS, Heading.STOPPED])]
+    played = rows[np.isin(headings, list(PLAYED))]
     children = counted[counted["kind"] == Kind.CHILD]
     valid = children[children["status"] == Status.OK]
+    all_steps = played[played["kind"] == Kind.CHILD]["steps"]
     failed = {
         status.name.lower(): int((counted["status"] == status).sum())
         for status in (Status.ERROR, Status.TIMEOUT, Status.NONFINITE)
@@ -68,7 +70,11 @@ def log_line(
     return {
         "parents": [to_text(genome) for genome in breeding.parents],
         "candidates": [
-            {"genome": to_text(genome), "mean": _mean(evaluations.get(slot, ())), "episodes": len(evaluations.get(slot, ()))}
+            {
+                "genome": to_text(genome),
+                "mean": _mean(evaluations.get(slot, ())),
+                "episodes": len(evaluations.get(slot, ())),
+            }
             for slot, genome in enumerate(breeding.candidates)
         ],
         "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
@@ -76,7 +82,7 @@ def log_line(
         "failed": failed,
         "lengths": {
             "counted": {"mean": _mean(children["steps"]), "quantiles": _quantiles(children["steps"])},
-            "all": _lengths_of_all(played),
+            "all": {"mean": _mean(all_steps), "quantiles": _quantiles(all_steps)},
         },
         "episodes": len(played),
         "steps": ledger.steps,
@@ -90,17 +96,17 @@ def log_line(
     }
 
 
-def _lengths_of_all(played: NDArray[np.void]) -> dict[str, Any]:
-    steps = played[played["kind"] == Kind.CHILD]["steps"]
-    return {"mean": _mean(steps), "quantiles": _quantiles(steps)}
-
-
 def _mean(values: Sequence[float] | NDArray[Any]) -> float | None:
-    """Return the mean, the same in any order of the values; None of nothing."""
-    return float(np.mean(np.sort(np.asarray(values, np.float64)))) if len(values) else None
+    """Return the mean as `selection` takes it, the same in any order; None of nothing and where the sum overflows."""
+    try:
+        return math.fsum(values) / len(values)
+    except (ZeroDivisionError, OverflowError):
+        return None
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:
     if not len(values):
         return {}
-    return {f"{q:g}": float(x) for q, x in zip(_QUANTILES, np.quantile(values, _QUANTILES), strict=True)}
+    # Of quarters, which are exact, because interpolating overflows between returns near both ends of float64.
+    quantiles = 4 * np.quantile(values / 4, _QUANTILES)
+    return {f"{q:g}": float(x) for q, x in zip(_QUANTILES, quantiles, strict=True)}

@@ -144,7 +144,8 @@ async def _play(arguments: Arguments) -> None:
         from analysis.learning_curve import draw_learning_curve  # noqa: PLC0415
 
         print(f"learning curve: {draw_learning_curve(run_dir)}")
-        print(f"film of the elite: {film_elite(run_dir)}")
+        if film := film_elite(run_dir):
+            print(f"film of the elite: {film}")
     print(f"go on with a larger budget: {_again()} --budget.frames {10 * 10 ** len(str(read_run(run_dir)[1].frames)):.0e}")
 
 

@@ -24,7 +24,17 @@ FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "
 class Faulty(gymnasium.Env[NDArray[np.float32], int]):
     """A walk with a fault."""
 
-    def __init__(self, fault: str = "none", every: int = 1, once: str = "", step_s: float = 0.0) -> None:
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
+
+    def __init__(
+        self,
+        fault: str = "none",
+        every: int = 1,
+        once: str = "",
+        step_s: float = 0.0,
+        render_mode: str | None = None,
+    ) -> None:
+        self.render_mode = render_mode
         self.observation_space = Box(-1, 1, (3,), np.float32)
         self.action_space = Discrete(2)
         self._fault, self._every, self._once, self._step_s = fault, every, once, step_s
@@ -48,6 +58,11 @@ class Faulty(gymnasium.Env[NDArray[np.float32], int]):
         if self._steps == 3 and self._strikes(self._seed):
             reward = self._go_wrong(reward)
         return self._observe(), reward, self._steps >= self._length, False, {}
+
+    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        picture = np.full((32, 64, 3), 40, np.uint8)
+        picture[8:24, : 2 * self._steps] = (230, 160, 0)
+        return picture
 
     def _observe(self) -> NDArray[np.float32]:
         return self.np_random.uniform(-1, 1, 3).astype(np.float32)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.config import (
+    MAX_RUN_SEED,
     PRESETS,
     BudgetConfig,
     Config,
@@ -26,7 +27,6 @@ from gadask.config import (
     load_config,
 )
 from gadask.errors import ConfigError
-from gadask.config import MAX_RUN_SEED
 
 
 def written(tmp_path: Path, text: str) -> Path:

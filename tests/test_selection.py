@@ -117,6 +117,11 @@ def test_ties_between_candidates(truncation: Truncation, winner: Genome) -> None
     assert crown(ga, [(0,), (1,), (2,), (3,)], returns, 7) == Elite(winner, 3.0, 2, 7)
 
 
+@pytest.mark.parametrize("returns", [[1e16, 1.0, -1e16], [1.0, 1e16, -1e16], [1e16, -1e16, 1.0]])
+def test_a_mean_is_the_same_in_any_order(returns: list[float]) -> None:
+    assert crown(SMALL, [(1,)], {0: returns}, 0).mean == 1 / 3
+
+
 def test_a_mean_of_fewer_episodes_says_so() -> None:
     assert crown(SMALL, [(1,), (2,)], {1: [2.0, 3.0, 4.0]}, 0) == Elite((2,), 3.0, 3, 0)
 

@@ -17,7 +17,7 @@ __all__ = ["Env", "make_env"]
 def make_env(config: EnvConfig) -> Env:
     """Build the environment that `config` names.
 
-    Raises `EnvError` if the id or one of its kwargs is unknown, if a package is missing, or if a space is not supported.
+    Raises `EnvError` if the id or one of its kwargs is unknown, a package is missing, or a space is not supported.
     """
     if config.id.startswith("ALE/"):
         from gadask.envs.atari import make_atari_env

@@ -1,15 +1,15 @@
 """Atari 2600 games with the preprocessing of Such et al. 2017 (arXiv 1712.06567).
 
 A step plays one action for 4 frames; the observation is the maximum of the last two frames in grey, resized by
-area to 84×84, stacked with those of the three steps before (zeros before the first). An episode starts with 1–30 no-ops,
-their number drawn from its seed, then one frame of FIRE where the game has it. No sticky actions, minimal action set, no
-end of the episode at a lost life, no clipped rewards.
+area to 84×84, stacked with those of the three steps before (zeros before the first). An episode starts with 1–30
+no-ops, their number drawn from its seed, then one frame of FIRE where the game has it. No sticky actions, minimal
+action set, no end of the episode at a lost life, no clipped rewards.
 
 The emulator is driven through `ale_py.ALEInterface`, not through `ale_py.vector_env.AtariVectorEnv`, whose pictures
-are the same but for rounding. Measured with ale-py 0.12.1 on one core: a step of one lane takes 310 µs here and 350 µs
-there, a seeded reset 1 ms and 85 ms, since the vector environment loads the ROM again to seed it. Without sticky actions the
-emulator draws nothing at random, so putting back the state of the freshly loaded ROM is enough, and it leaves
-nothing of the episode before.
+are the same but for rounding. Measured with ale-py 0.12.1 on one core: a step of one lane takes 310 µs here and
+350 µs there, a seeded reset 1 ms and 85 ms, since the vector environment loads the ROM again to seed it. Without sticky
+actions the emulator draws nothing at random, so putting back the state of the freshly loaded ROM is enough, and it
+leaves nothing of the episode before.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class AtariEnv(Env):
         self._ale.loadROM(self._rom)
         self._ale.reset_game()
 
-    def _act_alive(self, action: object) -> None:
+    def _act_alive(self, action: Any) -> None:
         """Play one frame before the episode; if that ends the game, start it again."""
         self._ale.act(action)
         if self._ale.game_over():

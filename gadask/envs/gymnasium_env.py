@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from numbers import Real
 
 import gymnasium
@@ -67,9 +68,7 @@ class GymnasiumEnv(Env):
             )
         elif space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] <= _MAX_CHANNELS < space.shape[0]:
             self._channels_last = True
-            space = gymnasium.spaces.Box(
-                np.moveaxis(space.low, 2, 0), np.moveaxis(space.high, 2, 0), dtype=np.uint8
-            )
+            space = gymnasium.spaces.Box(np.moveaxis(space.low, 2, 0), np.moveaxis(space.high, 2, 0), dtype=np.uint8)
         if not isinstance(env.action_space, gymnasium.spaces.Discrete | gymnasium.spaces.Box):
             raise EnvError(
                 f"env.id: actions of {name!r} must be a Discrete or a Box, found {env.action_space};"
@@ -111,6 +110,6 @@ class GymnasiumEnv(Env):
 
 def _number(reward: object) -> float:
     """Return a reward as a float; NaN if it is no number."""
-    if isinstance(reward, Real) or (isinstance(reward, np.ndarray) and reward.size == 1 and reward.dtype.kind in "biuf"):
-        return float(reward if isinstance(reward, Real) else reward.item())
-    return float("nan")
+    if isinstance(reward, np.ndarray) and reward.size == 1:
+        reward = reward.item()
+    return float(reward) if isinstance(reward, Real) else math.nan

@@ -56,4 +56,5 @@ def _overlaps(source: int, target: int) -> NDArray[np.float32]:
     pitch, unit = source // g, target // g  # lengths of a target and a source pixel in the same unit
     ends = np.minimum.outer(np.arange(1, target + 1) * pitch, np.arange(1, source + 1) * unit)
     starts = np.maximum.outer(np.arange(target) * pitch, np.arange(source) * unit)
-    return np.maximum(ends - starts, 0).astype(np.float32)
+    overlaps: NDArray[np.float32] = np.maximum(ends - starts, 0).astype(np.float32)
+    return overlaps

@@ -4,19 +4,22 @@
                       → dense 512 → dense n_outputs
 
 with ReLU after every layer but the last. `such2017` pads as TensorFlow's SAME does, asymmetrically where it does not
-divide (84 → 21 → 11 → 11, 4,052,658 parameters at 18 actions); `nature` does not pad (VALID, 84 → 20 → 9 → 7,
+divide (84 → 21 → 11 → 11; 4,052,658 parameters at 18 actions); `nature` does not pad (VALID, 84 → 20 → 9 → 7;
 1,693,362). `conv_activation = False` leaves out the ReLU of the convolutions, as ga-dist's code does.
 
-A rollout process computes this once a step for a batch of one, so the layout of the weights and the kernels are
-chosen for that; figures are of one 2.6 GHz AVX-512 core.
+A rollout process computes this once a step for one observation, and the layout and the kernels are chosen for that.
 
-- Every convolution is a copy of its input patches into the rows of a matrix and one product by the weights, stored
-  `(output channels, patch)`, with bias and ReLU in the same kernel. oneDNN's matrix product takes 153 µs for the
-  three of `such2017`, its convolutions 203 µs in channels-last layout, MKL's matrix product 263 µs.
-- Activations are channels-last, so a patch's row lies together in memory. Padding is the border, always zero, of
-  the buffer that activations are copied into.
-- The first dense layer is stored input-major, `(inputs, 512)`: after ReLU about half of its inputs are zero and the rows
-  of those are skipped. It reads 16 MB otherwise, and memory is what limits it (110 instead of 220 µs).
+- Every layer's parameters are one matrix `(inputs + 1, outputs)`; the last row is the bias, since every input ends
+  with a 1.
+- A convolution copies its input patches into the rows of a matrix and multiplies. Activations are channels-last, so the
+  rows of a patch are contiguous; padding is the border, always zero, of the buffer that the patches are copied from.
+- After ReLU about half of the dense layer's inputs are zero; the rows of its matrix that belong to them are skipped.
+  That layer is limited by the memory that it reads (16 MB in full).
+
+Measured on one core (AMD Zen 5, AVX-512), weights in the cache: the three convolutions of `such2017` take 170 µs so,
+240 µs by oneDNN's in channels-last layout; its dense layer 125 µs, 220 µs without skipping. For matrices this small
+numpy's product (OpenBLAS) beats torch's: MKL does not use AVX-512 on AMD, and a call of oneDNN costs 14 µs. With
+`OPENBLAS_CORETYPE=Haswell` in the environment OpenBLAS leaves AVX-512 out as well, and the convolutions take 270 µs.
 """
 
 from __future__ import annotations
@@ -24,15 +27,15 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
 from gadask.errors import PolicyError
 from gadask.policies.initial import Layer, check_scheme
 from gadask.policies.policy import n_outputs
 
 _HIDDEN = 512
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_MIN_SIZE = 36  # the least height and width that leaves a pixel after three convolutions without padding
 
 
 def such2017(
@@ -41,8 +44,9 @@ def such2017(
     initial: str = "fan-in",
     conv_activation: bool = True,
 ) -> ConvolutionalNetwork:
-    """Build the network of Such et al. 2017, with SAME padding."""
-    return _build("such2017", observation_space, action_space, initial, conv_activation, same=True)
+    """Build the network of Such et al. 2017, with SAME padding; raises `PolicyError`."""
+    shape = _image_shape("such2017", observation_space)
+    return ConvolutionalNetwork(shape, n_outputs(action_space), initial, conv_activation, same=True)
 
 
 def nature(
@@ -51,8 +55,9 @@ def nature(
     initial: str = "fan-in",
     conv_activation: bool = True,
 ) -> ConvolutionalNetwork:
-    """Build the network of Mnih et al. 2015, with VALID padding."""
-    return _build("nature", observation_space, action_space, initial, conv_activation, same=False)
+    """Build the network of Mnih et al. 2015, with VALID padding; raises `PolicyError`."""
+    shape = _image_shape("nature", observation_space)
+    return ConvolutionalNetwork(shape, n_outputs(action_space), initial, conv_activation, same=False)
 
 
 class ConvolutionalNetwork(nn.Module):
@@ -63,150 +68,159 @@ class ConvolutionalNetwork(nn.Module):
     def __init__(
         self, shape: tuple[int, int, int], n_outputs: int, initial: str, conv_activation: bool, same: bool
     ) -> None:
-        """Make a network for images of `shape` (channels, height, width)."""
+        """Make a network for images of `shape` (channels, height, width); raises `PolicyError` for a wrong kwarg."""
+        check_scheme(initial)
+        if not isinstance(conv_activation, bool):
+            raise PolicyError(f"policy.kwargs.conv_activation: expected true or false, found {conv_activation!r}")
         super().__init__()
         self.initial = initial
-        self.conv1 = BytesConvolution(shape, 32, stride=4, same=same, relu=conv_activation)
-        self.conv2 = Convolution(self.conv1.shape, 64, kernel=4, stride=2, same=same, relu=conv_activation)
-        self.conv3 = Convolution(self.conv2.shape, 64, kernel=3, stride=1, same=same, relu=conv_activation)
-        n_inputs = int(np.prod(self.conv3.shape))
-        self.dense_weight = nn.Parameter(torch.zeros(n_inputs, _HIDDEN))
-        self.dense_bias = nn.Parameter(torch.zeros(_HIDDEN))
-        self.output_weight = nn.Parameter(torch.zeros(n_outputs, _HIDDEN))
-        self.output_bias = nn.Parameter(torch.zeros(n_outputs))
+        self._conv1 = _BytesConvolution(shape, 32, stride=4, same=same, relu=conv_activation)
+        self._conv2 = _Convolution(self._conv1.result, 64, kernel=4, stride=2, same=same, relu=conv_activation)
+        self._conv3 = _Convolution(self._conv2.result, 64, kernel=3, stride=1, same=same, relu=conv_activation)
+        self._features = self._conv3.flat
+        self.conv1 = _matrix(self._conv1.n_inputs, 32)
+        self.conv2 = _matrix(self._conv2.n_inputs, 64)
+        self.conv3 = _matrix(self._conv3.n_inputs, 64)
+        self.dense = _matrix(self._features.numel() - 1, _HIDDEN)
+        self.output = _matrix(_HIDDEN, n_outputs)
         self._sparse = conv_activation
-        self._offsets = torch.zeros(1, dtype=torch.int64)
+        self._hidden = torch.ones(1, _HIDDEN + 1)
+        self._activations = self._hidden[:, :-1]
+        self._bag = torch.zeros(1, dtype=torch.int64)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Return the output, float32 `(1, n_outputs)`, for a uint8 image `(1, channels, height, width)`."""
-        features = self.conv3(self.conv2(self.conv1(observation))).view(-1)
+        self._conv1(observation.numpy(), self.conv1)
+        self._conv2(self.conv2)
+        self._conv3(self.conv3)
+        features = self._features
         if self._sparse:
             inputs = features.nonzero().view(-1)
             values = features.index_select(0, inputs)
-            hidden = F.embedding_bag(
-                inputs, self.dense_weight, self._offsets, mode="sum", per_sample_weights=values
-            )
+            sums = nn.functional.embedding_bag(inputs, self.dense, self._bag, mode="sum", per_sample_weights=values)
         else:
-            hidden = torch.mv(self.dense_weight.t(), features).unsqueeze(0)
-        hidden.add_(self.dense_bias).relu_()
-        return F.linear(hidden, self.output_weight, self.output_bias)
+            sums = features.unsqueeze(0) @ self.dense
+        torch.clamp_min(sums, 0, out=self._activations)
+        return self._hidden @ self.output
 
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""
         return [
-            *(
-                Layer(conv.weight.data, conv.weight.shape[1], 0, ((conv.bias.data, 0.0),))
-                for conv in (self.conv1, self.conv2, self.conv3)
-            ),
-            Layer(self.dense_weight.data, self.dense_weight.shape[0], 1, ((self.dense_bias.data, 0.0),)),
-            Layer(self.output_weight.data, _HIDDEN, 0, ((self.output_bias.data, 0.0),), is_output=True),
+            Layer(matrix.data[:-1], matrix.shape[0] - 1, 1, ((matrix.data[-1], 0.0),), is_output=matrix is self.output)
+            for matrix in (self.conv1, self.conv2, self.conv3, self.dense, self.output)
         ]
 
 
-class Convolution(nn.Module):
-    """A convolution of one channels-last image; `weight` is `(output channels, kernel × kernel × channels)`.
+class _PatchProduct:
+    """Gathers the patches of an image into the rows of a matrix and multiplies them by a layer's parameters."""
 
-    A weight's row runs over the patch's rows, then its columns, then the input channels.
-    """
+    n_inputs: int
+    """Length of a patch."""
+    flat: torch.Tensor
+    """The activations and a 1 behind them: float32, shape `(rows × columns × n_outputs + 1,)`."""
+    result: NDArray[np.float32]
+    """The activations, channels last: a view of `flat`, shape `(rows, columns, n_outputs)`."""
 
     def __init__(
-        self, shape: tuple[int, int, int], n_outputs: int, kernel: int, stride: int, same: bool, relu: bool
+        self, image: NDArray[np.float32], shape: tuple[int, ...], strides: tuple[int, ...], n_outputs: int, relu: bool
     ) -> None:
-        """Make a layer for inputs of `shape` (height, width, channels); `self.shape` is the output's."""
-        super().__init__()
-        height, width, channels = shape
+        """Prepare to view `image` as `shape` (rows, columns, segments of a patch, segment), with `strides` in bytes."""
+        self._segments = np.lib.stride_tricks.as_strided(image, shape, strides, writeable=False)
+        rows, columns, n_segments, length = shape
+        self.n_inputs = n_segments * length
+        self._patches = np.ones((rows * columns, self.n_inputs + 1), np.float32)
+        row, item = self._patches.strides
+        self._target = np.lib.stride_tricks.as_strided(self._patches, shape, (columns * row, row, length * item, item))
+        self.flat = torch.ones(rows * columns * n_outputs + 1)
+        self._sums = self.flat[:-1]
+        self._out = self._sums.numpy().reshape(rows * columns, n_outputs)
+        self.result = self._sums.numpy().reshape(rows, columns, n_outputs)
+        self._relu = relu
+
+    def _multiply(self, parameters: torch.Tensor) -> None:
+        np.copyto(self._target, self._segments)
+        np.dot(self._patches, parameters.numpy(), out=self._out)
+        if self._relu:
+            self._sums.relu_()
+
+
+class _Convolution(_PatchProduct):
+    """A convolution of one channels-last image; a patch runs over its rows, columns and channels."""
+
+    def __init__(
+        self, source: NDArray[np.float32], n_outputs: int, kernel: int, stride: int, same: bool, relu: bool
+    ) -> None:
+        """Make a layer that reads `source`, shape (height, width, channels), at every call."""
+        height, width, channels = source.shape
         rows, top, bottom = _padding(height, kernel, stride, same)
         columns, left, right = _padding(width, kernel, stride, same)
-        self.shape = (rows, columns, n_outputs)
-        self.weight = nn.Parameter(torch.zeros(n_outputs, kernel * kernel * channels))
-        self.bias = nn.Parameter(torch.zeros(n_outputs))
-        self._relu = relu
-        padded = torch.zeros(top + height + bottom, left + width + right, channels)
-        self._inside = padded[top : top + height, left : left + width].view(height, width, channels)
-        row, column, _ = padded.stride()
-        self._source = padded.as_strided(
-            (rows, columns, kernel, kernel * channels), (stride * row, stride * column, row, 1)
-        )
-        self._patches = torch.zeros(rows * columns, kernel * kernel * channels)
-        self._target = self._patches.view(self._source.shape)
+        padded = np.zeros((top + height + bottom, left + width + right, channels), np.float32)
+        self._source = source
+        self._inside = padded[top : top + height, left : left + width]
+        row, column, item = padded.strides
+        shape = (rows, columns, kernel, kernel * channels)
+        super().__init__(padded, shape, (stride * row, stride * column, row, item), n_outputs, relu)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the activations, float32 `(rows × columns, channels)`, of an image in the same form."""
-        self._inside.copy_(image.view(self._inside.shape))
-        self._target.copy_(self._source)
-        return _dense(self._patches, self.weight, self.bias, self._relu)
+    def __call__(self, parameters: torch.Tensor) -> None:
+        """Compute `result`."""
+        np.copyto(self._inside, self._source)
+        self._multiply(parameters)
 
 
-class BytesConvolution(nn.Module):
+class _BytesConvolution(_PatchProduct):
     """The first convolution: bytes, channels first, kernel twice the stride.
 
-    The image is cut into blocks of stride × stride pixels; a patch is 2 × 2 blocks and a block's bytes lie together.
-    A weight's row runs over (block row, block column, channel, row in the block, column in the block).
+    The image is cut into blocks of stride × stride pixels; a block's bytes lie together, and a patch is 2 × 2 blocks.
+    It runs over block row, block column, channel, row in the block and column in the block.
     """
 
     def __init__(self, shape: tuple[int, int, int], n_outputs: int, stride: int, same: bool, relu: bool) -> None:
-        """Make a layer for inputs of `shape` (channels, height, width); `self.shape` is the output's, channels last."""
-        super().__init__()
+        """Make a layer for images of `shape` (channels, height, width)."""
         channels, height, width = shape
         rows, top, _ = _padding(height, 2 * stride, stride, same)
         columns, left, _ = _padding(width, 2 * stride, stride, same)
-        self.shape = (rows, columns, n_outputs)
-        block = channels * stride * stride
-        self.weight = nn.Parameter(torch.zeros(n_outputs, 4 * block))
-        self.bias = nn.Parameter(torch.zeros(n_outputs))
-        self._relu = relu
-        # VALID leaves out the pixels at the far edge that no patch reaches.
+        # Without padding, no patch reaches the last pixels of some sizes.
         self._height = min(height, (rows + 1) * stride)
         self._width = min(width, (columns + 1) * stride)
-        padded = np.zeros((channels, rows + 1, stride, columns + 1, stride), np.uint8)
-        flat = padded.reshape(1, channels, (rows + 1) * stride, (columns + 1) * stride)
-        self._inside = flat[:, :, top : top + self._height, left : left + self._width]
+        padded = np.zeros((1, channels, (rows + 1) * stride, (columns + 1) * stride), np.uint8)
+        self._inside = padded[:, :, top : top + self._height, left : left + self._width]
         # A block's row of 4 bytes is moved as one 32-bit word.
-        self._source = padded.view(np.uint32)[..., 0].transpose(1, 3, 0, 2)
-        self._blocks = np.zeros(self._source.shape, np.uint32)
+        words = padded.view(np.uint32).reshape(channels, rows + 1, stride, columns + 1)
+        self._words = words.transpose(1, 3, 0, 2)
+        self._blocks = np.zeros(self._words.shape, np.uint32)
         self._bytes = torch.from_numpy(self._blocks.view(np.uint8).reshape(-1))
-        self._scaled = torch.zeros((rows + 1) * (columns + 1) * block)
-        row = (columns + 1) * block
-        self._patch_source = self._scaled.as_strided((rows, columns, 2, 2 * block), (row, block, row, 1))
-        self._patches = torch.zeros(rows * columns, 4 * block)
-        self._patch_target = self._patches.view(self._patch_source.shape)
+        self._scaled = torch.zeros(self._bytes.shape)
+        block = channels * stride * stride
+        item = self._scaled.itemsize
+        column = block * item
+        row = (columns + 1) * column
+        segments = (rows, columns, 2, 2 * block)
+        super().__init__(self._scaled.numpy(), segments, (row, column, row, item), n_outputs, relu)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the activations, float32 `(rows × columns, channels)`, of bytes `(1, channels, height, width)`."""
-        np.copyto(self._inside, image.numpy()[:, :, : self._height, : self._width])
-        np.copyto(self._blocks, self._source)
+    def __call__(self, image: NDArray[np.uint8], parameters: torch.Tensor) -> None:
+        """Compute `result` from bytes `(1, channels, height, width)`."""
+        np.copyto(self._inside, image[:, :, : self._height, : self._width])
+        np.copyto(self._blocks, self._words)
         self._scaled.copy_(self._bytes)
-        self._scaled.div_(255)
-        self._patch_target.copy_(self._patch_source)
-        return _dense(self._patches, self.weight, self.bias, self._relu)
+        self._scaled.mul_(1 / 255)
+        self._multiply(parameters)
 
 
-def _build(
-    kind: str,
-    observation_space: gymnasium.Space,
-    action_space: gymnasium.Space,
-    initial: str,
-    conv_activation: bool,
-    same: bool,
-) -> ConvolutionalNetwork:
-    """Check the spaces and build the network."""
-    shape = observation_space.shape
-    image = (
-        isinstance(observation_space, gymnasium.spaces.Box)
-        and observation_space.dtype == np.uint8
-        and shape is not None
-        and len(shape) == 3
-        and min(shape[1:]) >= 36
+def _image_shape(kind: str, space: gymnasium.Space) -> tuple[int, int, int]:
+    """Return (channels, height, width) of an image space; raise `PolicyError` if it is none."""
+    if isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+        channels, height, width = space.shape
+        if min(height, width) >= _MIN_SIZE:
+            return channels, height, width
+    raise PolicyError(
+        f"policy {kind!r} needs a Box observation of uint8 with shape (channels, height, width), such as (4, 84, 84),"
+        f" at least {_MIN_SIZE} high and wide; found {space}; use 'mlp' for vectors"
     )
-    if not image:
-        raise PolicyError(
-            f"policy {kind!r} needs a Box observation of uint8 with shape (channels, height, width), such as (4, 84, 84),"
-            f" at least 36 high and wide; found {observation_space}; use 'mlp' for vectors"
-        )
-    check_scheme(initial)
-    if not isinstance(conv_activation, bool):
-        raise PolicyError(f"policy.kwargs.conv_activation: expected true or false, found {conv_activation!r}")
-    return ConvolutionalNetwork(shape, n_outputs(action_space), initial, conv_activation, same)
+
+
+def _matrix(n_inputs: int, n_outputs: int) -> nn.Parameter:
+    """Return a layer's parameters, the bias in the last row."""
+    return nn.Parameter(torch.zeros(n_inputs + 1, n_outputs), requires_grad=False)
 
 
 def _padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int, int]:
@@ -216,14 +230,3 @@ def _padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int,
     outputs = -(-size // stride)
     padding = max((outputs - 1) * stride + kernel - size, 0)
     return outputs, padding // 2, padding - padding // 2
-
-
-def _dense(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
-    """Return inputs × weightᵀ + bias, through ReLU if asked."""
-    if _HAS_ONEDNN:
-        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
-            inputs, weight, bias, "relu" if relu else "none", [], ""
-        )
-        return result
-    result = F.linear(inputs, weight, bias)
-    return result.relu_() if relu else result

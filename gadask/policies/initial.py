@@ -70,9 +70,7 @@ def scale_noise(layers: Iterable[Layer], scheme: str) -> None:
 def check_scheme(scheme: str) -> None:
     """Raise `PolicyError` unless `scheme` is one of `SCHEMES`."""
     if scheme not in SCHEMES:
-        raise PolicyError(
-            f"policy.kwargs.initial: expected one of {', '.join(map(repr, SCHEMES))}, found {scheme!r}"
-        )
+        raise PolicyError(f"policy.kwargs.initial: expected one of {', '.join(map(repr, SCHEMES))}, found {scheme!r}")
 
 
 def layers_of(module: nn.Module) -> list[Layer]:

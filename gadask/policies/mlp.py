@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import gymnasium
 from torch import nn
 
@@ -16,7 +18,7 @@ class MLP(nn.Sequential):
     def __init__(self, widths: list[int], initial: str) -> None:
         """Make the layers; `widths` runs from the input's to the output's."""
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(widths, widths[1:], strict=False):
+        for n_in, n_out in pairwise(widths):
             layers += [nn.Linear(n_in, n_out), nn.Tanh()]
         super().__init__(*layers[:-1])
         self.initial = initial

@@ -36,15 +36,13 @@ class Policy:
     module: nn.Module
     """The network, in evaluation mode; its parameters are views of `flat`."""
 
-    def __init__(
-        self, module: nn.Module, observation_space: gymnasium.Space, action_space: gymnasium.Space
-    ) -> None:
+    def __init__(self, module: nn.Module, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
         """Move the module's parameters into one vector.
 
         Raises `PolicyError` if the module does not take the observations or does not give an action's shape.
         """
-        self.module = module.eval().requires_grad_(False)
         self.flat = _flatten(module)
+        self.module = module.eval().requires_grad_(False)
         self.n_params = self.flat.numel()
         self._scheme: str = getattr(module, "initial", "fan-in")
         self._layers = layers_of(module)
@@ -55,8 +53,8 @@ class Policy:
             self._first_action = int(action_space.start)
         elif isinstance(action_space, gymnasium.spaces.Box):
             self._bounded = np.isfinite(action_space.low) & np.isfinite(action_space.high)
-            self._middle = np.where(self._bounded, action_space.low / 2 + action_space.high / 2, 0)
-            self._radius = np.where(self._bounded, action_space.high / 2 - action_space.low / 2, 0)
+            low, high = np.where(self._bounded, (action_space.low, action_space.high), 0) / 2
+            self._middle, self._radius = low + high, high - low
         self._check_shapes(observation_space, n_outputs(action_space))
 
     @torch.no_grad()

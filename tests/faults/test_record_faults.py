@@ -323,6 +323,14 @@ def test_a_run_that_cannot_be_created_leaves_nothing_behind(memory: Path, number
     assert step > 15
 
 
+def test_a_write_that_takes_a_part_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: real(descriptor, content[:3]))
+    files.atomic_write(tmp_path / "file", b"ten bytes.")
+    files.append(tmp_path / "log", 0, b"ten bytes.")
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "log").read_bytes() == b"ten bytes."
+
+
 @contextlib.contextmanager
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
@@ -510,6 +518,8 @@ def test_a_run_goes_on_from_damage(run: Path, uninterrupted: Path) -> None:
     for name in ("checkpoint.json", "generations.jsonl"):
         content = (run / name).read_bytes()
         (run / name).write_bytes(flipped(content, 8 * len(content) - 20))
+        RunDirectory.resume(run)[0].close()
+        assert (run / "checkpoint.json").read_bytes() == (run / "checkpoint.previous.json").read_bytes()
         assert evolve(run).generation == LAST - 1
         assert contents(run) == contents(uninterrupted)
     (run / "checkpoint.json").unlink()

@@ -1,0 +1,376 @@
+"""Environments: Atari frame by frame against other implementations, seeding, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+import pytest
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gadask.config import EnvConfig, Scalar
+from gadask.envs import Env, make_env
+from gadask.envs.resize import AreaResize
+from gadask.errors import EnvError
+
+GAMES = (
+    *("Amidar", "Assault", "Asterix", "Asteroids", "Atlantis", "Enduro", "Frostbite", "Gravitar", "Kangaroo"),
+    *("Seaquest", "Skiing", "Venture", "Zaxxon"),  # the 13 of Such et al. 2017
+    *("Breakout", "MontezumaRevenge", "AirRaid", "Carnival"),  # FIRE starts it; two words; 250 and 214 rows
+)
+
+
+def atari(game: str, **kwargs: Scalar) -> Env:
+    return make_env(EnvConfig(f"ALE/{game}-v5", kwargs))
+
+
+def plain(game: str, **kwargs: Scalar) -> Env:
+    return atari(game, noop_max=0, use_fire_reset=False, **kwargs)
+
+
+def random_actions(env: Env, n_steps: int, seed: int = 0) -> list[int]:
+    return [int(action) for action in np.random.default_rng(seed).integers(0, env.action_space.n, n_steps)]
+
+
+def played(env: Env, seed: int, actions: list[int]) -> list[tuple[bytes, float, bool]]:
+    """Play until the actions or the episode end; return all that was seen."""
+    seen = [(env.reset(seed).tobytes(), 0.0, False)]
+    for action in actions:
+        observation, reward, done = env.step(action)
+        seen.append((observation.tobytes(), reward, done))
+        if done:
+            break
+    return seen
+
+
+def assert_same_picture(found: NDArray[np.generic], expected: NDArray[np.generic]) -> None:
+    """Compare up to the rounding of OpenCV's weights: rarely, a mean half way between two values differs by 1."""
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("game", ["Frostbite", "Breakout", "BeamRider"])
+def test_frames_equal_gymnasiums_preprocessing(game: str) -> None:
+    gymnasium.register_envs(ale_py)
+    single = gymnasium.make(f"ALE/{game}-v5", frameskip=1, repeat_action_probability=0.0)
+    theirs = FrameStackObservation(AtariPreprocessing(single, noop_max=0, frame_skip=4), 4, padding_type="zero")
+    ours = plain(game)
+    assert ours.action_space.n == theirs.action_space.n
+    assert ours.observation_space == theirs.observation_space
+    assert_same_picture(ours.reset(0), theirs.reset(seed=0)[0])
+    actions = [1, 1, *random_actions(ours, 400)]  # FIRE starts Breakout
+    score = 0.0
+    for action in actions:
+        observation, reward, done = ours.step(action)
+        expected, expected_reward, terminated, truncated, _ = theirs.step(action)
+        assert (reward, done) == (expected_reward, terminated or truncated)
+        score += reward
+        if done:  # a step that the end cut short has no last two frames, and nobody sees its picture
+            break
+        assert_same_picture(observation, expected)
+    assert score > 0
+    theirs.close()
+    ours.close()
+
+
+def test_frames_equal_the_native_vector_environments() -> None:
+    theirs = AtariVectorEnv(
+        "kangaroo", 1, num_threads=1, noop_max=0, use_fire_reset=False, reward_clipping=False, maxpool=True
+    )
+    ours = plain("Kangaroo")
+    assert_same_picture(ours.reset(5), theirs.reset(seed=5)[0][0])
+    for action in random_actions(ours, 300):
+        observation, reward, done = ours.step(action)
+        expected, expected_reward, terminated, *_ = theirs.step(np.array([action]))
+        assert (reward, done) == (expected_reward[0], terminated[0])
+        if done:
+            break
+        assert_same_picture(observation, expected[0])
+    theirs.close()
+
+
+def test_life_loss_does_not_end_the_episode_but_the_last_one_does() -> None:
+    env: Any = plain("Breakout")
+    env.reset(0)
+    lives = []
+    done = False
+    while not done:
+        *_, done = env.step(1)
+        lives.append(env._ale.lives())
+    assert set(lives) == {5, 4, 3, 2, 1, 0}
+    assert lives[-2] > 0
+    strict: Any = plain("Breakout", episodic_life=True)
+    strict.reset(0)
+    n_steps = next(count for count in range(1, 1000) if strict.step(1)[2])
+    assert n_steps == next(count for count, left in enumerate(lives, 1) if left < 5)
+
+
+@pytest.mark.parametrize("game", ["Frostbite", "Breakout"])
+def test_the_seed_alone_determines_an_episode(game: str) -> None:
+    env = atari(game)
+    actions = random_actions(env, 300)
+    first = played(env, 7, actions)
+    assert len(first) > 30
+    fresh = atari(game)
+    assert played(fresh, 7, actions) == first
+    env.reset(8)  # a reset without a step
+    assert played(env, 7, actions) == first
+    played(env, 9, actions[:20])  # an unfinished episode
+    assert played(env, 7, actions) == first
+    env.reset(3)
+    assert any(env.step(action)[2] for action in random_actions(env, 5000))
+    env.step(0)  # a step too many
+    assert played(env, 7, actions) == first
+    assert played(env, 8, actions) != first
+
+
+def test_sticky_actions_follow_the_seed_too() -> None:
+    env = atari("Breakout", repeat_action_probability=0.25, noop_max=0)
+    actions = random_actions(env, 100)
+    assert played(env, 1, actions) == played(env, 1, actions)
+    assert len({tuple(played(env, seed, actions)) for seed in range(4)}) == 4
+
+
+def test_episodes_start_with_1_to_30_no_ops_and_then_fire() -> None:
+    with_fire: Any = atari("Breakout")
+    without: Any = atari("Breakout", use_fire_reset=False)
+    no_fire_button: Any = atari("Freeway")
+    counts = []
+    for seed in range(250):
+        without.reset(seed)
+        counts.append(without._ale.getEpisodeFrameNumber())
+        if seed < 10:
+            with_fire.reset(seed)
+            assert with_fire._ale.getEpisodeFrameNumber() == counts[-1] + 1
+            no_fire_button.reset(seed)
+            assert no_fire_button._ale.getEpisodeFrameNumber() == counts[-1]
+    assert set(counts) == set(range(1, 31))
+    with_fire.reset(0)
+    assert any(with_fire.step(0)[0][-1, 40:].max() and with_fire._ale.lives() < 5 for _ in range(200))  # the ball flew
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_games_can_be_played(game: str) -> None:
+    env = atari(game)
+    observation = env.reset(1)
+    assert not observation[:-1].any()
+    assert observation[-1].any()
+    for action in range(env.action_space.n):
+        observation, reward, done = env.step(action)
+        assert isinstance(reward, float)
+        assert done is False
+    assert env.observation_space.contains(observation)
+    assert env.frames_per_step == 4
+    picture = env.render()
+    assert picture.dtype == np.uint8
+    assert picture.shape[1:] == (160, 3)
+    assert picture.std() > 0
+    env.close()
+
+
+def test_kwargs_change_the_preprocessing() -> None:
+    env = plain("Breakout", frameskip=1, stack_num=2, full_action_space=True, reward_clipping=True, maxpool=False)
+    assert env.action_space.n == 18
+    assert env.frames_per_step == 1
+    assert env.reset(0).shape == (2, 84, 84)
+    before = env.step(1)[0][-1].copy()
+    assert np.array_equal(env.step(3)[0][0], before)
+    clipped, whole = plain("Asteroids", reward_clipping=True), plain("Asteroids")
+    actions = random_actions(whole, 100)
+    rewards = [reward for _, reward, _ in played(whole, 0, actions)]
+    assert max(rewards) > 1
+    assert [reward for _, reward, _ in played(clipped, 0, actions)] == np.clip(rewards, -1, 1).tolist()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    height=st.sampled_from([84, 105, 210, 214, 250]),
+    width=st.sampled_from([84, 160, 177]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_resize_is_the_mean_over_the_area_under_a_pixel(height: int, width: int, seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    found = np.empty((84, 84), np.uint8)
+    AreaResize((height, width), (84, 84))(picture, found)
+    # 84 × 84 copies of each pixel, so that a pixel of the result covers whole copies
+    sums = np.zeros((height + 1, width + 1))
+    sums[1:, 1:] = picture.cumsum(0, dtype=float).cumsum(1)
+
+    def integral(edges_y: NDArray[np.float64], edges_x: NDArray[np.float64]) -> NDArray[np.float64]:
+        rows = np.stack([np.interp(edges_y, np.arange(height + 1), column) for column in sums.T], 1)
+        return np.stack([np.interp(edges_x, np.arange(width + 1), row) for row in rows])
+
+    edges = integral(np.linspace(0, height, 85), np.linspace(0, width, 85))
+    mean = np.diff(np.diff(edges, axis=0), axis=1) / (height * width / 84**2)
+    assert np.abs(found - mean).max() <= 0.5 + 1e-6
+    if (height, width) == (84, 84):
+        np.testing.assert_array_equal(found, picture)
+
+
+class Toy(gymnasium.Env):  # type: ignore[misc]
+    """Rewards from a list; the observation counts the steps."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, space: gymnasium.Space, rewards: Any = (1,), actions: Any = None, **kwargs: Any) -> None:
+        self.observation_space = space
+        self.action_space = actions or gymnasium.spaces.Discrete(2)
+        self.rewards = list(rewards)
+        self.render_mode = kwargs.get("render_mode")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:  # noqa: D102
+        super().reset(seed=seed)
+        self.left = list(self.rewards)
+        return self._observed(), {}
+
+    def step(self, action: Any) -> Any:  # noqa: D102
+        reward = self.left.pop(0)
+        return self._observed(), reward, not self.left, False, {}
+
+    def render(self) -> Any:  # noqa: D102
+        return np.full((2, 3, 3), 9, np.uint8)
+
+    def _observed(self) -> Any:
+        space = self.observation_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            return space.start + space.n - 1
+        return np.arange(math.prod(space.shape)).reshape(space.shape).astype(space.dtype)
+
+
+SPACES = {
+    "Discrete": gymnasium.spaces.Discrete(3, start=-1),
+    "Vector": gymnasium.spaces.Box(-1, 1, (4,), np.float64),
+    "ChannelsLast": gymnasium.spaces.Box(0, 255, (40, 36, 3), np.uint8),
+    "ChannelsFirst": gymnasium.spaces.Box(0, 255, (3, 40, 36), np.uint8),
+    "Table": gymnasium.spaces.Box(0, 1, (4, 4)),
+    "Dict": gymnasium.spaces.Dict(x=gymnasium.spaces.Discrete(3)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the toys, and take them back afterwards."""
+    module = ModuleType("toy_envs")
+    monkeypatch.setitem(sys.modules, "toy_envs", module)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", registry := dict(gymnasium.registry))
+    monkeypatch.setattr(gymnasium, "registry", registry)
+    monkeypatch.setattr("gadask.envs.gymnasium_env.gymnasium.registry", registry)
+    for name, space in SPACES.items():
+        gymnasium.register(f"toys/{name}-v0", Toy, kwargs={"space": space})
+    odd = [1, np.float32(2), np.array([3.0]), True, math.inf, None, "4"]
+    gymnasium.register("toys/OddRewards-v0", Toy, kwargs={"space": SPACES["Vector"], "rewards": odd})
+    many = gymnasium.spaces.MultiDiscrete([2, 2])
+    gymnasium.register("toys/ManyActions-v0", Toy, kwargs={"space": SPACES["Vector"], "actions": many})
+
+
+def toy(name: str, **kwargs: Scalar) -> Env:
+    return make_env(EnvConfig(f"toy_envs:toys/{name}-v0", kwargs))
+
+
+def test_observation_spaces_become_vectors_and_channels_first_images() -> None:
+    env = toy("Discrete")
+    assert env.observation_space == gymnasium.spaces.Box(0, 1, (3,), np.float32)
+    np.testing.assert_array_equal(env.reset(0), [0, 0, 1])
+    env = toy("Vector")
+    assert env.observation_space == SPACES["Vector"]
+    np.testing.assert_array_equal(env.reset(0), np.arange(4.0))
+    env = toy("ChannelsLast")
+    assert env.observation_space == SPACES["ChannelsFirst"]
+    observation = env.reset(0)
+    assert env.observation_space.contains(observation)
+    np.testing.assert_array_equal(observation, np.moveaxis(np.arange(40 * 36 * 3).reshape(40, 36, 3), 2, 0) % 256)
+    assert toy("ChannelsFirst").observation_space == SPACES["ChannelsFirst"]
+
+
+def test_rewards_that_are_no_numbers_come_back_as_nan() -> None:
+    env = toy("OddRewards")
+    env.reset(0)
+    steps = [env.step(0) for _ in range(7)]
+    np.testing.assert_array_equal([reward for _, reward, _ in steps], [1, 2, 3, 1, math.inf, math.nan, math.nan])
+    assert all(type(reward) is float for _, reward, _ in steps)
+    assert [done for *_, done in steps] == [False] * 6 + [True]
+
+
+def test_a_gymnasium_episode_is_a_function_of_its_seed() -> None:
+    env = make_env(EnvConfig("CartPole-v1"))
+    actions = random_actions(env, 50)
+    first = played(env, 4, actions)
+    assert first[-1][2]
+    played(env, 5, actions[:3])
+    assert played(env, 4, actions) == first
+    assert played(env, 5, actions) != first
+    env.close()
+
+
+def test_truncation_ends_the_episode() -> None:
+    env = make_env(EnvConfig("MountainCar-v0", {"max_episode_steps": 7}))
+    env.reset(0)
+    assert [env.step(1)[2] for _ in range(7)] == [False] * 6 + [True]
+
+
+def test_rendering_needs_its_mode() -> None:
+    env = toy("Vector", render_mode="rgb_array")
+    env.reset(0)
+    assert (env.render() == 9).all()
+    with pytest.raises(EnvError, match=r"env\.kwargs\.render_mode: expected 'rgb_array'"):
+        toy("Vector").render()
+
+
+@pytest.mark.parametrize(
+    ("id_", "kwargs", "message"),
+    [
+        ("ALE/Frostbit-v5", {}, "did you mean 'ALE/Frostbite-v5'"),
+        ("ALE/Frostbite-v4", {}, "did you mean 'ALE/Frostbite-v5'"),
+        ("ALE/frostbite", {}, "expected a game of ale-py, found 'ALE/frostbite'"),
+        ("ALE/Frostbite-v5", {"noop": 3}, "unknown key 'noop' for an Atari game; did you mean 'noop_max'"),
+        ("ALE/Frostbite-v5", {"xyz": 3}, "expected one of frameskip, maxpool"),
+        ("ALE/Frostbite-v5", {"frameskip": 0}, "env.kwargs.frameskip: expected at least 1, found 0"),
+        ("ALE/Frostbite-v5", {"frameskip": True}, "env.kwargs.frameskip: expected int, found True"),
+        ("ALE/Frostbite-v5", {"maxpool": 1}, "env.kwargs.maxpool: expected bool, found 1"),
+        ("ALE/Frostbite-v5", {"repeat_action_probability": 1.5}, "env.kwargs.repeat_action_probability"),
+        ("CartPol-v1", {}, "found 'CartPol-v1'; did you mean 'CartPole-v1'"),
+        ("CartPole-v77", {}, "did you mean 'CartPole-v1'"),
+        ("nowhere/At-all-v0", {}, "'package.module:Name-v0' imports"),
+        ("no_such_module:Name-v0", {}, "cannot make 'no_such_module:Name-v0': ModuleNotFoundError"),
+        ("CartPole-v1", {"gravity": 3}, "cannot make 'CartPole-v1': TypeError: .*gravity"),
+        ("toy_envs:toys/Table-v0", {}, r"must be a Discrete or a Box of 1 or 3 axes, found Box\("),
+        ("toy_envs:toys/Dict-v0", {}, "observations of 'toys/Dict-v0' must be .* found Dict"),
+        ("toy_envs:toys/ManyActions-v0", {}, "actions of 'toys/ManyActions-v0' must be .* found MultiDiscrete"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line(id_: str, kwargs: dict[str, Scalar], message: str) -> None:
+    with pytest.raises(EnvError, match=message) as caught:
+        make_env(EnvConfig(id_, kwargs))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_ale_py_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ale_py", None)
+    with pytest.raises(EnvError, match=r"needs ale-py.*gadask\[atari\]"):
+        atari("Frostbite")
+
+
+def test_missing_rom_is_an_env_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ale_py.roms.get_rom_path", lambda game: None)
+    with pytest.raises(EnvError, match="no ROM for 'frostbite'"):
+        atari("Frostbite")
+
+
+def test_importing_needs_neither_torch_nor_ale_py() -> None:
+    code = (
+        "import sys; from gadask.config import EnvConfig; from gadask.envs import make_env; "
+        "make_env(EnvConfig('CartPole-v1')); print({'torch', 'ale_py'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,313 @@
+"""Whole runs on a real Dask cluster with processes: determinism, closing rules, faults 1, 2, 5, 6, 9, 10."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from distributed import Client
+
+from gadask import node
+from gadask.cluster import local_cluster
+from gadask.config import Config
+from gadask.errors import ClusterError, EvolutionError
+from gadask.genome import child_genome, count_genes, draw_child, from_text, to_text
+from gadask.master import Generation, Progress, budget_reached, evolve, evolve_blocking, test_elite
+from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
+from gadask.task import prepare_task
+from tests.conftest import faulty_config
+
+test_elite.__test__ = False  # type: ignore[attr-defined]  # its name is not a test's
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+OnGeneration = Callable[[Client, Generation], Awaitable[None]]
+
+
+def run(
+    config: Config,
+    run_dir: Path,
+    *,
+    nodes: int = 1,
+    processes: int = 2,
+    resume: bool = False,
+    on_generation: OnGeneration | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Evolve on a local cluster; returns the log without its wall-clock quantities."""
+
+    async def main() -> None:
+        async with local_cluster(nodes) as client:
+            generations = evolve(
+                config, client, run_dir, resume=resume, n_processes=processes, node_timeout_s=60, on_progress=on_progress
+            )
+            async with aclosing(generations):  # type: ignore[type-var]
+                async for generation in generations:
+                    if on_generation:
+                        await on_generation(client, generation)
+
+    asyncio.run(main())
+    return log(run_dir)
+
+
+def log(run_dir: Path) -> list[dict[str, Any]]:
+    return [without_wall_clock(line) for line in read_generations(run_dir)]
+
+
+def checkpoint(run_dir: Path) -> dict[str, Any]:
+    return without_wall_clock(json.loads((run_dir / "checkpoint.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return log and checkpoint of the undisturbed run that the others must equal."""
+    run_dir = tmp_path_factory.mktemp("expected") / "run"
+    return run(faulty_config(), run_dir, processes=1), checkpoint(run_dir)
+
+
+Expected = tuple[list[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.mark.parametrize(("nodes", "processes"), [(1, 2), (2, 2)])
+def test_the_result_does_not_depend_on_the_machines(
+    expected: Expected, tmp_path: Path, nodes: int, processes: int
+) -> None:
+    assert (run(faulty_config(), tmp_path / "run", nodes=nodes, processes=processes), checkpoint(tmp_path / "run")) == (
+        expected
+    )
+
+
+def test_the_log_follows_from_the_episodes(expected: Expected, tmp_path: Path) -> None:
+    config = faulty_config()
+    lines = run(config, tmp_path / "run")
+    n_genes = count_genes(config.noise.size, prepare_task(config).n_params)
+    for number, line in enumerate(lines):
+        episodes = read_episodes(tmp_path / "run", number).to_pandas()
+        children = episodes[episodes.kind == "child"].set_index("slot").sort_index()
+        assert list(children.index) == list(range(config.ga.population))
+        assert (children.status == "ok").all()
+        parents = [from_text(text) for text in line["parents"]]
+        genomes = {}
+        for slot, row in children.iterrows():
+            assert (row.parent, row.gene) == draw_child(config.seed, number, slot, parents, n_genes)
+            genomes[slot] = to_text(child_genome(parents, row.parent, row.gene))
+        best = children.sort_values(["return"], ascending=False, kind="stable").index[: config.ga.parents]
+        elite = line["elite"]["genome"]
+        survivors = [genomes[slot] for slot in best]
+        if elite not in survivors:
+            survivors = [elite, *survivors[:-1]]
+        if number + 1 < len(lines):
+            assert lines[number + 1]["parents"] == survivors
+        evaluations = episodes[episodes.kind == "evaluation"]
+        means = evaluations.groupby("slot")["return"].mean()
+        assert line["elite"]["mean"] == pytest.approx(means.max())
+        assert line["candidates"][int(means.idxmax())]["genome"] == elite
+    assert lines[-1]["total"]["episodes"] == 4 * (24 + 3 * 4)
+
+
+def test_a_killed_rollout_process_changes_nothing(expected: Expected, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill_one(progress: Progress) -> None:
+        if progress.generation == 1 and not killed:
+            victims = [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in p.cmdline()]
+            victims = [p for p in victims if "gadask.forkserver" in " ".join(p.parent().cmdline())]
+            killed.append(victims[0].pid)
+            os.kill(victims[0].pid, signal.SIGKILL)
+
+    assert run(faulty_config(), tmp_path / "run", on_progress=kill_one) == expected[0]
+    assert killed
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_killed_worker_changes_nothing(expected: Expected, tmp_path: Path, nodes: int) -> None:
+    killed: list[psutil.Process] = []
+
+    def kill_one(progress: Progress) -> None:
+        if progress.generation == 1 and progress.n_counted and not killed:
+            workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+            killed.extend(workers[:1] + workers[0].children(recursive=True))
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    lines = run(faulty_config(step_s=0.001), tmp_path / "run", nodes=nodes, on_progress=kill_one)
+    assert len(killed) > 2
+    assert not any(process.is_running() for process in killed)
+    assert [line["parents"] for line in lines] == [line["parents"] for line in expected[0]]
+    assert [line["elite"] for line in lines] == [line["elite"] for line in expected[0]]
+
+
+def test_nodes_come_and_go(expected: Expected, tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+
+    async def scale(client: Client, generation: Generation) -> None:
+        cluster = client.cluster
+        if generation.number == 0:
+            cluster.scale(2)
+            await client.wait_for_workers(2, timeout=60)
+            while None in (await client.run(node.describe)).values():
+                await asyncio.sleep(0.05)
+        if generation.number == 2:
+            cluster.scale(1)
+        table = read_episodes(tmp_path / "run", generation.number)
+        seen.append(set(table["node"].to_pylist()))
+
+    lines = run(faulty_config(step_s=0.005), tmp_path / "run", on_generation=scale)
+    assert lines == expected[0]
+    assert len(seen[0]) == 1
+    assert max(len(nodes) for nodes in seen[1:]) == 2
+
+
+def test_a_node_with_another_noise_table_is_refused(expected: Expected, tmp_path: Path) -> None:
+    config = faulty_config()
+    run(replace(config, budget=replace(config.budget, generations=1)), tmp_path / "run")
+
+    def corrupt(dask_worker: Any) -> None:
+        dask_worker.plugins["gadask"].node.digest = "bad0bad0"
+
+    async def main() -> set[str]:
+        async with local_cluster(2) as client:
+            await client.register_plugin(node.NodePlugin(config.noise, 1))
+            bad = list((await client.run(node.describe)))[0]
+            await client.run(corrupt, workers=[bad])
+            async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1):
+                pass
+            return {bad}
+
+    bad = asyncio.run(main())
+    assert log(tmp_path / "run") == expected[0]
+    for generation in range(1, 4):
+        assert not bad & set(read_episodes(tmp_path / "run", generation)["node"].to_pylist())
+
+
+def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path) -> None:
+    config = faulty_config()
+    run(replace(config, budget=replace(config.budget, generations=1)), tmp_path / "run")
+    digest = read_run(tmp_path / "run")[1].noise_digest
+
+    def corrupt(dask_worker: Any) -> None:
+        dask_worker.plugins["gadask"].node.digest = "bad0bad0"
+
+    async def main() -> None:
+        async with local_cluster(1) as client:
+            await client.register_plugin(node.NodePlugin(config.noise, 1))
+            await client.run(corrupt)
+            async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1, node_timeout_s=1):
+                pass
+
+    with pytest.raises(ClusterError, match=f"bad0bad0.*{digest}"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("elite_evaluation", ["barrier", "overlapped"])
+@pytest.mark.parametrize("truncation", ["such2017", "ga-dist"])
+@pytest.mark.parametrize(("closing", "late"), [("all", "drop"), ("first", "drop"), ("first", "admit")])
+def test_every_closing_rule_evolves(
+    tmp_path: Path, elite_evaluation: str, truncation: str, closing: str, late: str
+) -> None:
+    config = faulty_config(step_s=0.0005)
+    ga = replace(
+        config.ga, elite_evaluation=elite_evaluation, truncation=truncation, closing=closing, late=late, spare_episodes=1
+    )
+    config = replace(config, ga=ga, budget=replace(config.budget, generations=3))
+    lines = run(config, tmp_path / "run")
+    assert [line["children"]["n"] for line in lines] == [24] * 3
+    late_generation = 1 if elite_evaluation == "overlapped" else 0
+    assert [line["elite"] is None for line in lines] == [number < late_generation for number in range(3)]
+    for number, line in enumerate(lines):
+        assert all(candidate["episodes"] == 4 for candidate in line["candidates"])
+        counted = read_episodes(tmp_path / "run", number).to_pandas().query("counted and kind == 'child'")
+        assert len(counted) == 24
+        if not (closing == "first" and late == "admit"):
+            assert (counted.generation == number).all()
+        elif number:
+            assert (counted.generation >= number - 1).all()
+
+
+def test_results_that_are_not_finite_are_never_selected(tmp_path: Path) -> None:
+    lines = run(faulty_config("nan", every=2), tmp_path / "run")
+    for number, line in enumerate(lines):
+        episodes = read_episodes(tmp_path / "run", number).to_pandas()
+        failed = episodes[(episodes.kind == "child") & (episodes.status == "nonfinite")]
+        assert len(failed)
+        assert line["failed"]["nonfinite"] == (episodes.status == "nonfinite").sum()
+        genes = {str(gene) for gene in failed.gene}
+        following = lines[number + 1]["parents"] if number + 1 < len(lines) else []
+        assert not any(parent.split("-")[-1] in genes for parent in following)
+        assert math.isfinite(line["elite"]["mean"])
+
+
+def test_no_valid_result_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(EvolutionError, match="generation 0"):
+        run(faulty_config("nan"), tmp_path / "run")
+    assert log(tmp_path / "run") == []
+
+
+def test_too_many_failures_stop_the_run_with_the_reason(tmp_path: Path) -> None:
+    config = faulty_config("step", every=2)
+    config = replace(config, ga=replace(config.ga, max_failed_share=0.1))
+    with pytest.raises(EvolutionError, match="max_failed_share.*it cannot step"):
+        run(config, tmp_path / "run")
+
+
+def test_a_finished_run_goes_on_with_a_larger_budget(expected: Expected, tmp_path: Path) -> None:
+    config = faulty_config()
+    short = replace(config, budget=replace(config.budget, generations=2))
+    run(short, tmp_path / "run")
+    assert budget_reached(short.budget, read_run(tmp_path / "run")[1])
+    assert run(config, tmp_path / "run", resume=True) == expected[0]
+    assert checkpoint(tmp_path / "run")["parents"] == expected[1]["parents"]
+    assert len(json.loads((tmp_path / "run" / "provenance.json").read_text())) == 2
+
+
+def test_the_elite_is_tested_on_fresh_episodes(tmp_path: Path) -> None:
+    config = faulty_config()
+
+    async def main() -> tuple[float, ...]:
+        async with local_cluster(1) as client:
+            async for _ in evolve(config, client, tmp_path / "run", n_processes=2):
+                pass
+            first = await test_elite(config, client, tmp_path / "run", 20, n_processes=2)
+            again = await test_elite(config, client, tmp_path / "run", 20, n_processes=2)
+            assert first.returns == again.returns
+            return first.returns
+
+    returns = asyncio.run(main())
+    assert len(set(returns)) == 20
+    written = json.loads((tmp_path / "run" / "elite_test.json").read_text())
+    assert written["returns"] == list(returns)
+    evaluated = read_episodes(tmp_path / "run", 3).to_pandas().query("kind == 'evaluation'")
+    assert not set(evaluated["return"]) & set(returns)
+
+
+def test_the_blocking_form_gives_the_same(expected: Expected, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", memory_limit=0) as cluster,
+        Client(cluster) as client,
+    ):
+        numbers = [g.number for g in evolve_blocking(faulty_config(), client, tmp_path / "run", n_processes=2)]
+    assert numbers == [0, 1, 2, 3]
+    assert log(tmp_path / "run") == expected[0]
+
+
+def test_process_time_adds_up(tmp_path: Path) -> None:
+    run(faulty_config(step_s=0.002), tmp_path / "run")
+    for number, line in enumerate(read_generations(tmp_path / "run")):
+        timing = line["timing"]
+        assert timing["processes"] == 2
+        assert timing["process_s"] == pytest.approx(2 * timing["wall_s"], rel=0.05)
+        episodes = read_episodes(tmp_path / "run", number).to_pandas()
+        assert timing["busy_s"] == pytest.approx(np.sum(episodes.seconds[episodes.counted]), rel=1e-4)
+        assert timing["idle_s"] + timing["busy_s"] + timing["discarded_s"] == pytest.approx(timing["process_s"])

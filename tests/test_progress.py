@@ -1,0 +1,221 @@
+"""Progress fits 80 columns whatever the numbers, on a terminal and off it."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from gadask import progress
+from gadask.config import BudgetConfig, Config
+from gadask.master import Generation, Progress
+from gadask.progress import ProgressDisplay, budget_share, generation_line
+from gadask.record import State
+from gadask.selection import Elite
+from gadask.summary import Timing
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+COUNTS = st.integers(0, 10**18)
+TIMING = Timing(wall_s=8.0, process_s=496.0, busy_s=471.2, discarded_s=0.0, nodes=2, processes=62)
+PROGRESS = Progress(
+    generation=12, n_counted=250, n_wanted=1000, best=1234.0, elite=Elite((1,), 2755.7, 30, 11), frames=250_000_000,
+    elapsed_s=3600.0, nodes=2, processes=62,
+)  # fmt: skip
+CONFIG = Config(budget=BudgetConfig(frames=1e9))
+
+
+def generation(
+    number: int = 7, best: float = 1040.0, median: float = 120.0, elite: float | None = 880.3, frames: int = 2_340_000,
+    new_frames: int = 160_000, wall_s: float = 8.0,
+) -> Generation:  # fmt: skip
+    line = {"children": {"quantiles": {"0.5": median, "1": best}}, "frames": new_frames}
+    crowned = None if elite is None else Elite((1,), elite, 30, number)
+    return Generation(number, State(frames=frames), crowned, replace(TIMING, wall_s=wall_s), line)
+
+
+def plain(output: str) -> list[str]:
+    """The lines that a terminal was sent, control codes taken out."""
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output))
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch) -> tuple[Console, io.StringIO]:
+    monkeypatch.setenv("TERM", "xterm")
+    output = io.StringIO()
+    return Console(file=output, force_terminal=True, width=80, highlight=False), output
+
+
+class Clock:
+    """Takes the place of the module `time`; stands still."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def monotonic(self) -> float:
+        """Return what the test set."""
+        return self.now_s
+
+
+def test_a_generation_is_one_line() -> None:
+    assert generation_line(generation()) == (
+        "gen    7  best   1,040.0  median     120.0  elite     880.3  2.34M fr    20k/s"
+    )
+    assert generation_line(generation(elite=None, new_frames=0)) == (
+        "gen    7  best   1,040.0  median     120.0  elite         -  2.34M fr      0/s"
+    )
+
+
+@given(st.integers(0, 999_999), FINITE, FINITE, st.none() | FINITE, COUNTS, COUNTS, st.just(0.0) | st.floats(1e-9, 1e9))
+def test_a_generation_fits_80_columns(
+    number: int, best: float, median: float, elite: float | None, frames: int, new_frames: int, wall_s: float
+) -> None:
+    line = generation_line(generation(number, best, median, elite, frames, new_frames, wall_s))
+    assert cell_len(line) <= 80
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.0, "0.0"), (-1.25, "-1.2"), (99_999.9, "99,999.9"), (1_234_567.0, "1,234,567"), (-1_234_567.0, "-1.23e+06"),
+        (-12_345.6, "-12,345.6"), (1.7e308, "1.7e+308"), (-1.7e308, "-1.7e+308"), (5e-324, "0.0"),
+    ],
+)  # fmt: skip
+def test_scores_keep_the_digits_that_fit(number: float, text: str) -> None:
+    assert f"best {text:>9}  " in generation_line(generation(best=number))
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        (0, "0"), (999, "999"), (1000, "1k"), (12_345, "12.3k"), (999_499, "999k"), (999_500, "1M"), (999_999, "1M"),
+        (999_999_999, "1G"), (6_000_000_000, "6G"), (1_230_000_000_000, "1.23T"), (10**18, "1E"),
+    ],
+)  # fmt: skip
+def test_frames_have_three_digits(frames: int, text: str) -> None:
+    assert f"  {text:>5} fr" in generation_line(generation(frames=frames))
+
+
+def test_the_budget_is_used_by_the_nearest_limit() -> None:
+    assert budget_share(BudgetConfig(), 5, 1000, 3600.0) is None
+    assert budget_share(BudgetConfig(elite_mean=5.0), 5, 1000, 3600.0) is None
+    assert budget_share(BudgetConfig(generations=10), 5, 1000, 3600.0) == 0.5
+    assert budget_share(BudgetConfig(frames=4000), 5, 1000, 3600.0) == 0.25
+    assert budget_share(BudgetConfig(hours=4), 5, 1000, 3600.0) == 0.25
+    assert budget_share(BudgetConfig(generations=10, frames=4000, hours=1), 5, 1000, 3600.0) == 1.0
+
+
+def test_plain_output_is_one_line_a_generation() -> None:
+    output = io.StringIO()
+    with ProgressDisplay(CONFIG, Console(file=output, force_terminal=False, width=40)) as display:
+        display.update(PROGRESS)
+        display.close_generation(generation(7))
+        display.update(PROGRESS)
+        display.close_generation(generation(8))
+    assert output.getvalue() == f"{generation_line(generation(7))}\n{generation_line(generation(8))}\n"
+
+
+def test_a_terminal_shows_where_the_run_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, output = terminal(monkeypatch)
+    clock = Clock(100.0)
+    monkeypatch.setattr(progress, "time", clock)
+    with ProgressDisplay(CONFIG, console) as display:
+        display.close_generation(generation())
+        display.update(PROGRESS)
+        clock.now_s = 110.0
+        output.truncate(0)
+        display.update(replace(PROGRESS, frames=PROGRESS.frames + 248_000))
+        shown = "\n".join(plain(output.getvalue()))
+    for text in ("generation 12", "250/1000 episodes", "best 1,234.0", "elite 2,755.7", "2 × 31 processes, 95% busy"):
+        assert text in shown
+    assert "25%" in shown
+    assert "ETA 2:59:" in shown  # a quarter took an hour
+    assert "24.8k/s, 400/core" in shown
+
+
+def test_a_large_run_is_shown_uncut(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, output = terminal(monkeypatch)
+    with ProgressDisplay(Config(budget=BudgetConfig(frames=6e9)), console) as display:
+        display.close_generation(generation(12_345))
+        display.update(
+            replace(
+                PROGRESS,
+                generation=12_345,
+                n_counted=1000,
+                frames=5_432_100_000,
+                best=-12_345.6,
+                nodes=99,
+                processes=3069,
+            )
+        )
+    lines = plain(output.getvalue())
+    assert any("99 × 31 processes, 95% busy" in line for line in lines)
+    assert not any("…" in line for line in lines)
+    assert max(map(cell_len, lines)) <= 80
+
+
+def test_rates_forget_what_is_long_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, output = terminal(monkeypatch)
+    clock = Clock(0.0)
+    monkeypatch.setattr(progress, "time", clock)
+    with ProgressDisplay(CONFIG, console) as display:
+        display.update(replace(PROGRESS, frames=0))
+        clock.now_s = 1000.0
+        display.update(replace(PROGRESS, frames=10**6))
+        clock.now_s = 1010.0
+        output.truncate(0)
+        display.update(replace(PROGRESS, frames=10**6 + 1000))
+        assert "100/s" in output.getvalue()
+
+
+def test_an_overrun_budget_is_shown_as_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, output = terminal(monkeypatch)
+    with ProgressDisplay(CONFIG, console) as display:
+        display.update(replace(PROGRESS, frames=1_010_000_000))
+    shown = "\n".join(plain(output.getvalue()))
+    assert "100%" in shown
+    assert "ETA 0:00" in shown
+
+
+@given(
+    st.builds(
+        Progress,
+        generation=st.integers(0, 10**9), n_counted=COUNTS, n_wanted=COUNTS, best=FINITE | st.just(-math.inf),
+        elite=st.none() | st.builds(Elite, st.just((1,)), FINITE, st.just(30), st.just(0)), frames=COUNTS,
+        elapsed_s=st.floats(0, 1e12), nodes=st.integers(0, 10**6), processes=st.integers(0, 10**8),
+    ),
+    st.sampled_from([BudgetConfig(), BudgetConfig(frames=1e9), BudgetConfig(generations=3, hours=1e-9)]),
+    st.booleans(),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_the_display_fits_80_columns(shown: Progress, budget: BudgetConfig, closed: bool) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        console, output = terminal(monkeypatch)
+        monkeypatch.setattr(progress, "time", Clock(5.0))  # no time passes: no rate
+        with ProgressDisplay(Config(budget=budget), console) as display:
+            if closed:
+                display.close_generation(generation(best=-1.7e308, median=1.7e308, elite=-1e300))
+            display.update(shown)
+            display.update(shown)
+    lines = plain(output.getvalue())
+    assert any(line.startswith("gen") for line in lines)
+    assert max(map(cell_len, lines)) <= 80
+
+
+def test_a_display_that_fails_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, output = terminal(monkeypatch)
+
+    def interrupted() -> None:
+        with ProgressDisplay(CONFIG, console) as display:
+            display.update(PROGRESS)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert output.getvalue().rfind("\x1b[?25h") > output.getvalue().rfind("\x1b[?25l") >= 0  # cursor on again

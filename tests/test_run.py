@@ -1,0 +1,225 @@
+"""`jobs/run.py` as a user types it: exit statuses, bad input (fault 17), Ctrl-C, second runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gadask.record import read_generations, without_wall_clock
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[1]
+RUN = [sys.executable, str(ROOT / "jobs" / "run.py")]
+
+CONFIG = """
+[env]
+id = "tests.faulty_envs:Faulty-v0"
+max_steps = 200
+kwargs = { step_s = 0.001 }
+[policy]
+kind = "mlp"
+[noise]
+size = 300_000
+[ga]
+population = 20
+parents = 4
+candidates = 2
+candidate_episodes = 3
+[budget]
+generations = 3
+test_episodes = 5
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def run(*arguments: object, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+
+def log(run_dir: Path) -> list[dict[str, object]]:
+    return [without_wall_clock(line) for line in read_generations(run_dir)]
+
+
+def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> None:
+    result = run(config, "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("gen")] == [["gen", "0"], ["gen", "1"], ["gen", "2"]]
+    assert max(map(len, lines[1:5])) <= 80
+    assert "5 fresh episodes" in result.stdout
+    assert f"run directory: {tmp_path / 'run'}" in result.stdout
+    assert (tmp_path / "run" / "elite.gif").read_bytes().startswith(b"GIF8")
+    assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "--resume" in lines[-1]
+
+
+def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: Path) -> None:
+    assert run(config, "--run-dir", tmp_path / "run", "--budget.generations", 1, "--no-pictures").returncode == 0
+    again = run(config, "--run-dir", tmp_path / "run")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "--resume" in again.stderr
+    assert len(log(tmp_path / "run")) == 1
+    finished = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1)
+    assert finished.returncode == 0
+    assert "nothing to evolve" in finished.stdout
+    assert run(config, "--run-dir", tmp_path / "run", "--resume", "--no-pictures").returncode == 0
+    assert len(log(tmp_path / "run")) == 3
+
+
+BAD = {
+    "misspelt key": ("[ga]\npopulaton = 10", (), "ga.population"),
+    "misspelt table": ("[gaa]\npopulation = 10", (), "gaa"),
+    "wrong type": ('[ga]\npopulation = "many"', (), "ga.population: expected int, found 'many'"),
+    "impossible value": ("[ga]\nparents = 0", (), "ga.parents: expected 1 to"),
+    "not TOML": ("[ga", (), "not a TOML file"),
+    "unknown game": ('[env]\nid = "ALE/Frostbit-v5"', (), "ALE/Frostbite-v5"),
+    "unknown environment": ('[env]\nid = "CartPol-v1"', (), "CartPole"),
+    "dict observation": ('[env]\nid = "tests.faulty_envs:DictObservation-v0"', (), "Dict"),
+    "policy that does not fit": ('[env]\nid = "CartPole-v1"\n[policy]\nkind = "such2017"', (), "'mlp'"),
+    "unknown policy": ('[policy]\nkind = "such2018"', (), "such2017"),
+    "table too small": ("[noise]\nsize = 1000", (), "noise.size: expected at least the policy's 4052658 parameters"),
+    "impossible flag": ("", ("--ga.population", "0"), "ga.population"),
+    "no nodes": ("", ("--nodes", "0"), "--nodes: expected at least 1, found 0"),
+}
+
+
+@pytest.mark.parametrize(("text", "flags", "named"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, text: str, flags: tuple[str, ...], named: str
+) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    result = run(tmp_path / "bad.toml", "--run-dir", tmp_path / "run", *flags)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert named in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_run_directory_is_one_line(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for run_dir in (tmp_path / "file" / "run", Path("/proc/run")):
+        result = run(config, "--run-dir", run_dir)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert str(run_dir) in result.stderr
+
+
+def test_a_missing_config_and_a_misspelt_flag_exit_2(config: Path, tmp_path: Path) -> None:
+    missing = run(tmp_path / "none.toml", "--run-dir", tmp_path / "run")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    misspelt = run(config, "--run-dir", tmp_path / "run", "--ga.popultion", 3)
+    assert misspelt.returncode == 2
+    assert "--ga.population" in misspelt.stderr + misspelt.stdout
+    assert run("--help").returncode == 0
+
+
+def start(config: Path, run_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a run on a terminal of its own; returns the process and the terminal."""
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*RUN, str(config), "--run-dir", str(run_dir), "--no-pictures", *flags],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**environment(), "TERM": "xterm"}, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C becomes a signal
+    )  # fmt: skip
+    os.close(theirs)
+    return process, terminal
+
+
+def read(terminal: int) -> Iterator[bytes]:
+    """Yield what arrives on the terminal until its last process is gone."""
+    while True:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:
+            return
+        if not data:
+            return
+        yield data
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, number: signal.Signals) -> None:
+    run_dir = tmp_path / "run"
+    process, terminal = start(config, run_dir, "--budget.generations", "1000")
+    output = bytearray()
+    for data in read(terminal):
+        output += data
+        if b"gen    2" in output:
+            break
+    processes = family(process)
+    assert len(processes) >= 5
+    if number == signal.SIGINT:
+        os.write(terminal, b"\x03")  # Ctrl-C reaches every process of the terminal
+    else:
+        process.terminate()
+    for data in read(terminal):
+        output += data
+    assert process.wait(10) == 130
+    wait_until(lambda: all_gone(processes), 5, "all processes gone")
+    text = output.decode()
+    assert "continue with: python" in text
+    assert "--resume" in text
+    assert "Traceback" not in text
+    n_closed = len(log(run_dir))
+    budget = str(n_closed + 2)
+    assert run(config, "--run-dir", run_dir, "--no-pictures", "--resume", "--budget.generations", budget).returncode == 0
+    assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", budget).returncode == 0
+    assert log(run_dir) == log(tmp_path / "whole")
+
+
+def test_a_master_killed_at_any_moment_resumes_to_the_same_result(config: Path, tmp_path: Path) -> None:
+    assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", 6).returncode == 0
+    run_dir = tmp_path / "run"
+    resume: tuple[str, ...] = ()
+    for moment in (b"processes", b"gen    0", b"gen    2", b"gen    3"):
+        process, terminal = start(config, run_dir, "--budget.generations", "6", *resume)
+        output = bytearray()
+        for data in read(terminal):
+            output += data
+            if moment in output:
+                break
+        processes = family(process)
+        process.kill()
+        process.wait()
+        wait_until(lambda gone=processes: all_gone(gone), 10, "all processes gone")  # type: ignore[misc]
+        os.close(terminal)
+        resume = ("--resume",)
+    assert run(config, "--run-dir", run_dir, "--no-pictures", "--resume", "--budget.generations", 6).returncode == 0
+    assert log(run_dir) == log(tmp_path / "whole")
+    ours, theirs = (
+        without_wall_clock(json.loads((directory / "checkpoint.json").read_text()))
+        for directory in (run_dir, tmp_path / "whole")
+    )
+    assert ours == theirs
