@@ -152,9 +152,10 @@ def film_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Film:
     interval = max(1, round(1 / (step_s * _PICTURES_PER_S)))
     picture_s, speed = interval * step_s, 1
     taken: list[tuple[NDArray[np.uint8], int, float]] = []
-    now: list[float] = []
+    now = (0, 0.0)
     with torch.inference_mode():
-        for *now, _ in watch_episode(env, policy, seed, max_steps):
+        for steps, return_, _ in watch_episode(env, policy, seed, max_steps):
+            now = steps, return_
             if now[0] % (interval * speed) == 0:
                 taken.append((_shrunk(env.render()), *now))
             if len(taken) * picture_s > _MAX_S:
@@ -162,8 +163,8 @@ def film_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Film:
                 speed *= 2
         if taken[-1][1] != now[0]:
             taken.append((_shrunk(env.render()), *now))
-    pictures, steps, returns = zip(*taken, strict=True)
-    return Film(list(pictures), list(steps), list(returns), picture_s, speed)
+    pictures, decisions, returns = zip(*taken, strict=True)
+    return Film(list(pictures), list(decisions), list(returns), picture_s, speed)
 
 
 def to_gif(film: Film, about: str) -> bytes:

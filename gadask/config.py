@@ -233,6 +233,8 @@ def check_config(config: Config) -> None:
     for key in ("generations", "frames", "hours"):
         limit = getattr(config.budget, key)
         rules.append((limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
+    if ga.min_steps:
+        rules.append((ga.closing == "first", "ga.closing", "'first' with ga.min_steps", ga.closing))
     if ga.truncation == "ga-dist":
         rules.append((ga.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", ga.parents))
         rules.append((ga.candidates >= 1, "ga.candidates", "at least 2 with ga.truncation = 'ga-dist'", ga.candidates))

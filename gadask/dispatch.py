@@ -140,9 +140,7 @@ class Dispatcher:
         addresses = await self._worker_addresses()
         infos = await self._describe(addresses)
         fits = [
-            info is not None
-            and info.noise == self._task.noise
-            and self._n_processes in (None, info.n_processes)
+            info is not None and info.noise == self._task.noise and self._n_processes in (None, info.n_processes)
             for info in infos.values()
         ]
         if addresses and all(fits):
@@ -171,7 +169,9 @@ class Dispatcher:
         if self.digest is None:
             self.digest = info.digest
         if info.noise != self._task.noise:
-            self.refused[address] = f"{address} ({info.host}): noise table {info.noise}, the run's is {self._task.noise}"
+            self.refused[address] = (
+                f"{address} ({info.host}): noise table {info.noise}, the run's is {self._task.noise}"
+            )
         elif info.digest != self.digest:
             self.refused[address] = (
                 f"{address} ({info.host}): its noise table's digest is {info.digest}, the run's is {self.digest}"
@@ -196,7 +196,7 @@ class Dispatcher:
     async def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
         """Bring every node to two chunks, the emptiest first."""
         while self.nodes:
-            load = Counter({address: 0 for address in self.nodes})
+            load = Counter(dict.fromkeys(self.nodes, 0))
             load.update(item.address for item in self._in_flight.values() if item.address in self.nodes)
             address, n_chunks = min(load.items(), key=lambda pair: pair[1])
             if n_chunks >= CHUNKS_IN_FLIGHT:

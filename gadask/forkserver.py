@@ -6,7 +6,7 @@ after one was killed. The imported pages are shared by all of them.
 
 Commands come over a `SOCK_SEQPACKET` Unix socket, one pickled tuple a packet, from the pool alone:
 
-- `("fill", NoiseConfig, n_threads)` with one end of a socket pair: a child fills the noise table and answers its digest;
+- `("fill", NoiseConfig, n_threads)` with one end of a socket pair: a child fills the noise table, answers its digest;
 - `("preload",)`: import what rollout processes need;
 - `("spawn", index, cpu, NoiseConfig, digest)` with one end of a socket pair: a rollout process serves it.
 
@@ -30,9 +30,7 @@ from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.messages import MAX_PACKET_BYTES, WORDS_PER_PROCESS
 
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 # Set before numpy or torch is imported; more threads than cores slowed a step twentyfold.
 
 _PR_SET_PDEATHSIG = 1
@@ -130,10 +128,10 @@ def main() -> None:
 
 def _preload() -> None:
     """Import what every rollout process needs; no code of a user's runs here."""
-    import gadask.player  # noqa: F401, PLC0415
+    import gadask.player  # noqa: F401
 
     with contextlib.suppress(ImportError):
-        import ale_py  # noqa: F401, PLC0415
+        import ale_py  # noqa: F401
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         raise RuntimeError("importing started a thread; forking rollout processes would not be safe")
 
@@ -151,12 +149,12 @@ def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise
     status = 1
     try:
         if command == "fill":
-            from gadask.noise import generate_into  # noqa: PLC0415
+            from gadask.noise import generate_into
 
             config, n_threads = arguments
             channel.send(pickle.dumps(generate_into(noise_fd, config, n_threads)))
         else:
-            from gadask.player import serve  # noqa: PLC0415
+            from gadask.player import serve
 
             index, cpu, config, digest = arguments
             os.sched_setaffinity(0, {cpu})

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,7 +78,7 @@ async def evolve(
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
     on_progress: OnProgress | None = None,
-) -> AsyncIterator[Generation]:
+) -> AsyncGenerator[Generation, None]:
     """Evolve until the budget is reached; yields each generation once it is safely recorded.
 
     `client` is an asynchronous Dask client. `n_processes` is the number of rollout processes of a node, by default one
@@ -120,12 +120,13 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
 
     Between two generations nothing is played: take the next one to go on.
     """
-    generations: AsyncIterator[Generation] | None = None
 
-    async def connect() -> AsyncIterator[Generation]:
-        mirror = await Client(client.scheduler.address, security=client.security, asynchronous=True, set_as_default=False)
+    async def connect() -> AsyncGenerator[Generation, None]:
+        mirror = await Client(
+            client.scheduler.address, security=client.security, asynchronous=True, set_as_default=False
+        )
         try:
-            async with aclosing(evolve(config, mirror, run_dir, **options)) as inner:  # type: ignore[type-var]
+            async with aclosing(evolve(config, mirror, run_dir, **options)) as inner:
                 async for generation in inner:
                     yield generation
         finally:
@@ -140,7 +141,7 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
         while (generation := client.sync(step, asynchronous=False)) is not None:
             yield generation
     finally:
-        client.sync(generations.aclose, asynchronous=False)  # type: ignore[attr-defined]
+        client.sync(generations.aclose, asynchronous=False)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class EliteTest:
         return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
 
 
-async def test_elite(
+async def evaluate_elite(
     config: Config,
     client: Client,
     run_dir: Path | str,
@@ -249,16 +250,18 @@ class _Run:
         self._n_genes = count_genes(task.noise.size, task.n_params)
         self._breedings: dict[int, Breeding] = {}
         self._kept: list[Arrival] = []
+        self._uncounted: frozenset[int] = frozenset()
         self._began_at = time.monotonic()
         dispatcher.take_process_seconds()
 
     async def play_generation(self, state: State) -> tuple[Generation, Any]:
         """Play the generation that `state` leads to; returns it and the table of its episodes."""
-        ga, population, dispatcher = self._ga, state.population, self._dispatcher
+        ga, population = self._ga, state.population
         number = population.generation
         breeding = Breeding(number, population.parents, population.candidates)
         self._breedings = {n: b for n, b in self._breedings.items() if n == number - 1} | {number: breeding}
-        ledger, books = Ledger(_quota(ga, population), len(population.candidates)), _Books()
+        ledger = Ledger(_quota(ga, population), len(population.candidates), self._uncounted)
+        books = _Books()
 
         kept, self._kept = self._kept, []
         for arrival in kept:
@@ -271,6 +274,7 @@ class _Run:
             ledger.add_candidates(len(breeding.candidates))
             await self._play(ledger, breeding, books, state)
         await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
+        self._uncounted = ledger.uncounted_children
 
         evaluations = self._evaluations(books)
         after = advance(ga, population, children, evaluations)
@@ -298,7 +302,9 @@ class _Run:
         kept = headings == Heading.KEPT
         if kept.any():
             self._kept.append(arrival.where(kept))
-            arrival, headings = arrival.where(~kept), headings[~kept]
+        # Malformed rows are counted by the ledger and go nowhere; kept ones are recorded where they count.
+        recorded = ~kept & (headings != Heading.MALFORMED)
+        arrival, headings = arrival.where(recorded), headings[recorded]
         books.add(arrival, headings)
         if books.n_failed > self._ga.max_failed_share * ledger.n_wanted:
             reasons = sorted(set(filter(None, books.reasons())))
@@ -365,7 +371,7 @@ class _Run:
         parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
         for i, row in enumerate(rows):
             generation = int(row["generation"])
-            if row["kind"] == Kind.CHILD and generation in self._breedings and headings[i] != Heading.MALFORMED:
+            if row["kind"] == Kind.CHILD and generation in self._breedings:
                 _, parent[i], gene[i] = self._drawn(generation, int(row["slot"]))
         counted = headings == Heading.COUNTED
         return episode_table(
@@ -391,5 +397,6 @@ def _quota(ga: GAConfig, population: Population) -> Quota:
 
 
 def _selectable(books: _Books, kind: Kind) -> NDArray[np.void]:
-    rows = books.rows()[books.headings() == Heading.COUNTED]
-    return rows[(rows["kind"] == kind) & (rows["status"] == Status.OK)]
+    rows: NDArray[np.void] = books.rows()[books.headings() == Heading.COUNTED]
+    selectable: NDArray[np.void] = rows[(rows["kind"] == kind) & (rows["status"] == Status.OK)]
+    return selectable

@@ -21,12 +21,23 @@ from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
 from gadask.envs import Env, make_env
-from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Decoding, NewTask, PlannedEpisode, PlayJob, Status
+from gadask.messages import (
+    MAX_PACKET_BYTES,
+    ROW,
+    WORDS_PER_PROCESS,
+    Answer,
+    Decoding,
+    NewTask,
+    PlannedEpisode,
+    PlayJob,
+    Status,
+)
 from gadask.noise import NoiseTable
 from gadask.policies import Policy, make_policy
 from gadask.rollout import Episode, play_episode
 from gadask.seeding import env_seed
 from gadask.weights import decode, mutate
+
 
 def serve(
     channel: socket.socket, index: int, noise_config: NoiseConfig, digest: str, noise_fd: int, words_fd: int

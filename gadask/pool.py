@@ -264,7 +264,9 @@ class Pool:
     def _requeue(self, pending: _Pending, place: int, timed_out: bool) -> None:
         """Queue a dead process's job again, episode by episode; `place` is the episode under which it died."""
         job, batch = pending.job, pending.batch
-        parts = [replace(job, episodes=(one,)) for one in job.episodes] if isinstance(job, PlayJob) else [job]
+        parts: list[Job] = [job]
+        if isinstance(job, PlayJob):
+            parts = [replace(job, episodes=(one,)) for one in job.episodes]
         place = min(place, len(parts) - 1)
         batch.expect(len(parts) - 1)
         again = []

@@ -26,16 +26,12 @@ class Purpose(IntEnum):
     TEST_EPISODE = 4
 
 
-def stream(
-    run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0
-) -> np.random.Generator:
+def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0) -> np.random.Generator:
     """Return the generator of one purpose at one place of a run.
 
     All arguments are non-negative; `run_seed` is at most `config.MAX_RUN_SEED`.
     """
-    return np.random.Generator(
-        np.random.Philox(counter=[0, episode, slot, generation], key=[run_seed, int(purpose)])
-    )
+    return np.random.Generator(np.random.Philox(counter=[0, episode, slot, generation], key=[run_seed, int(purpose)]))
 
 
 def draw_parent(run_seed: int, generation: int, slot: int, n_parents: int) -> int:

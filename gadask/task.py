@@ -18,7 +18,7 @@ def prepare_task(config: Config) -> Task:
     """
     check_config(config)
     with closing(make_env(config.env)) as env:
-        from gadask.policies import make_policy  # noqa: PLC0415  torch takes a second; environments are refused before
+        from gadask.policies import make_policy
 
         n_params = make_policy(config.policy, env.observation_space, env.action_space).n_params
     count_genes(config.noise.size, n_params)

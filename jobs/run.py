@@ -66,7 +66,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; the config file gives the flags their defaults."""
     given = bool(argv) and not argv[0].startswith("-")
     stored = load_config(argv[0]) if given else Config()
-    arguments = tyro.cli(
+    arguments: Arguments = tyro.cli(
         Arguments,
         args=list(argv),
         default=Arguments(tyro.MISSING, tyro.MISSING, stored),
@@ -84,8 +84,8 @@ def _parse(argv: Sequence[str]) -> Arguments:
 
 async def _evolve(arguments: Arguments) -> int:
     """Evolve, test the elite, draw; an interrupt ends it at the last closed generation."""
-    from gadask.record import RunDirectory  # noqa: PLC0415  bad arguments are answered before slow imports
-    from gadask.task import prepare_task  # noqa: PLC0415
+    from gadask.record import RunDirectory
+    from gadask.task import prepare_task
 
     config, run_dir = arguments.settings, arguments.run_dir
     prepare_task(config)
@@ -104,35 +104,48 @@ async def _evolve(arguments: Arguments) -> int:
         print(f"\ninterrupted; everything up to the last closed generation is in {run_dir}\ncontinue with: {_again()}")
         return INTERRUPTED
     except GadaskError as error:
-        raise type(error)(f"{error}; {run_dir} holds everything up to the last closed generation, continue with: {_again()}") from error
+        kept = f"{run_dir} holds everything up to the last closed generation, continue with: {_again()}"
+        raise type(error)(f"{error}; {kept}") from error
     return FINISHED
 
 
 async def _play(arguments: Arguments) -> None:
-    from gadask.cluster import local_cluster, local_processes  # noqa: PLC0415
-    from gadask.master import budget_reached, evolve, test_elite  # noqa: PLC0415
-    from gadask.progress import ProgressDisplay  # noqa: PLC0415
-    from gadask.record import read_run  # noqa: PLC0415
+    from gadask.cluster import local_cluster, local_processes
+    from gadask.master import budget_reached, evaluate_elite, evolve
+    from gadask.progress import ProgressDisplay
+    from gadask.record import read_run
 
     config, run_dir = arguments.settings, arguments.run_dir
-    options = {
-        "n_processes": arguments.rollouts_per_node or local_processes(arguments.nodes),
-        "node_timeout_s": _NODE_TIMEOUT_S,
-    }
+    n_processes = arguments.rollouts_per_node or local_processes(arguments.nodes)
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     if reached:
         print(f"nothing to evolve: the run has reached {reached}")
         return
-    print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {options['n_processes']} processes")
+    print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {n_processes} processes")
     async with local_cluster(arguments.nodes) as client:
         print(f"dashboard: {client.dashboard_link}")
         with ProgressDisplay(config) as display:
-            generations = evolve(config, client, run_dir, resume=True, on_progress=display.update, **options)
+            generations = evolve(
+                config,
+                client,
+                run_dir,
+                resume=True,
+                n_processes=n_processes,
+                node_timeout_s=_NODE_TIMEOUT_S,
+                on_progress=display.update,
+            )
             async with aclosing(generations):
                 async for generation in generations:
                     display.close_generation(generation)
         if config.budget.test_episodes:
-            test = await test_elite(config, client, run_dir, config.budget.test_episodes, **options)
+            test = await evaluate_elite(
+                config,
+                client,
+                run_dir,
+                config.budget.test_episodes,
+                n_processes=n_processes,
+                node_timeout_s=_NODE_TIMEOUT_S,
+            )
             print(
                 f"elite of generation {test.elite.generation}: {test.mean:,.1f} ± {test.standard_error:,.1f}"
                 f" over {len(test.returns)} fresh episodes"
@@ -140,13 +153,13 @@ async def _play(arguments: Arguments) -> None:
     print(f"run directory: {run_dir}")
     if arguments.pictures:
         sys.path.append(str(Path(__file__).resolve().parents[1]))  # analysis/ stands beside jobs/, outside the package
-        from analysis.film import film_elite  # noqa: PLC0415
-        from analysis.learning_curve import draw_learning_curve  # noqa: PLC0415
+        from analysis.film import film_elite
+        from analysis.learning_curve import draw_learning_curve
 
         print(f"learning curve: {draw_learning_curve(run_dir)}")
         if film := film_elite(run_dir):
             print(f"film of the elite: {film}")
-    print(f"go on with a larger budget: {_again()} --budget.frames {10 * 10 ** len(str(read_run(run_dir)[1].frames)):.0e}")
+    print(f"go on: {_again()} --budget.frames {10 ** len(str(read_run(run_dir)[1].frames)):.0e}")
 
 
 def _again() -> str:

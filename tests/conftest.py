@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,16 +51,16 @@ def no_leaks() -> Iterator[None]:
     """Fail if the test leaves a process, a shared-memory segment or a file descriptor behind."""
     shm, this = Path("/dev/shm"), psutil.Process()
 
-    def left() -> tuple[set[int], set[str], set[str]]:
-        children = {
+    def left() -> tuple[set[object], set[object], set[object]]:
+        children: set[object] = {
             child.pid
             for child in this.children(recursive=True)
             # Python's own helper of multiprocessing lives as long as the interpreter.
             if "resource_tracker" not in " ".join(_command_line(child))
         }
-        memory = {target for target in _fd_targets() if "memfd:gadask" in target}
+        memory: set[object] = {target for target in _fd_targets() if "memfd:gadask" in target}
         # Semaphores and temporary directories there are other programs'.
-        segments = {path.name for path in shm.iterdir() if not path.name.startswith(("sem.", "tmp"))}
+        segments: set[object] = {path.name for path in shm.iterdir() if not path.name.startswith(("sem.", "tmp"))}
         return children, segments, memory
 
     before = left()
@@ -84,6 +83,6 @@ def _command_line(process: psutil.Process) -> list[str]:
 def _fd_targets() -> Iterator[str]:
     for link in Path("/proc/self/fd").iterdir():
         try:
-            yield os.readlink(link)
+            yield str(link.readlink())
         except OSError:
             continue

@@ -1,7 +1,7 @@
 """Environments that go wrong on purpose: `tests.faulty_envs:Faulty-v0`.
 
-An episode is a walk whose length and rewards follow from its seed; the fault strikes in episodes whose seed is divisible
-by `every`, at step 3. With `once`, a path, it strikes only as long as that file does not exist, and makes it.
+An episode is a walk whose length and rewards follow from its seed; the fault strikes in episodes whose seed is
+divisible by `every`, at step 3. With `once`, a path, it strikes only as long as that file does not exist, and makes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "inf", "text", "slow")
 
 
-class Faulty(gymnasium.Env[NDArray[np.float32], int]):
+class Faulty(gymnasium.Env):  # type: ignore[misc]
     """A walk with a fault."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
@@ -59,13 +59,14 @@ class Faulty(gymnasium.Env[NDArray[np.float32], int]):
             reward = self._go_wrong(reward)
         return self._observe(), reward, self._steps >= self._length, False, {}
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         picture = np.full((32, 64, 3), 40, np.uint8)
         picture[8:24, : 2 * self._steps] = (230, 160, 0)
         return picture
 
     def _observe(self) -> NDArray[np.float32]:
-        return self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        observation: NDArray[np.float32] = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        return observation
 
     def _strikes(self, seed: int) -> bool:
         if seed % self._every:
@@ -90,7 +91,7 @@ class Faulty(gymnasium.Env[NDArray[np.float32], int]):
         return {"nan": float("nan"), "inf": float("inf"), "text": "five"}.get(self._fault, reward)
 
 
-class DictObservation(gymnasium.Env[dict[str, Any], int]):
+class DictObservation(gymnasium.Env):  # type: ignore[misc]
     """An environment whose observation gadask does not handle."""
 
     observation_space = Dict({"eye": Box(-1, 1, (3,), np.float32), "ear": Box(-1, 1, (2,), np.float32)})

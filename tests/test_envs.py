@@ -229,16 +229,16 @@ class Toy(gymnasium.Env):  # type: ignore[misc]
         self.rewards = list(rewards)
         self.render_mode = kwargs.get("render_mode")
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:  # noqa: D102
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
         self.left = list(self.rewards)
         return self._observed(), {}
 
-    def step(self, action: Any) -> Any:  # noqa: D102
+    def step(self, action: Any) -> Any:
         reward = self.left.pop(0)
         return self._observed(), reward, not self.left, False, {}
 
-    def render(self) -> Any:  # noqa: D102
+    def render(self) -> Any:
         return np.full((2, 3, 3), 9, np.uint8)
 
     def _observed(self) -> Any:

@@ -20,15 +20,13 @@ from distributed import Client
 
 from gadask import node
 from gadask.cluster import local_cluster
-from gadask.config import Config
-from gadask.errors import ClusterError, EvolutionError
+from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
+from gadask.errors import ClusterError, EvolutionError, NodeError
 from gadask.genome import child_genome, count_genes, draw_child, from_text, to_text
-from gadask.master import Generation, Progress, budget_reached, evolve, evolve_blocking, test_elite
+from gadask.master import Generation, Progress, budget_reached, evaluate_elite, evolve, evolve_blocking
 from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
-
-test_elite.__test__ = False  # type: ignore[attr-defined]  # its name is not a test's
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -50,9 +48,15 @@ def run(
     async def main() -> None:
         async with local_cluster(nodes) as client:
             generations = evolve(
-                config, client, run_dir, resume=resume, n_processes=processes, node_timeout_s=60, on_progress=on_progress
+                config,
+                client,
+                run_dir,
+                resume=resume,
+                n_processes=processes,
+                node_timeout_s=60,
+                on_progress=on_progress,
             )
-            async with aclosing(generations):  # type: ignore[type-var]
+            async with aclosing(generations):
                 async for generation in generations:
                     if on_generation:
                         await on_generation(client, generation)
@@ -178,7 +182,7 @@ def test_a_node_with_another_noise_table_is_refused(expected: Expected, tmp_path
     async def main() -> set[str]:
         async with local_cluster(2) as client:
             await client.register_plugin(node.NodePlugin(config.noise, 1))
-            bad = list((await client.run(node.describe)))[0]
+            bad = next(iter(await client.run(node.describe)))
             await client.run(corrupt, workers=[bad])
             async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1):
                 pass
@@ -213,11 +217,16 @@ def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path) -> N
 @pytest.mark.parametrize("truncation", ["such2017", "ga-dist"])
 @pytest.mark.parametrize(("closing", "late"), [("all", "drop"), ("first", "drop"), ("first", "admit")])
 def test_every_closing_rule_evolves(
-    tmp_path: Path, elite_evaluation: str, truncation: str, closing: str, late: str
+    tmp_path: Path, elite_evaluation: EliteEvaluation, truncation: Truncation, closing: Closing, late: Late
 ) -> None:
     config = faulty_config(step_s=0.0005)
     ga = replace(
-        config.ga, elite_evaluation=elite_evaluation, truncation=truncation, closing=closing, late=late, spare_episodes=1
+        config.ga,
+        elite_evaluation=elite_evaluation,
+        truncation=truncation,
+        closing=closing,
+        late=late,
+        spare_episodes=1,
     )
     config = replace(config, ga=ga, budget=replace(config.budget, generations=3))
     lines = run(config, tmp_path / "run")
@@ -256,7 +265,7 @@ def test_no_valid_result_stops_the_run(tmp_path: Path) -> None:
 def test_too_many_failures_stop_the_run_with_the_reason(tmp_path: Path) -> None:
     config = faulty_config("step", every=2)
     config = replace(config, ga=replace(config.ga, max_failed_share=0.1))
-    with pytest.raises(EvolutionError, match="max_failed_share.*it cannot step"):
+    with pytest.raises(EvolutionError, match=r"max_failed_share.*it cannot step"):
         run(config, tmp_path / "run")
 
 
@@ -277,10 +286,11 @@ def test_the_elite_is_tested_on_fresh_episodes(tmp_path: Path) -> None:
         async with local_cluster(1) as client:
             async for _ in evolve(config, client, tmp_path / "run", n_processes=2):
                 pass
-            first = await test_elite(config, client, tmp_path / "run", 20, n_processes=2)
-            again = await test_elite(config, client, tmp_path / "run", 20, n_processes=2)
+            first = await evaluate_elite(config, client, tmp_path / "run", 20, n_processes=2)
+            again = await evaluate_elite(config, client, tmp_path / "run", 20, n_processes=2)
             assert first.returns == again.returns
-            return first.returns
+            returns: tuple[float, ...] = first.returns
+            return returns
 
     returns = asyncio.run(main())
     assert len(set(returns)) == 20
@@ -311,3 +321,19 @@ def test_process_time_adds_up(tmp_path: Path) -> None:
         episodes = read_episodes(tmp_path / "run", number).to_pandas()
         assert timing["busy_s"] == pytest.approx(np.sum(episodes.seconds[episodes.counted]), rel=1e-4)
         assert timing["idle_s"] + timing["busy_s"] + timing["discarded_s"] == pytest.approx(timing["process_s"])
+
+
+def test_a_node_that_cannot_be_set_up_is_an_error_at_once(tmp_path: Path) -> None:
+    config = faulty_config()
+    config = replace(config, noise=replace(config.noise, size=10**13))
+
+    async def main() -> int:
+        async with local_cluster(1) as client:
+            with pytest.raises(NodeError, match="memory"):
+                async for _ in evolve(config, client, tmp_path / "run", n_processes=1):
+                    pass
+            while n_workers := len((await client.scheduler.identity(n_workers=-1))["workers"]):
+                await asyncio.sleep(0.02)
+            return n_workers
+
+    assert asyncio.run(asyncio.wait_for(main(), 60)) == 0

@@ -248,7 +248,7 @@ class Everything(nn.Module):
         self.look_up = nn.Embedding(30, 10)
         self.last = nn.Linear(20, 3)
 
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
         assert observation.shape == (1, 1, 4, 3)
         assert observation.dtype == torch.float32
         assert float(observation.max()) <= 1

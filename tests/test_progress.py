@@ -205,6 +205,9 @@ def test_the_display_fits_80_columns(shown: Progress, budget: BudgetConfig, clos
             display.update(shown)
     lines = plain(output.getvalue())
     assert any(line.startswith("gen") for line in lines)
+    assert (
+        len([line for line in lines if line.strip()]) <= closed + 3 * 3
+    )  # drawn thrice, also at the end; no line folded
     assert max(map(cell_len, lines)) <= 80
 
 

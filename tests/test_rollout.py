@@ -38,22 +38,22 @@ class Script(Env):
         self.actions: list[Action] = []
         self.seeds: list[int] = []
 
-    def reset(self, seed: int) -> Observation:  # noqa: D102
+    def reset(self, seed: int) -> Observation:
         self.seeds.append(seed)
         self.left = list(self.rewards)
         return np.zeros(2, np.float32)
 
-    def step(self, action: Action) -> tuple[Observation, float, bool]:  # noqa: D102
+    def step(self, action: Action) -> tuple[Observation, float, bool]:
         self.actions.append(action)
         reward = self.left.pop(0)
         if isinstance(reward, Exception):
             raise reward
         return np.zeros(2, np.float32), reward, not self.left
 
-    def render(self) -> NDArray[np.uint8]:  # noqa: D102
+    def render(self) -> NDArray[np.uint8]:
         return np.full((1, 1, 3), len(self.actions), np.uint8)
 
-    def close(self) -> None:  # noqa: D102
+    def close(self) -> None:
         pass
 
 

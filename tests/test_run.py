@@ -194,7 +194,9 @@ def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, nu
     assert "Traceback" not in text
     n_closed = len(log(run_dir))
     budget = str(n_closed + 2)
-    assert run(config, "--run-dir", run_dir, "--no-pictures", "--resume", "--budget.generations", budget).returncode == 0
+    assert (
+        run(config, "--run-dir", run_dir, "--no-pictures", "--resume", "--budget.generations", budget).returncode == 0
+    )
     assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", budget).returncode == 0
     assert log(run_dir) == log(tmp_path / "whole")
 

@@ -56,6 +56,9 @@ def test_any_chain_of_ancestors_gives_the_same_bits(
         ancestor, ancestor_length = out, length
     assert ancestor is not None
     assert torch.equal(ancestor, decoded(genome, n_params))
+    copy = torch.full((n_params,), torch.nan)
+    decode(copy, genome, NOISE, scaled, POWER, ancestor, len(genome))
+    assert torch.equal(copy, ancestor)
 
 
 @given(st.lists(GENES, max_size=8).map(tuple), GENES, st.integers(1, MAX_PARAMS))

@@ -1,7 +1,7 @@
 """Speed of the ledger: rows booked and episodes issued a second.
 
-`python tests/benchmarks/bench_ledger.py` prints what `measure` returns. Half of the rows arrive a second time; 5,000 rows/s
-are asked for.
+`python tests/benchmarks/bench_ledger.py` prints what `measure` returns. Half of the rows arrive a second time. At least
+5,000 rows/s are asked for.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Four ways to play take turns in one process, each for a fraction of a second, so that all see the same other load:
 the environment with random actions; the environment with the networks `such2017` and `nature`, whose weights are
-those of another child in every episode; and, for comparison, ale-py's native vector environment with one lane and random
-actions, whose episodes follow one another without seeds (a seeded reset takes it 85 ms).
+those of another child in every episode; and, for comparison, ale-py's native vector environment with one lane and
+random actions, whose episodes follow one another without seeds (a seeded reset takes it 85 ms).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 
+import ale_py
 import gymnasium
 import numpy as np
 import torch
@@ -39,9 +40,10 @@ Turn = Callable[[float], int]
 
 
 def measure(game: str, seconds: float) -> dict[str, float]:
-    """Return frames/s of `environment`, `vector_env` and each network, and each network's `<kind>_ratio` to `environment`.
+    """Return frames/s of `environment`, `vector_env`, `such2017` and `nature`.
 
-    Speeds and ratios are medians over turns. Takes about `seconds`, three turns of each at least.
+    `such2017_ratio` and `nature_ratio` are what the networks reach of `environment`. Speeds and ratios are medians over
+    turns. Takes about `seconds`, three turns of each at least.
     """
     torch.set_num_threads(1)
     env = make_env(EnvConfig(f"ALE/{game}-v5"))
@@ -82,7 +84,7 @@ def _random_turn(env: Env) -> Turn:
 
 def _vector_turn(game: str) -> Turn:
     """Play random actions in ale-py's vector environment, with the same preprocessing."""
-    gymnasium.register_envs(__import__("ale_py"))
+    gymnasium.register_envs(ale_py)
     rom = gymnasium.spec(f"ALE/{game}-v5").kwargs["game"]
     env = AtariVectorEnv(rom, 1, num_threads=1, reward_clipping=False)
     env.reset(seed=0)

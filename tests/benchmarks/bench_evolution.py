@@ -1,0 +1,115 @@
+"""Frames per second and core: the environment alone against real evolution in the pool, side by side.
+
+Both run in two pinned processes at once. Rounds of environment alone, `such2017` and `nature` take turns, so that a
+machine that speeds up or slows down does so for all of them; the ratio is taken round by round.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import time
+from dataclasses import replace
+from multiprocessing.pool import Pool
+
+import numpy as np
+
+from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig
+from gadask.envs import make_env
+from gadask.messages import Breeding, Chunk, Kind, Task
+from gadask.node import Node
+from gadask.task import prepare_task
+
+N_PROCESSES = 2
+_PARENTS = tuple((gene, gene + 1) for gene in range(1_000, 21_000, 1_000))
+
+
+def measure(game: str, seconds: float = 10.0, rounds: int = 5) -> dict[str, float]:
+    """Return frames/s/core of each, and medians of the ratios; a round gives `seconds` to each of the three."""
+    env = EnvConfig(id=f"ALE/{game}-v5")
+    policies = ("such2017", "nature")
+    node = Node(NoiseConfig(), N_PROCESSES)
+    results: dict[str, list[float]] = {"environment": [], **{name: [] for name in policies}}
+    try:
+        with multiprocessing.get_context("spawn").Pool(N_PROCESSES, _pin, (_counter(),)) as pool:
+            for number in range(rounds):
+                results["environment"].append(_environment_alone(pool, env, seconds))
+                for name in policies:
+                    results[name].append(_evolution(node, env, name, seconds, number))
+    finally:
+        node.close()
+    figures = {f"{name}, frames/s/core": statistics.median(values) for name, values in results.items()}
+    for name in policies:
+        ratios = [ours / alone for ours, alone in zip(results[name], results["environment"], strict=True)]
+        figures[f"{name} / environment, median"] = statistics.median(ratios)
+        figures[f"{name} / environment, lowest"] = min(ratios)
+        figures[f"{name} / environment, highest"] = max(ratios)
+    return figures
+
+
+def _evolution(node: Node, env: EnvConfig, policy: str, seconds: float, number: int) -> float:
+    """Play new children for about `seconds`; returns frames per second of process time, decoding included."""
+    task = _task(env, policy)
+    breeding = Breeding(1 + number, _PARENTS, ())
+    frames, busy_s, slot, end = 0, 0.0, 0, time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            rows, _ = node.play(task, breeding, _children(breeding, slot, 2 * N_PROCESSES))
+            slot += len(rows)
+            frames += int(rows["frames"].sum())
+            busy_s += float(rows["seconds"].sum())
+    finally:
+        node.forget(task)
+    return frames / busy_s
+
+
+def _children(breeding: Breeding, first: int, n: int) -> Chunk:
+    return Chunk(breeding.generation, Kind.CHILD, tuple((slot, 0) for slot in range(first, first + n)))
+
+
+def _environment_alone(pool: Pool, env: EnvConfig, seconds: float) -> float:
+    return statistics.mean(pool.starmap(_play_random, [(env, seconds, i) for i in range(N_PROCESSES)], chunksize=1))
+
+
+def _play_random(env_config: EnvConfig, seconds: float, seed: int) -> float:
+    """Play random actions, seeded resets included; returns frames per second."""
+    env = make_env(env_config)
+    rng = np.random.default_rng(seed)
+    actions = rng.integers(env.action_space.n, size=100_000).tolist()
+    steps, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        env.reset(seed + steps)
+        done = False
+        while not done:
+            _, _, done = env.step(actions[steps % len(actions)])
+            steps += 1
+    return env.frames_per_step * steps / (time.perf_counter() - begin)
+
+
+def _counter() -> object:
+    return multiprocessing.get_context("spawn").Value("i", 0)
+
+
+def _pin(counter: object) -> None:
+    with counter.get_lock():  # type: ignore[attr-defined]
+        index = counter.value  # type: ignore[attr-defined]
+        counter.value += 1  # type: ignore[attr-defined]
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[index % len(cpus)]})
+
+
+def _task(env: EnvConfig, policy: str) -> Task:
+    return prepare_task(replace(PRESETS["such2017"], env=env, policy=PolicyConfig(kind=policy)))
+
+
+def first_episode_s() -> float:
+    """Return the seconds from the start of a node, full table included, to the first row of `such2017`."""
+    task = _task(EnvConfig(id="ALE/Frostbite-v5", max_steps=1), "such2017")
+    begin = time.perf_counter()
+    node = Node(NoiseConfig(), N_PROCESSES)
+    try:
+        node.play(task, Breeding(0, (), ()), _children(Breeding(0, (), ()), 0, 1))
+        return time.perf_counter() - begin
+    finally:
+        node.close()

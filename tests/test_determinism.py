@@ -1,0 +1,108 @@
+"""Ten generations of Frostbite give the same parents and elites on any machines and through any death (faults 1–3)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from gadask.record import read_generations, without_wall_clock
+from tests.conftest import wait_until
+
+pytest.importorskip("ale_py")
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+preset = "such2017"
+[env]
+id = "ALE/Frostbite-v5"
+max_steps = 60
+[noise]
+size = 6_000_000
+[ga]
+population = 32
+parents = 8
+candidates = 3
+candidate_episodes = 4
+[budget]
+generations = 10
+test_episodes = 0
+"""
+
+
+def start(run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
+    config = run_dir.with_suffix(".toml")
+    config.write_text(CONFIG)
+    command = [sys.executable, str(ROOT / "jobs" / "run.py"), str(config), "--run-dir", str(run_dir), "--no-pictures"]
+    return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    assert process.wait(170) == 0
+
+
+def log(run_dir: Path) -> list[dict[str, Any]]:
+    return [without_wall_clock(line) for line in read_generations(run_dir)]
+
+
+def n_closed(run_dir: Path) -> int:
+    path = run_dir / "generations.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return the log of a run with one rollout process."""
+    run_dir = tmp_path_factory.mktemp("expected") / "run"
+    finish(start(run_dir, "--rollouts-per-node", "1"))
+    lines = log(run_dir)
+    assert len(lines) == 10
+    assert len({line["elite"]["genome"] for line in lines}) > 1
+    return lines
+
+
+@pytest.mark.parametrize("flags", [("--rollouts-per-node", "2"), ("--nodes", "2", "--rollouts-per-node", "2")])
+def test_processes_and_nodes(expected: list[dict[str, Any]], tmp_path: Path, flags: tuple[str, ...]) -> None:
+    finish(start(tmp_path / "run", *flags))
+    assert log(tmp_path / "run") == expected
+
+
+def rollout_processes(master: psutil.Process) -> list[psutil.Process]:
+    servers = [p for p in master.children(recursive=True) if "gadask.forkserver" in p.cmdline()]
+    return [p for p in servers if p.parent() in servers]
+
+
+def workers(master: psutil.Process) -> list[psutil.Process]:
+    return [p for p in master.children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+@pytest.mark.parametrize("victims", [rollout_processes, workers], ids=["rollout process", "worker"])
+def test_a_process_killed_in_generation_5(
+    expected: list[dict[str, Any]], tmp_path: Path, victims: Callable[[psutil.Process], list[psutil.Process]]
+) -> None:
+    process = start(tmp_path / "run", "--rollouts-per-node", "2")
+    wait_until(lambda: n_closed(tmp_path / "run") == 5, 120, "generation 5")
+    os.kill(victims(psutil.Process(process.pid))[0].pid, signal.SIGKILL)
+    finish(process)
+    assert [(line["parents"], line["elite"]) for line in log(tmp_path / "run")] == [
+        (line["parents"], line["elite"]) for line in expected
+    ]
+
+
+def test_the_master_killed_in_generation_5(expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    process = start(tmp_path / "run", "--rollouts-per-node", "2")
+    wait_until(lambda: n_closed(tmp_path / "run") == 5, 120, "generation 5")
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(p.is_running() for p in family), 10, "all processes gone")
+    assert n_closed(tmp_path / "run") < 10
+    finish(start(tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
+    assert log(tmp_path / "run") == expected
