@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gadask import node
 from gadask.errors import ClusterError, NodeError
 from gadask.ledger import Ledger
-from gadask.messages import ROW, Breeding, Chunk, Kind, Task
+from gadask.messages import Breeding, Chunk, Kind, Task, unpack_rows
 from gadask.node import ChunkResult, NodeInfo, NodePlugin
 
 CHUNKS_IN_FLIGHT = 2
@@ -223,7 +223,6 @@ class Dispatcher:
         future = self._client.submit(
             node.play,
             await self._scatter(item.breeding),
-            self._task,
             item.chunk,
             self.digest,
             pure=False,
@@ -240,7 +239,7 @@ class Dispatcher:
         if known is None or known[1].status != "finished":  # lost with the only nodes that held it
             in_use = {id(item.breeding) for item in [*self._in_flight.values(), *self._again]}
             self._scattered = {key: pair for key, pair in self._scattered.items() if key in in_use}
-            future = await self._client.scatter(breeding, broadcast=True, hash=False)
+            (future,) = await self._client.scatter([(self._task, breeding)], broadcast=True, hash=False)
             known = self._scattered[id(breeding)] = (breeding, future)
         return known[1]
 
@@ -264,7 +263,7 @@ class Dispatcher:
         """Return a chunk's rows, or queue it again."""
         item = self._in_flight.pop(future)
         if future.status == "finished" and isinstance(result, ChunkResult):
-            rows = np.frombuffer(result.rows, ROW)
+            rows = unpack_rows(result.rows)
             if len(rows):
                 self._episode_s = float(rows["seconds"].mean())
             return Arrival(result.node, rows, result.reasons)

@@ -29,9 +29,7 @@ from typing import Any
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.messages import MAX_PACKET_BYTES, WORDS_PER_PROCESS
-
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
-# Set before numpy or torch is imported; more threads than cores slowed a step twentyfold.
+from gadask.numerics import numeric_environment
 
 _PR_SET_PDEATHSIG = 1
 
@@ -87,7 +85,7 @@ class ForkServer:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gadask.forkserver", *map(str, fds)],
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**numeric_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
             )

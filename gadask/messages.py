@@ -1,16 +1,19 @@
 """What travels between master, nodes and rollout processes.
 
-Messages are small and plain: a genome is a tuple of noise indices, a result is one `ROW` of 44 bytes. Weights
-never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`.
+Messages are small and plain: a genome is a tuple of noise indices, a result is one `ROW` of 44 bytes, less on the wire.
+Weights never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`.
 Master and nodes exchange `Task`, `Breeding`, `Chunk` and rows; a node and its rollout processes the rest.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.seeding import Purpose
@@ -107,6 +110,35 @@ class Chunk:
     generation: int
     kind: Kind
     episodes: tuple[tuple[int, int], ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the differences between successive pairs, compressed: slots and episodes run in order."""
+        pairs = np.asarray(self.episodes, "<i4").reshape(-1, 2)
+        steps = np.diff(pairs, axis=0, prepend=np.zeros((1, 2), "<i4"))
+        return _unpack_chunk, (self.generation, int(self.kind), zlib.compress(steps.T.tobytes(), 1))
+
+
+def _unpack_chunk(generation: int, kind: int, packed: bytes) -> Chunk:
+    steps = np.frombuffer(zlib.decompress(packed), "<i4").reshape(2, -1)
+    return Chunk(generation, Kind(kind), tuple(zip(*np.cumsum(steps, axis=1).tolist(), strict=True)))
+
+
+def pack_rows(rows: NDArray[np.void]) -> bytes:
+    """Return rows of dtype `ROW` column by column, compressed: most columns hardly change from row to row."""
+    columns = b"".join(np.ascontiguousarray(rows[name]).tobytes() for name in ROW.names or ())
+    return zlib.compress(columns, 1)
+
+
+def unpack_rows(packed: bytes) -> NDArray[np.void]:
+    """Return what `pack_rows` was given."""
+    columns = zlib.decompress(packed)
+    rows = np.zeros(len(columns) // ROW.itemsize, ROW)
+    offset = 0
+    for name in ROW.names or ():
+        kind = ROW[name]
+        rows[name] = np.frombuffer(columns, kind, len(rows), offset)
+        offset += kind.itemsize * len(rows)
+    return rows
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,19 @@ from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.forkserver import ForkServer
 from gadask.genome import AncestorCache, count_genes, draw_child
-from gadask.messages import Breeding, Chunk, DecodeJob, Genome, Job, Kind, PlannedEpisode, PlayJob, Status, Task
+from gadask.messages import (
+    Breeding,
+    Chunk,
+    DecodeJob,
+    Genome,
+    Job,
+    Kind,
+    PlannedEpisode,
+    PlayJob,
+    Status,
+    Task,
+    pack_rows,
+)
 from gadask.pool import Pool
 from gadask.provenance import cpu
 
@@ -51,7 +63,7 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """A chunk's rows (dtype `ROW`, as bytes) and what went wrong, by place among the rows."""
+    """A chunk's rows, packed by `pack_rows`, and what went wrong, by place among the rows."""
 
     node: str
     rows: bytes
@@ -243,13 +255,13 @@ def _node() -> Node:
     return node
 
 
-def play(breeding: Breeding, task: Task, chunk: Chunk, digest: str) -> ChunkResult:
+def play(made_from: tuple[Task, Breeding], chunk: Chunk, digest: str) -> ChunkResult:
     """Play a chunk on the node where this Dask task runs; refuses if its noise table is not the run's."""
     node = _node()
     if node.digest != digest:
         raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
-    rows, reasons = node.play(task, breeding, chunk)
-    return ChunkResult(get_worker().address, rows.tobytes(), reasons)
+    rows, reasons = node.play(*made_from, chunk)
+    return ChunkResult(get_worker().address, pack_rows(rows), reasons)
 
 
 def describe(dask_worker: Worker) -> NodeInfo | None:

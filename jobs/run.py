@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -25,6 +26,7 @@ from gadask.errors import ConfigError, GadaskError, UsageError
 FINISHED, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _NODE_TIMEOUT_S = 120.0
+_ANALYSIS = Path(__file__).resolve().parents[1] / "analysis"
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ async def _evolve(arguments: Arguments) -> int:
 async def _play(arguments: Arguments) -> None:
     from gadask.cluster import local_cluster, local_processes
     from gadask.master import budget_reached, evaluate_elite, evolve
+    from gadask.numerics import numeric_environment
     from gadask.progress import ProgressDisplay
     from gadask.record import read_run
 
@@ -152,13 +155,11 @@ async def _play(arguments: Arguments) -> None:
             )
     print(f"run directory: {run_dir}")
     if arguments.pictures:
-        sys.path.append(str(Path(__file__).resolve().parents[1]))  # analysis/ stands beside jobs/, outside the package
-        from analysis.film import film_elite
-        from analysis.learning_curve import draw_learning_curve
-
-        print(f"learning curve: {draw_learning_curve(run_dir)}")
-        if film := film_elite(run_dir):
-            print(f"film of the elite: {film}")
+        for what, script in (("learning curve", "learning_curve.py"), ("film of the elite", "film.py")):
+            print(f"{what}: ", end="", flush=True)
+            # A process of its own, so that the film's genome is played in the same environment as in evolution.
+            command = [sys.executable, str(_ANALYSIS / script), str(run_dir)]
+            subprocess.run(command, env=numeric_environment(), check=False)
     print(f"go on: {_again()} --budget.frames {10 ** len(str(read_run(run_dir)[1].frames)):.0e}")
 
 

@@ -1,17 +1,19 @@
 """Frames per second and core: the environment alone against real evolution in the pool, side by side.
 
-Both run in two pinned processes at once. Rounds of environment alone, `such2017` and `nature` take turns, so that a
-machine that speeds up or slows down does so for all of them; the ratio is taken round by round.
+All run in two pinned processes at once. Rounds of the environment alone, of ALE's own vector environment alone, of
+`such2017` and of `nature` take turns, so that a machine that speeds up or slows down does so for all of them; ratios
+are taken round by round.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.pool import Pool
 
 import numpy as np
 
@@ -22,29 +24,36 @@ from gadask.node import Node
 from gadask.task import prepare_task
 
 N_PROCESSES = 2
+_POLICIES = ("such2017", "nature")
 _PARENTS = tuple((gene, gene + 1) for gene in range(1_000, 21_000, 1_000))
 
 
 def measure(game: str, seconds: float = 10.0, rounds: int = 5) -> dict[str, float]:
-    """Return frames/s/core of each, and medians of the ratios; a round gives `seconds` to each of the three."""
+    """Return frames/s/core of each, and medians and ranges of ratios; a round gives `seconds` to each of the four."""
     env = EnvConfig(id=f"ALE/{game}-v5")
-    policies = ("such2017", "nature")
+    alone: dict[str, Callable[[EnvConfig, float, int], float]] = {
+        "environment": _play_random,
+        "ALE vector environment": _play_random_vector,
+    }
+    results: dict[str, list[float]] = {name: [] for name in (*alone, *_POLICIES)}
     node = Node(NoiseConfig(), N_PROCESSES)
-    results: dict[str, list[float]] = {"environment": [], **{name: [] for name in policies}}
     try:
-        with multiprocessing.get_context("spawn").Pool(N_PROCESSES, _pin, (_counter(),)) as pool:
+        with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
             for number in range(rounds):
-                results["environment"].append(_environment_alone(pool, env, seconds))
-                for name in policies:
+                for name, play in alone.items():
+                    jobs = [(env, seconds, i) for i in range(N_PROCESSES)]
+                    results[name].append(statistics.mean(pool.starmap(play, jobs, chunksize=1)))
+                for name in _POLICIES:
                     results[name].append(_evolution(node, env, name, seconds, number))
     finally:
         node.close()
     figures = {f"{name}, frames/s/core": statistics.median(values) for name, values in results.items()}
-    for name in policies:
-        ratios = [ours / alone for ours, alone in zip(results[name], results["environment"], strict=True)]
-        figures[f"{name} / environment, median"] = statistics.median(ratios)
-        figures[f"{name} / environment, lowest"] = min(ratios)
-        figures[f"{name} / environment, highest"] = max(ratios)
+    for name in _POLICIES:
+        for baseline in alone:
+            ratios = [ours / theirs for ours, theirs in zip(results[name], results[baseline], strict=True)]
+            figures[f"{name} / {baseline}, median"] = statistics.median(ratios)
+            figures[f"{name} / {baseline}, lowest"] = min(ratios)
+            figures[f"{name} / {baseline}, highest"] = max(ratios)
     return figures
 
 
@@ -68,12 +77,9 @@ def _children(breeding: Breeding, first: int, n: int) -> Chunk:
     return Chunk(breeding.generation, Kind.CHILD, tuple((slot, 0) for slot in range(first, first + n)))
 
 
-def _environment_alone(pool: Pool, env: EnvConfig, seconds: float) -> float:
-    return statistics.mean(pool.starmap(_play_random, [(env, seconds, i) for i in range(N_PROCESSES)], chunksize=1))
-
-
 def _play_random(env_config: EnvConfig, seconds: float, seed: int) -> float:
     """Play random actions, seeded resets included; returns frames per second."""
+    _pin(seed)
     env = make_env(env_config)
     rng = np.random.default_rng(seed)
     actions = rng.integers(env.action_space.n, size=100_000).tolist()
@@ -87,15 +93,25 @@ def _play_random(env_config: EnvConfig, seconds: float, seed: int) -> float:
     return env.frames_per_step * steps / (time.perf_counter() - begin)
 
 
-def _counter() -> object:
-    return multiprocessing.get_context("spawn").Value("i", 0)
+def _play_random_vector(env_config: EnvConfig, seconds: float, seed: int) -> float:
+    """Play random actions in one lane of ALE's native vector environment; returns frames per second."""
+    from ale_py.vector_env import AtariVectorEnv
+
+    _pin(seed)
+    game = re.sub(r"(?<!^)(?=[A-Z])", "_", env_config.id.removeprefix("ALE/").removesuffix("-v5")).lower()
+    env = AtariVectorEnv(game, num_envs=1, num_threads=1, reward_clipping=False)
+    n_actions = env.single_action_space.n
+    actions = np.random.default_rng(seed).integers(n_actions, size=(100_000, 1))
+    env.reset(seed=seed)
+    steps, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        env.step(actions[steps % len(actions)])  # it resets itself
+        steps += 1
+    return 4 * steps / (time.perf_counter() - begin)
 
 
-def _pin(counter: object) -> None:
-    with counter.get_lock():  # type: ignore[attr-defined]
-        index = counter.value  # type: ignore[attr-defined]
-        counter.value += 1  # type: ignore[attr-defined]
-    cpus = sorted(os.sched_getaffinity(0))
+def _pin(index: int) -> None:
+    cpus = sorted(os.sched_getaffinity(os.getppid()))
     os.sched_setaffinity(0, {cpus[index % len(cpus)]})
 
 

@@ -1,0 +1,37 @@
+"""Messages arrive as they were sent."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gadask.messages import ROW, Chunk, Kind, pack_rows, unpack_rows
+
+NUMBERS = st.integers(0, 2**31 - 1)
+
+
+@given(NUMBERS, st.sampled_from(Kind), st.lists(st.tuples(NUMBERS, NUMBERS)))
+def test_a_chunk_arrives_as_it_was_sent(generation: int, kind: Kind, episodes: list[tuple[int, int]]) -> None:
+    chunk = Chunk(generation, kind, tuple(episodes))
+    assert pickle.loads(pickle.dumps(chunk)) == chunk
+
+
+@given(st.binary(max_size=20 * ROW.itemsize))
+def test_rows_arrive_bit_for_bit(content: bytes) -> None:
+    rows = np.frombuffer(content[: len(content) // ROW.itemsize * ROW.itemsize], ROW)
+    assert unpack_rows(pack_rows(rows)).tobytes() == rows.tobytes()
+
+
+def test_a_row_and_an_episode_to_play_take_few_bytes() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.zeros(100, ROW)
+    rows["generation"], rows["slot"] = 7, rng.permutation(100)
+    rows["steps"] = rng.integers(200, 5000, 100)
+    rows["frames"] = 4 * rows["steps"]
+    rows["seconds"], rows["start_s"] = rng.random(100), 1.8e9 + rng.random(100)
+    rows["return"] = 10 * rng.integers(0, 100, 100)
+    assert len(pack_rows(rows)) <= 24 * 100
+    assert len(pickle.dumps(Chunk(7, Kind.CHILD, tuple((slot, 0) for slot in range(100))))) <= 2 * 100
