@@ -42,22 +42,26 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Client]:
     Raises `ClusterError` if they do not start.
     """
     with dask.config.set(_DASK_CONFIG):
+        cluster = LocalCluster(
+            n_workers=n_nodes,
+            threads_per_worker=CHUNKS_IN_FLIGHT,
+            processes=True,
+            host="127.0.0.1",
+            security=Security.temporary(),
+            memory_limit=0,
+            dashboard_address=f"127.0.0.1:{_free_port(_DASHBOARD_PORT)}",
+            asynchronous=True,
+            silence_logs=logging.ERROR,  # nodes that come and go are the master's to report
+        )
         try:
-            cluster = await LocalCluster(
-                n_workers=n_nodes,
-                threads_per_worker=CHUNKS_IN_FLIGHT,
-                processes=True,
-                host="127.0.0.1",
-                security=Security.temporary(),
-                memory_limit=0,
-                dashboard_address=f"127.0.0.1:{_free_port(_DASHBOARD_PORT)}",
-                asynchronous=True,
-                silence_logs=logging.ERROR,  # nodes that come and go are the master's to report
-            )
-        except (OSError, RuntimeError, TimeoutError) as error:
-            raise ClusterError(f"cannot start a local Dask cluster of {n_nodes} nodes: {error}") from None
-        async with cluster, Client(cluster, asynchronous=True, set_as_default=False) as client:
-            yield client
+            try:
+                await cluster
+            except (OSError, RuntimeError, TimeoutError) as error:
+                raise ClusterError(f"cannot start a local Dask cluster of {n_nodes} nodes: {error}") from None
+            async with Client(cluster, asynchronous=True, set_as_default=False) as client:
+                yield client
+        finally:
+            await cluster.close()  # also when it was interrupted in the middle of its start
 
 
 def local_processes(n_nodes: int) -> int:

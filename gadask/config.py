@@ -37,10 +37,10 @@ class EnvConfig:
     """What is played."""
 
     id: str = "ALE/Frostbite-v5"
-    """Gymnasium id. `ALE/<Game>-v5` is played through ALE's native vector environment with the preprocessing of
-    Such et al. 2017; any other id goes through `gymnasium.make`."""
+    """Gymnasium id. `ALE/<Game>-v5` is played by ALE's emulator with the preprocessing of Such et al. 2017; any other
+    id goes through `gymnasium.make`."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
-    """Passed to `gymnasium.make`, or to ALE's vector environment (`frameskip`, `noop_max`, ...)."""
+    """Passed to `gymnasium.make`; for Atari the preprocessing (`frameskip`, `noop_max`, ...)."""
     max_steps: int = 5000
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
     episode_timeout_s: float = 600.0

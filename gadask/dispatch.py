@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 from gadask import node
 from gadask.errors import ClusterError, NodeError
 from gadask.ledger import Ledger
-from gadask.messages import Breeding, Chunk, Kind, Task, unpack_rows
+from gadask.messages import Breeding, Chunk, Kind, Status, Task, unpack_rows
 from gadask.node import ChunkResult, NodeInfo, NodePlugin
+
+_logger = logging.getLogger(__name__)
 
 CHUNKS_IN_FLIGHT = 2
 """Chunks that each node holds."""
@@ -89,6 +92,8 @@ class Dispatcher:
         self._last_node_at = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._cpus: set[str] = set()
+        self._told_cpus = False
 
     @property
     def n_processes(self) -> int:
@@ -108,15 +113,21 @@ class Dispatcher:
         """Issue the ledger's chunks until it closes; yields every arrival, those of earlier generations too."""
         while not ledger.closed:
             await self._fill(ledger, breeding)
+            if self.nodes and not self._in_flight and not self._again:
+                raise ClusterError(
+                    f"generation {breeding.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
+                    " and some came back unusable; nodes and master may be of different versions"
+                )
             for arrival in await self._next_arrivals():
                 yield arrival
 
     async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
         """Stop what is still played of these kinds; the rows come back as `STOPPED`."""
         for kind in kinds:
-            await self._client.run(
-                node.close_generation, self._task, kind, generation, workers=list(self.nodes), on_error="ignore"
-            )
+            with _scheduler_errors():
+                await self._client.run(
+                    node.close_generation, self._task, kind, generation, workers=list(self.nodes), on_error="ignore"
+                )
 
     def take_process_seconds(self) -> float:
         """Return the process time that passed on all nodes since the last call."""
@@ -126,29 +137,37 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Take back what is in flight and free what the nodes keep for this task."""
-        if self._watch is not None:
-            self._watch.cancel()
+        waiting = [task for task in (self._watch, self._next) if task is not None]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
         futures = list(self._in_flight)
         self._in_flight.clear()
         self._scattered.clear()
         if self._client.status == "running":
-            await self._client.cancel(futures, force=True)
-            await self._client.run(node.forget, self._task, workers=list(self.nodes), on_error="ignore")
+            with contextlib.suppress(OSError, TimeoutError):  # a lost scheduler has lost all this anyway
+                await self._client.cancel(futures, force=True)
+                await self._client.run(node.forget, self._task, on_error="ignore")
 
     async def _register_plugin(self) -> None:
-        """Register `NodePlugin` unless every worker has an equal node already, as between two runs on one cluster."""
-        addresses = await self._worker_addresses()
-        infos = await self._describe(addresses)
-        fits = [
-            info is not None and info.noise == self._task.noise and self._n_processes in (None, info.n_processes)
-            for info in infos.values()
-        ]
-        if addresses and all(fits):
-            return
+        """Register `NodePlugin` unless nodes are there that fit, as between two runs on one cluster.
+
+        Raises `NodeError` if no node can be set up, or if another run uses nodes that do not fit.
+        """
+        infos = [info for info in (await self._describe(await self._worker_addresses())).values() if info is not None]
+        fits = [info.noise == self._task.noise and self._n_processes in (None, info.n_processes) for info in infos]
+        if infos and all(fits):
+            return  # late joiners get the plugin that is registered
+        if any(info.n_tasks for info in infos):
+            raise NodeError(
+                f"another run uses these nodes with {infos[0].noise} and {infos[0].n_processes} processes; give this"
+                " run the same, or a cluster of its own"
+            )
         try:
             await self._client.register_plugin(NodePlugin(self._task.noise, self._n_processes))
-        except NodeError as error:
-            raise NodeError(f"a node could not be set up: {error}") from None
+        except Exception as error:  # what any worker's setup raised, or the loss of one
+            if not any((await self._describe(await self._worker_addresses())).values()):
+                raise NodeError(f"no node could be set up: {error}") from error
 
     async def _watch_nodes(self) -> None:
         while True:
@@ -179,18 +198,24 @@ class Dispatcher:
         else:
             self._tally()
             self.nodes[address] = info
+            self._cpus.add(info.cpu)
+            if len(self._cpus) > 1 and not self._told_cpus:
+                self._told_cpus = True
+                _logger.warning(
+                    "nodes have different CPUs, which may round differently: %s; a run repeats exactly on equal ones",
+                    ", ".join(sorted(self._cpus)),
+                )
 
     async def _worker_addresses(self) -> set[str]:
-        try:
+        with _scheduler_errors():
             identity = await asyncio.wait_for(self._client.scheduler.identity(n_workers=-1), _SCHEDULER_TIMEOUT_S)
-        except (TimeoutError, OSError) as error:
-            raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None
         return set(identity["workers"])
 
     async def _describe(self, addresses: set[str]) -> dict[str, NodeInfo | None]:
         if not addresses:
             return {}
-        infos = await self._client.run(node.describe, workers=list(addresses), on_error="return")
+        with _scheduler_errors():
+            infos = await self._client.run(node.describe, workers=list(addresses), on_error="return")
         return {a: info if isinstance(info, NodeInfo) else None for a, info in infos.items()}
 
     async def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
@@ -202,13 +227,17 @@ class Dispatcher:
             if n_chunks >= CHUNKS_IN_FLIGHT:
                 return
             if self._again:
-                item = self._again.pop()
-                await self._submit(_InFlight(item.chunk, item.breeding, address, item.n_errors))
-                continue
-            chunk = ledger.take(self._chunk_size(ledger, self.nodes[address].n_processes))
-            if chunk is None:
+                item = replace(self._again.pop(), address=address)
+            else:
+                chunk = ledger.take(self._chunk_size(ledger, self.nodes[address].n_processes))
+                if chunk is None:
+                    return
+                item = _InFlight(chunk, breeding, address, 0)
+            try:
+                await self._submit(item)
+            except (OSError, TimeoutError):  # a node went while the parents were sent; the watch finds out which
+                self._again.append(item)
                 return
-            await self._submit(_InFlight(chunk, breeding, address, 0))
 
     def _chunk_size(self, ledger: Ledger, n_processes: int) -> int:
         """Return how many episodes keep a node's processes busy for some seconds, fewer towards the end."""
@@ -246,7 +275,7 @@ class Dispatcher:
     async def _next_arrivals(self) -> list[Arrival]:
         """Wait for results, but not for long, so that new nodes get work."""
         assert self._arrivals is not None
-        self._check_watch()
+        self._check_nodes()
         if self._next is None and not self._arrivals.is_empty():
             self._next = asyncio.ensure_future(self._arrivals.__anext__())
         if self._next is None:
@@ -264,8 +293,9 @@ class Dispatcher:
         item = self._in_flight.pop(future)
         if future.status == "finished" and isinstance(result, ChunkResult):
             rows = unpack_rows(result.rows)
-            if len(rows):
-                self._episode_s = float(rows["seconds"].mean())
+            played_s = rows["seconds"][rows["status"] == Status.OK]
+            if len(played_s):
+                self._episode_s = float(played_s.mean())
             return Arrival(result.node, rows, result.reasons)
         n_errors = item.n_errors
         if future.status == "error":
@@ -280,22 +310,21 @@ class Dispatcher:
         return None
 
     async def _wait_for_nodes(self) -> None:
-        """Wait a little for a node to come; raises `ClusterError` when none was there for too long."""
-        self._check_watch()
-        if self.nodes:
-            self._last_node_at = time.monotonic()
-        elif time.monotonic() - self._last_node_at > self._node_timeout_s:
-            raise ClusterError(f"no node for {self._node_timeout_s:.0f} s{self._refusals()}")
+        """Wait a little for a node to come."""
+        self._check_nodes()
         self._changed.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), _POLL_S)
 
-    def _refusals(self) -> str:
-        return "".join(f"; refused {reason}" for reason in self.refused.values())
-
-    def _check_watch(self) -> None:
+    def _check_nodes(self) -> None:
+        """Raise `ClusterError` if the scheduler is lost or no node was there for too long."""
         if self._watch is not None and self._watch.done():
             self._watch.result()
+        if self.nodes:
+            self._last_node_at = time.monotonic()
+        elif time.monotonic() - self._last_node_at > self._node_timeout_s:
+            refusals = "".join(f"; refused {reason}" for reason in self.refused.values())
+            raise ClusterError(f"no node for {self._node_timeout_s:.0f} s{refusals}")
 
     def _tally(self) -> None:
         now_s = time.monotonic()
@@ -304,3 +333,12 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def _scheduler_errors() -> Iterator[None]:
+    """Turn a broken connection to the scheduler into a `ClusterError`."""
+    try:
+        yield
+    except (TimeoutError, OSError) as error:
+        raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None

@@ -49,7 +49,7 @@ class ForkServer:
         os.ftruncate(self.words_fd, 8 * WORDS_PER_PROCESS * n_processes)
         self._start()
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = packet_socketpair()
             with ours:
                 with theirs:
                     self._command("fill", noise, n_threads, channel=theirs)
@@ -63,8 +63,8 @@ class ForkServer:
             self.close()
             raise
 
-    def spawn(self, index: int, cpu: int, channel: socket.socket) -> None:
-        """Fork a rollout process that serves `channel`; starts a new server if the old one was killed."""
+    def spawn(self, index: int, cpu: int | None, channel: socket.socket) -> None:
+        """Fork a rollout process, pinned to `cpu`, that serves `channel`; if the server was killed, start a new one."""
         try:
             self._command("spawn", index, cpu, self._noise, self.digest, channel=channel)
         except (BrokenPipeError, ConnectionResetError):
@@ -80,7 +80,7 @@ class ForkServer:
         os.close(self.words_fd)
 
     def _start(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control, theirs = packet_socketpair()
         fds = (theirs.fileno(), self.noise_fd, self.words_fd)
         with theirs:
             self._process = subprocess.Popen(
@@ -98,6 +98,14 @@ class ForkServer:
         self._control.close()
         self._process.kill()
         self._process.wait()
+
+
+def packet_socketpair() -> tuple[socket.socket, socket.socket]:
+    """Return two ends between which packets of up to `MAX_PACKET_BYTES` keep their borders."""
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in pair:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_PACKET_BYTES)
+    return pair
 
 
 def main() -> None:
@@ -155,7 +163,8 @@ def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise
             from gadask.player import serve
 
             index, cpu, config, digest = arguments
-            os.sched_setaffinity(0, {cpu})
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
             serve(channel, index, config, digest, noise_fd, words_fd)
         status = 0
     except (BrokenPipeError, ConnectionResetError):

@@ -7,8 +7,8 @@ dashboards consume what it yields. `evolve_blocking` is the same for plain scrip
 
 from __future__ import annotations
 
+import asyncio
 import json
-import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -29,12 +29,10 @@ from gadask.genome import child_genome, count_genes, draw_child, to_text
 from gadask.ledger import Heading, Ledger, Quota
 from gadask.messages import ROW, Breeding, Genome, Kind, Status, Task
 from gadask.provenance import provenance
-from gadask.record import RunDirectory, State, episode_table, read_run
+from gadask.record import RunDirectory, State, check_same_run, episode_table, read_run
 from gadask.selection import Elite, Population, Scored, advance, choose_candidates
 from gadask.summary import Timing, log_line
 from gadask.task import prepare_task
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,14 +132,23 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
 
     generations = connect()
 
+    running: asyncio.Task[Any] | None = None
+
     async def step() -> Generation | None:
+        nonlocal running
+        running = asyncio.current_task()
         return await anext(generations, None)
+
+    async def stop() -> None:
+        if running is not None:  # Ctrl-C cancelled it and did not wait
+            await asyncio.wait({running})
+        await generations.aclose()
 
     try:
         while (generation := client.sync(step, asynchronous=False)) is not None:
             yield generation
     finally:
-        client.sync(generations.aclose, asynchronous=False)
+        client.sync(stop, asynchronous=False)
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,8 @@ async def evaluate_elite(
 
     Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where an episode fails.
     """
-    _, state = read_run(run_dir)
+    stored, state = read_run(run_dir)
+    check_same_run(stored, config)
     elite = state.population.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
@@ -187,7 +195,8 @@ async def evaluate_elite(
         async for arrival in dispatcher.play(ledger, Breeding(state.generation, (), (elite.genome,))):
             for row in arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]:
                 if row["status"] != Status.OK:
-                    raise EvolutionError(f"a test episode of the elite failed: {[*arrival.reasons.values(), ''][0]}")
+                    reason = next(iter(arrival.reasons.values()), "its return is not finite")
+                    raise EvolutionError(f"a test episode of the elite failed: {reason}")
                 returns[int(row["episode"])] = float(row["return"])
     finally:
         await dispatcher.close()
@@ -198,16 +207,18 @@ async def evaluate_elite(
 
 
 def budget_reached(budget: BudgetConfig, state: State) -> str | None:
-    """Return which limit of the budget a run has reached, in words; None if it goes on."""
+    """Return the name of the first limit of the budget that a run has reached; None if it goes on."""
     elite = state.population.elite
-    if budget.generations is not None and state.generation + 1 >= budget.generations:
-        return f"{budget.generations} generations (budget.generations)"
-    if budget.frames is not None and state.frames >= budget.frames:
-        return f"{budget.frames:,.0f} frames (budget.frames)"
-    if budget.hours is not None and state.elapsed_s >= 3600 * budget.hours:
-        return f"{budget.hours:g} hours (budget.hours)"
-    if budget.elite_mean is not None and elite is not None and elite.mean >= budget.elite_mean:
-        return f"an elite mean of {budget.elite_mean:g} (budget.elite_mean)"
+    spent = {
+        "generations": state.generation + 1,
+        "frames": state.frames,
+        "hours": state.elapsed_s / 3600,
+        "elite_mean": -math.inf if elite is None else elite.mean,
+    }
+    for name, value in spent.items():
+        limit = getattr(budget, name)
+        if limit is not None and value >= limit:
+            return name
     return None
 
 

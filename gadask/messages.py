@@ -204,5 +204,6 @@ WORDS_PER_PROCESS = 3
 """int64 words that the pool and one process share: number of the job to stop; place in its job of the episode being
 played; when that episode began, in nanoseconds of the monotonic clock."""
 
-MAX_PACKET_BYTES = 1 << 18
-"""Room for the largest packet between pool, fork server and rollout processes: a genome of 30,000 genes."""
+MAX_PACKET_BYTES = 200_000
+"""Largest packet between pool, fork server and rollout processes: a genome of 30,000 genes. Linux lets every socket
+send as much."""

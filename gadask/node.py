@@ -57,8 +57,8 @@ class NodeInfo:
     n_processes: int
     noise: NoiseConfig
     digest: str
-    pids: tuple[int, ...]
-    worker_pid: int
+    n_tasks: int
+    """Runs that the node plays."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,25 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
         self.noise = noise
         self.n_processes = n_processes
         self.node: Node | None = None
+        self._torn_down = False
 
     async def setup(self, worker: Worker) -> None:
         """Fill the noise table and start the rollout processes; on failure close the worker and raise."""
         if worker.nanny is not None:  # a process of its own: Ctrl-C is for the master, which ends its nodes in order
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self.node = await asyncio.to_thread(Node, self.noise, self.n_processes)
+            node = await asyncio.to_thread(Node, self.noise, self.n_processes)
         except Exception as error:
-            worker.log_event("gadask", {"event": "node-failed", "worker": worker.address, "reason": str(error)})
-            worker.loop.call_later(0.5, worker.close, reason="gadask-node-failed")
-            raise
+            worker.loop.call_later(0.5, worker.close, reason="gadask-node-failed")  # after the answer was sent
+            raise NodeError(str(error)) from error
+        if self._torn_down:
+            await asyncio.to_thread(node.close)
+        else:
+            self.node = node
 
     async def teardown(self, worker: Worker) -> None:
-        """End the rollout processes and free the table."""
+        """End the rollout processes and free the table; a setup that is still under way ends what it made."""
+        self._torn_down = True
         if self.node is not None:
             await asyncio.to_thread(self.node.close)
 
@@ -102,7 +107,6 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
 class _TaskState:
     """What a node keeps for one task, beside the weights that its processes share."""
 
-    task: Task
     number: int
     cache: AncestorCache
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -119,21 +123,29 @@ class Node:
         cpus = sorted(os.sched_getaffinity(0))
         if n_processes is None:
             n_processes = max(1, len(cpus) - 1)
-        # A core is left to the Dask worker where there is one to spare.
-        rollout_cpus = cpus[1:] if n_processes < len(cpus) else cpus
+        # A core is left to the Dask worker where there is one to spare. With fewer processes than that, other nodes
+        # share the machine, and which cores are theirs is the kernel's to say.
+        rollout_cpus = cpus[len(cpus) - n_processes :] if n_processes < len(cpus) else cpus
+        pinned = n_processes >= max(2, len(cpus) - 1)
         self.noise = noise
         server = ForkServer(noise, n_processes, len(cpus))
         self.digest = server.digest
-        self.pool = Pool(server, n_processes, rollout_cpus)
+        self.pool = Pool(server, n_processes, rollout_cpus if pinned else None)
         self._tasks: dict[str, _TaskState] = {}
+        self._forgotten: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def n_tasks(self) -> int:
+        """Tasks whose weights the node keeps."""
+        return len(self._tasks)
 
     def play(self, task: Task, breeding: Breeding, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
         """Play a chunk's episodes; returns one row each, in order of completion, and what went wrong, by row."""
         state = self._state_of(task)
         weights = _weights_needed(breeding, chunk)
-        with self._weights_ready(state, weights):
-            planned = _plan(state, breeding, chunk, weights)
+        with self._weights_ready(state, weights) as rows_of:
+            planned = _plan(task, breeding, chunk, rows_of)
             jobs: list[Job] = []
             size = self._episodes_a_job(state, len(planned))
             for start in range(0, len(planned), size):
@@ -158,6 +170,7 @@ class Node:
         """End a task's episodes and free its weights."""
         with self._lock:
             state = self._tasks.pop(task.run_id, None)
+            self._forgotten.add(task.run_id)  # its chunks may still be on their way
         if state is not None:
             self.pool.remove_task(state.number)
 
@@ -168,16 +181,18 @@ class Node:
     def _state_of(self, task: Task) -> _TaskState:
         with self._lock:
             state = self._tasks.get(task.run_id)
+            if task.run_id in self._forgotten:
+                raise NodeError(f"the run {task.run_id} has ended")
             if state is None:
                 if task.noise != self.noise:
                     raise NodeError(f"this node's noise table is {self.noise}, the run needs {task.noise}")
                 number = self.pool.add_task(task, n_rows := 4 * task.n_genomes)
-                state = self._tasks[task.run_id] = _TaskState(task, number, AncestorCache(n_rows))
+                state = self._tasks[task.run_id] = _TaskState(number, AncestorCache(n_rows))
             return state
 
     @contextmanager
-    def _weights_ready(self, state: _TaskState, genomes: list[Genome]) -> Iterator[None]:
-        """Have the weights of these genomes in shared memory, and keep them there while the block runs."""
+    def _weights_ready(self, state: _TaskState, genomes: list[Genome]) -> Iterator[dict[Genome, int]]:
+        """Have the weights of these genomes in shared memory, in the rows yielded, while the block runs."""
         with state.lock:  # the first chunk of a generation decodes, the others wait for it
             decodings = state.cache.plan(genomes)
             batch = self.pool.submit([DecodeJob(state.number, decoding) for decoding in decodings])
@@ -189,8 +204,9 @@ class Node:
                 state.cache.forget([decoding.genome for decoding in decodings])
                 raise
             state.cache.pin(genomes)
+            rows_of = {genome: state.cache[genome] for genome in genomes}
         try:
-            yield
+            yield rows_of
         finally:
             with state.lock:
                 state.cache.unpin(genomes)
@@ -227,23 +243,22 @@ def _weights_needed(breeding: Breeding, chunk: Chunk) -> list[Genome]:
     return list(dict.fromkeys(bases))
 
 
-def _plan(state: _TaskState, breeding: Breeding, chunk: Chunk, weights: list[Genome]) -> list[PlannedEpisode]:
+def _plan(task: Task, breeding: Breeding, chunk: Chunk, rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
     """Say for each episode which row of weights it starts from and which gene it adds."""
-    cache, task = state.cache, state.task
     planned = []
     if chunk.kind is Kind.CHILD:
         n_genes = count_genes(task.noise.size, task.n_params)
         for slot, episode in chunk.episodes:
             parent, gene = draw_child(task.run_seed, chunk.generation, slot, breeding.parents, n_genes)
-            row = -1 if parent < 0 else cache[breeding.parents[parent]]
+            row = -1 if parent < 0 else rows_of[breeding.parents[parent]]
             planned.append(PlannedEpisode(slot, episode, row, gene))
         return planned
     for slot, episode in chunk.episodes:
         candidate = breeding.candidates[slot]
-        if candidate in weights:
-            planned.append(PlannedEpisode(slot, episode, cache[candidate], -1))
+        if candidate in rows_of:
+            planned.append(PlannedEpisode(slot, episode, rows_of[candidate], -1))
         else:
-            planned.append(PlannedEpisode(slot, episode, cache[candidate[:-1]], candidate[-1]))
+            planned.append(PlannedEpisode(slot, episode, rows_of[candidate[:-1]], candidate[-1]))
     return planned
 
 
@@ -265,10 +280,10 @@ def play(made_from: tuple[Task, Breeding], chunk: Chunk, digest: str) -> ChunkRe
 
 
 def describe(dask_worker: Worker) -> NodeInfo | None:
-    """Return what the node says of itself, None without a node; for `client.run`."""
+    """Return what the node says of itself, None without a node that can play; for `client.run`."""
     plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
     node: Node | None = plugin.node if plugin is not None else None
-    if node is None:
+    if node is None or node.pool.closed:
         return None
     return NodeInfo(
         dask_worker.address,
@@ -277,8 +292,7 @@ def describe(dask_worker: Worker) -> NodeInfo | None:
         node.pool.n_processes,
         node.noise,
         node.digest,
-        tuple(node.pool.pids),
-        os.getpid(),
+        node.n_tasks,
     )
 
 

@@ -56,7 +56,7 @@ def serve(
         if isinstance(message, NewTask):
             players[message.number] = Player(message, fds[0], noise, index, words)
         elif isinstance(message, int):
-            players.pop(message, None)
+            players.pop(message).close()
         else:
             job_number, job = message
             player = players[job.task_number]
@@ -78,26 +78,31 @@ class Player:
         self._words = words
         shape = (new.n_rows, new.task.n_params)
         mapping = mmap.mmap(weights_fd, 4 * shape[0] * shape[1])
+        os.close(weights_fd)  # the mapping has its own
         self._weights = torch.from_numpy(np.frombuffer(mapping, np.float32).reshape(shape))
         self._env: Env | None = None
         self._policy: Policy | None = None
 
     def decode(self, job_number: int, decoding: Decoding) -> Answer:
         """Fill one row of the node's weights."""
+        self._words[2] = time.monotonic_ns()
         reasons = {}
-        try:
-            ancestor = self._weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
-            decode(
-                self._weights[decoding.row],
-                decoding.genome,
-                self._noise,
-                self._initialise,
-                self._task.mutation_power,
-                ancestor,
-                decoding.ancestor_length,
-            )
-        except Exception as error:  # whatever a user's policy raises becomes a reason
-            reasons[0] = _one_line(error)
+        ancestor = self._weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
+        for attempt in range(2):
+            try:
+                decode(
+                    self._weights[decoding.row],
+                    decoding.genome,
+                    self._noise,
+                    self._initialise,
+                    self._task.mutation_power,
+                    ancestor,
+                    decoding.ancestor_length,
+                )
+                break
+            except Exception as error:  # whatever an environment or a policy raises becomes a reason
+                if attempt == 1:
+                    reasons[0] = _one_line(error)
         return Answer(job_number, b"", reasons)
 
     def play(self, job_number: int, job: PlayJob) -> Answer:
@@ -110,8 +115,8 @@ class Player:
             return bool(words[0] == job_number)
 
         for place, planned in enumerate(job.episodes):
-            words[1] = place
             words[2] = time.monotonic_ns()
+            words[1] = place
             start_s = time.time()
             start = time.perf_counter()
             seed = env_seed(self._task.run_seed, job.kind.purpose, job.generation, planned.slot, planned.episode)
@@ -154,6 +159,11 @@ class Player:
         if self._policy is None:
             self._policy = make_policy(self._task.policy, self._env.observation_space, self._env.action_space)
         return self._env, self._policy
+
+    def close(self) -> None:
+        """Drop environment and weights."""
+        self._discard_env()
+        del self._weights
 
     def _discard_env(self) -> None:
         """Drop an environment that raised, however it takes it."""

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.errors import NodeError
-from gadask.forkserver import ForkServer
+from gadask.forkserver import ForkServer, packet_socketpair
 from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
 
 MAX_DEATHS = 3
@@ -101,7 +101,7 @@ class _Process:
     channel: socket.socket
     pid: int = 0  # 0 until it said that it is ready
     pending: _Pending | None = None
-    timed_out: bool = False
+    overdue_place: int | None = None  # of the episode for which the process was killed
     known_tasks: set[int] = field(default_factory=set)
 
 
@@ -114,12 +114,16 @@ class _SharedTask:
 class Pool:
     """`n_processes` rollout processes under one supervising thread."""
 
-    def __init__(self, server: ForkServer, n_processes: int, cpus: Sequence[int]) -> None:
-        """Fork the processes, process i pinned to `cpus[i % len(cpus)]`; raises `NodeError` if they cannot start."""
+    def __init__(self, server: ForkServer, n_processes: int, cpus: Sequence[int] | None) -> None:
+        """Fork the processes, process i pinned to `cpus[i % len(cpus)]`; raises `NodeError` if they cannot start.
+
+        The pool owns the server from here on. With `cpus=None` nothing is pinned.
+        """
         self.n_processes = n_processes
-        self._cpus = list(cpus)
+        self._cpus = cpus
         self._server = server
-        self._words = np.frombuffer(mmap.mmap(server.words_fd, 0), np.int64).reshape(-1, WORDS_PER_PROCESS)
+        self._mapping = mmap.mmap(server.words_fd, 0)
+        self._words = np.frombuffer(self._mapping, np.int64).reshape(-1, WORDS_PER_PROCESS)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._queue: deque[_Pending] = deque()
@@ -131,7 +135,11 @@ class Pool:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
-        self._processes = [self._spawn(index) for index in range(n_processes)]
+        try:
+            self._processes = [self._spawn(index) for index in range(n_processes)]
+        except BaseException:
+            server.close()
+            raise
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="gadask-pool", daemon=True)
         self._thread.start()
@@ -143,6 +151,11 @@ class Pool:
     def pids(self) -> list[int]:
         """Process numbers of the rollout processes that are ready."""
         return [process.pid for process in self._processes if process.pid]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool plays nothing any more: it was closed, or it failed."""
+        return self._closing
 
     @property
     def n_queued(self) -> int:
@@ -223,10 +236,10 @@ class Pool:
             self._started.set()
 
     def _spawn(self, index: int) -> _Process:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = packet_socketpair()
         self._words[index] = 0
         with theirs:
-            self._server.spawn(index, self._cpus[index % len(self._cpus)], theirs)
+            self._server.spawn(index, self._cpus[index % len(self._cpus)] if self._cpus else None, theirs)
         process = _Process(index, ours)
         self._selector.register(ours, selectors.EVENT_READ, process)
         return process
@@ -242,7 +255,8 @@ class Pool:
             process.pid = message
             self._failed_starts = 0
         elif isinstance(message, Answer):
-            pending, process.pending = process.pending, None
+            with self._lock:
+                pending, process.pending = process.pending, None
             if pending is not None:
                 pending.batch.add(message.rows, message.reasons)
         else:
@@ -258,25 +272,28 @@ class Pool:
                 raise NodeError(f"rollout processes die while they start: {error or 'killed'}")
         with self._lock:
             if process.pending is not None:
-                self._requeue(process.pending, int(self._words[process.index, 1]), process.timed_out)
+                self._requeue(process.pending, int(self._words[process.index, 1]), process.overdue_place, error)
             self._processes[process.index] = self._spawn(process.index)
 
-    def _requeue(self, pending: _Pending, place: int, timed_out: bool) -> None:
-        """Queue a dead process's job again, episode by episode; `place` is the episode under which it died."""
+    def _requeue(self, pending: _Pending, place: int, overdue: int | None, error: Exception | None) -> None:
+        """Queue a dead process's job again, episode by episode.
+
+        It died under the episode at `place`, or was killed for the one at `overdue`; `error` is what it said.
+        """
         job, batch = pending.job, pending.batch
         parts: list[Job] = [job]
         if isinstance(job, PlayJob):
             parts = [replace(job, episodes=(one,)) for one in job.episodes]
-        place = min(place, len(parts) - 1)
+        place = min(place if overdue is None else overdue, len(parts) - 1)
         batch.expect(len(parts) - 1)
         again = []
         for i, part in enumerate(parts):
             deaths = pending.deaths + (i == place)
             waiting = replace(pending, number=next(self._numbers), job=part, deaths=deaths)
-            if i == place and timed_out and isinstance(part, PlayJob):
+            if i == place and overdue is not None and isinstance(part, PlayJob):
                 _answer_unplayed(waiting, Status.TIMEOUT, f"no end after {pending.timeout_s} s; its process was killed")
             elif deaths >= MAX_DEATHS:
-                _answer_unplayed(waiting, Status.ERROR, f"{deaths} rollout processes died under it")
+                _answer_unplayed(waiting, Status.ERROR, str(error or f"{deaths} rollout processes died under it"))
             else:
                 again.append(waiting)
         self._queue.extendleft(reversed(again))
@@ -287,7 +304,7 @@ class Pool:
                 for number in process.known_tasks - self._tasks.keys():
                     process.known_tasks.remove(number)
                     _send(process, number)
-                while process.pid and process.pending is None and self._queue:
+                while process.pid and process.overdue_place is None and process.pending is None and self._queue:
                     pending = self._queue.popleft()
                     number = pending.job.task_number
                     if pending.stopped or number not in self._tasks:
@@ -313,8 +330,9 @@ class Pool:
     def _kill_overdue(self) -> None:
         now_s = time.monotonic()
         for process in self._processes:
+            place = int(self._words[process.index, 1])  # before the time: the process writes them in the other order
             if _is_playing(process) and now_s >= self._deadline_s(process):
-                process.timed_out = True
+                process.overdue_place = place
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
 
@@ -333,6 +351,8 @@ class Pool:
             for shared in self._tasks.values():
                 os.close(shared.weights_fd)
             self._tasks.clear()
+            self._words = self._words.copy()  # whoever still looks at them finds the last state
+            self._mapping.close()
             self._selector.close()
             self._wake_reader.close()
             self._wake_writer.close()
@@ -341,7 +361,7 @@ class Pool:
 
 def _is_playing(process: _Process) -> bool:
     """Whether a deadline runs; a process that was killed for its own has only its socket left to close."""
-    return process.pending is not None and not process.timed_out
+    return process.pending is not None and process.overdue_place is None
 
 
 def _send(process: _Process, message: object, fd: int | None = None) -> None:

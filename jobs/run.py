@@ -6,11 +6,11 @@ Exit status: 0 finished; 1 failed; 2 bad usage or config; 130 interrupted after 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from gadask.config import Config, check_config, load_config
+from gadask.config import BudgetConfig, Config, check_config, load_config
 from gadask.errors import ConfigError, GadaskError, UsageError
 
 FINISHED, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -74,6 +74,8 @@ def _parse(argv: Sequence[str]) -> Arguments:
         default=Arguments(tyro.MISSING, tyro.MISSING, stored),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    if not given:
+        raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} behind the flags")
     if arguments.settings.preset != stored.preset:
         raise ConfigError("--preset: expected in the config file, where it sets every field that the file leaves out")
     check_config(arguments.settings)
@@ -98,8 +100,15 @@ async def _evolve(arguments: Arguments) -> int:
 
     this = asyncio.current_task()
     assert this is not None
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: None)  # a second one must not break off the cleaning up
+        this.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
+        loop.add_signal_handler(number, interrupt)
     try:
         await _play(arguments)
     except asyncio.CancelledError:
@@ -112,9 +121,9 @@ async def _evolve(arguments: Arguments) -> int:
 
 
 async def _play(arguments: Arguments) -> None:
+    """Do what is missing: evolve, test the elite, draw."""
     from gadask.cluster import local_cluster, local_processes
     from gadask.master import budget_reached, evaluate_elite, evolve
-    from gadask.numerics import numeric_environment
     from gadask.progress import ProgressDisplay
     from gadask.record import read_run
 
@@ -122,51 +131,93 @@ async def _play(arguments: Arguments) -> None:
     n_processes = arguments.rollouts_per_node or local_processes(arguments.nodes)
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     if reached:
-        print(f"nothing to evolve: the run has reached {reached}")
-        return
-    print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {n_processes} processes")
-    async with local_cluster(arguments.nodes) as client:
-        print(f"dashboard: {client.dashboard_link}")
-        with ProgressDisplay(config) as display:
-            generations = evolve(
-                config,
-                client,
-                run_dir,
-                resume=True,
-                n_processes=n_processes,
-                node_timeout_s=_NODE_TIMEOUT_S,
-                on_progress=display.update,
-            )
-            async with aclosing(generations):
-                async for generation in generations:
-                    display.close_generation(generation)
-        if config.budget.test_episodes:
-            test = await evaluate_elite(
-                config,
-                client,
-                run_dir,
-                config.budget.test_episodes,
-                n_processes=n_processes,
-                node_timeout_s=_NODE_TIMEOUT_S,
-            )
-            print(
-                f"elite of generation {test.elite.generation}: {test.mean:,.1f} ± {test.standard_error:,.1f}"
-                f" over {len(test.returns)} fresh episodes"
-            )
+        print(f"nothing to evolve: the run has reached its budget.{reached}")
+    else:
+        print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {n_processes} processes")
+    if not reached or _is_untested(config, run_dir):
+        async with local_cluster(arguments.nodes) as client:
+            print(f"dashboard: {client.dashboard_link}")
+            with ProgressDisplay(config) as display:
+                generations = evolve(
+                    config,
+                    client,
+                    run_dir,
+                    resume=True,
+                    n_processes=n_processes,
+                    node_timeout_s=_NODE_TIMEOUT_S,
+                    on_progress=display.update,
+                )
+                async with aclosing(generations):
+                    async for generation in generations:
+                        display.close_generation(generation)
+            if _is_untested(config, run_dir):
+                test = await evaluate_elite(
+                    config,
+                    client,
+                    run_dir,
+                    config.budget.test_episodes,
+                    n_processes=n_processes,
+                    node_timeout_s=_NODE_TIMEOUT_S,
+                )
+                print(
+                    f"elite of generation {test.elite.generation}: {test.mean:,.1f} ± {test.standard_error:,.1f}"
+                    f" over {len(test.returns)} fresh episodes"
+                )
     print(f"run directory: {run_dir}")
     if arguments.pictures:
-        for what, script in (("learning curve", "learning_curve.py"), ("film of the elite", "film.py")):
-            print(f"{what}: ", end="", flush=True)
-            # A process of its own, so that the film's genome is played in the same environment as in evolution.
-            command = [sys.executable, str(_ANALYSIS / script), str(run_dir)]
-            subprocess.run(command, env=numeric_environment(), check=False)
-    print(f"go on: {_again()} --budget.frames {10 ** len(str(read_run(run_dir)[1].frames)):.0e}")
+        await _draw("learning curve", "learning_curve.py", run_dir)
+        await _draw("film of the elite", "film.py", run_dir)
+    reached = budget_reached(config.budget, read_run(run_dir)[1])
+    assert reached is not None  # or evolution would have gone on
+    print(f"go on: {_go_on(config.budget, reached)}")
+
+
+def _is_untested(config: Config, run_dir: Path) -> bool:
+    """Whether the run has an elite that `elite_test.json` does not tell of."""
+    from gadask.genome import to_text
+    from gadask.record import read_run
+
+    elite = read_run(run_dir)[1].population.elite
+    if not config.budget.test_episodes or elite is None:
+        return False
+    try:
+        tested = json.loads((run_dir / "elite_test.json").read_text())["genome"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return bool(tested != to_text(elite.genome))
+
+
+async def _draw(what: str, script: str, run_dir: Path) -> None:
+    """Run a script of `analysis/`, which prints the file that it wrote.
+
+    It is a process of its own, so that a genome is played in the same environment as in evolution.
+    """
+    from gadask.numerics import numeric_environment
+
+    print(f"{what}: ", end="", flush=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(_ANALYSIS / script), str(run_dir), env=numeric_environment()
+    )
+    try:
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+def _go_on(budget: BudgetConfig, reached: str) -> str:
+    """Return a command that goes on with the run: the limit that was reached is doubled, or left out."""
+    limit = getattr(budget, reached)
+    return f"{_again()} --budget.{reached} {2 * limit if reached != 'elite_mean' else 'inf'}"
 
 
 def _again() -> str:
     """Return the command that resumes this run."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
     arguments = [argument for argument in sys.argv if argument != "--resume"]
-    return shlex.join(["python", *arguments, "--resume"])
+    return shlex.join([str(python), *arguments, "--resume"])
 
 
 if __name__ == "__main__":

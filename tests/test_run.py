@@ -189,7 +189,7 @@ def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, nu
     assert process.wait(10) == 130
     wait_until(lambda: all_gone(processes), 5, "all processes gone")
     text = output.decode()
-    assert "continue with: python" in text
+    assert "continue with: " in text
     assert "--resume" in text
     assert "Traceback" not in text
     n_closed = len(log(run_dir))
