@@ -27,6 +27,8 @@ _DASK_CONFIG = {
     "distributed.scheduler.allowed-failures": 20,
     # Chunks are placed by the master; moving them would leave a node with one chunk and its processes waiting.
     "distributed.scheduler.work-stealing": False,
+    # The parents are broadcast; a worker that died a moment ago is not to hold up the others for the usual 30 s.
+    "distributed.comm.timeouts.connect": "10s",
     # The shared noise table is no reason to restart a worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

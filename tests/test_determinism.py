@@ -17,6 +17,7 @@ from gadask.record import read_generations, without_wall_clock
 from tests.conftest import wait_until
 
 pytest.importorskip("ale_py")
+pytestmark = pytest.mark.timeout(420)  # seconds on an idle machine, minutes on a busy one
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -45,7 +46,11 @@ def start(run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
-    assert process.wait(170) == 0
+    try:
+        assert process.wait(240) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def log(run_dir: Path) -> list[dict[str, Any]]:
@@ -74,6 +79,15 @@ def test_processes_and_nodes(expected: list[dict[str, Any]], tmp_path: Path, fla
     assert log(tmp_path / "run") == expected
 
 
+def wait_for_generation_5(process: subprocess.Popen[bytes], run_dir: Path) -> None:
+    try:
+        wait_until(lambda: n_closed(run_dir) == 5, 150, "generation 5")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
 def rollout_processes(master: psutil.Process) -> list[psutil.Process]:
     servers = [p for p in master.children(recursive=True) if "gadask.forkserver" in p.cmdline()]
     return [p for p in servers if p.parent() in servers]
@@ -88,7 +102,7 @@ def test_a_process_killed_in_generation_5(
     expected: list[dict[str, Any]], tmp_path: Path, victims: Callable[[psutil.Process], list[psutil.Process]]
 ) -> None:
     process = start(tmp_path / "run", "--rollouts-per-node", "2")
-    wait_until(lambda: n_closed(tmp_path / "run") == 5, 120, "generation 5")
+    wait_for_generation_5(process, tmp_path / "run")
     os.kill(victims(psutil.Process(process.pid))[0].pid, signal.SIGKILL)
     finish(process)
     assert [(line["parents"], line["elite"]) for line in log(tmp_path / "run")] == [
@@ -98,7 +112,7 @@ def test_a_process_killed_in_generation_5(
 
 def test_the_master_killed_in_generation_5(expected: list[dict[str, Any]], tmp_path: Path) -> None:
     process = start(tmp_path / "run", "--rollouts-per-node", "2")
-    wait_until(lambda: n_closed(tmp_path / "run") == 5, 120, "generation 5")
+    wait_for_generation_5(process, tmp_path / "run")
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
