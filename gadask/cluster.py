@@ -7,6 +7,7 @@ Dask port can run code as its owner.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
 from gadask.dispatch import CHUNKS_IN_FLIGHT
@@ -56,14 +57,26 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Client]:
             silence_logs=logging.ERROR,  # nodes that come and go are the master's to report
         )
         try:
-            try:
-                await cluster
-            except (OSError, RuntimeError, TimeoutError) as error:
-                raise ClusterError(f"cannot start a local Dask cluster of {n_nodes} nodes: {error}") from None
+            await _start(cluster)
             async with Client(cluster, asynchronous=True, set_as_default=False) as client:
                 yield client
+        except (OSError, RuntimeError, TimeoutError) as error:
+            if cluster.status is not Status.failed:
+                raise
+            raise ClusterError(f"cannot start a local Dask cluster of {n_nodes} nodes: {error}") from None
         finally:
-            await cluster.close()  # also when it was interrupted in the middle of its start
+            if cluster.status is not Status.failed:  # then it has closed itself
+                await cluster.close()
+
+
+async def _start(cluster: LocalCluster) -> None:
+    """Start a cluster. Dask cannot close one that is half started: an interrupt waits until it has."""
+    starting = asyncio.ensure_future(cluster)
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        raise
 
 
 def local_processes(n_nodes: int) -> int:

@@ -8,7 +8,6 @@ dashboards consume what it yields. `evolve_blocking` is the same for plain scrip
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -21,15 +20,14 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from gadask import files
 from gadask.config import BudgetConfig, Config, GAConfig
 from gadask.dispatch import Arrival, Dispatcher
-from gadask.errors import EvolutionError, RunDirectoryError
-from gadask.genome import child_genome, count_genes, draw_child, to_text
+from gadask.errors import EvolutionError
+from gadask.genome import child_genome, count_genes, draw_child
 from gadask.ledger import Heading, Ledger, Quota
 from gadask.messages import ROW, Breeding, Genome, Kind, Status, Task
 from gadask.provenance import provenance
-from gadask.record import RunDirectory, State, check_same_run, episode_table, read_run
+from gadask.record import RunDirectory, State, episode_table
 from gadask.selection import Elite, Population, Scored, advance, choose_candidates
 from gadask.summary import Timing, log_line
 from gadask.task import prepare_task
@@ -149,61 +147,6 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
             yield generation
     finally:
         client.sync(stop, asynchronous=False)
-
-
-@dataclass(frozen=True)
-class EliteTest:
-    """The elite's returns on fresh episodes, in episode order."""
-
-    elite: Elite
-    returns: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean return."""
-        return float(np.mean(self.returns))
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean; NaN for one episode."""
-        return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
-
-
-async def evaluate_elite(
-    config: Config,
-    client: Client,
-    run_dir: Path | str,
-    n_episodes: int,
-    *,
-    n_processes: int | None = None,
-    node_timeout_s: float = math.inf,
-) -> EliteTest:
-    """Play the last elite of a run on `n_episodes` episodes that no selection has seen; writes `elite_test.json`.
-
-    Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where an episode fails.
-    """
-    stored, state = read_run(run_dir)
-    check_same_run(stored, config)
-    elite = state.population.elite
-    if elite is None:
-        raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
-    dispatcher = Dispatcher(client, prepare_task(config), n_processes, state.noise_digest, node_timeout_s)
-    ledger = Ledger(Quota(state.generation, 0, n_episodes, kind=Kind.TEST), n_candidates=1)
-    returns: dict[int, float] = {}
-    try:
-        await dispatcher.start()
-        async for arrival in dispatcher.play(ledger, Breeding(state.generation, (), (elite.genome,))):
-            for row in arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]:
-                if row["status"] != Status.OK:
-                    reason = next(iter(arrival.reasons.values()), "its return is not finite")
-                    raise EvolutionError(f"a test episode of the elite failed: {reason}")
-                returns[int(row["episode"])] = float(row["return"])
-    finally:
-        await dispatcher.close()
-    test = EliteTest(elite, tuple(returns[episode] for episode in sorted(returns)))
-    document = {"generation": elite.generation, "genome": to_text(elite.genome), "returns": test.returns}
-    files.atomic_write(Path(run_dir) / "elite_test.json", json.dumps(document).encode() + b"\n")
-    return test
 
 
 def budget_reached(budget: BudgetConfig, state: State) -> str | None:

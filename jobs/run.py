@@ -123,7 +123,8 @@ async def _evolve(arguments: Arguments) -> int:
 async def _play(arguments: Arguments) -> None:
     """Do what is missing: evolve, test the elite, draw."""
     from gadask.cluster import local_cluster, local_processes
-    from gadask.master import budget_reached, evaluate_elite, evolve
+    from gadask.evaluate import evaluate_elite
+    from gadask.master import budget_reached, evolve
     from gadask.progress import ProgressDisplay
     from gadask.record import read_run
 

@@ -22,8 +22,9 @@ from gadask import node
 from gadask.cluster import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
 from gadask.errors import ClusterError, EvolutionError, NodeError
+from gadask.evaluate import evaluate_elite
 from gadask.genome import child_genome, count_genes, draw_child, from_text, to_text
-from gadask.master import Generation, Progress, budget_reached, evaluate_elite, evolve, evolve_blocking
+from gadask.master import Generation, Progress, budget_reached, evolve, evolve_blocking
 from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
@@ -337,3 +338,36 @@ def test_a_node_that_cannot_be_set_up_is_an_error_at_once(tmp_path: Path) -> Non
             return n_workers
 
     assert asyncio.run(asyncio.wait_for(main(), 60)) == 0
+
+
+def test_losing_all_nodes_for_good_is_an_error(tmp_path: Path) -> None:
+    config = faulty_config(step_s=0.01)
+    config = replace(config, budget=replace(config.budget, generations=1000))
+
+    async def main() -> None:
+        async with local_cluster(1) as client:
+            generations = evolve(config, client, tmp_path / "run", n_processes=1, node_timeout_s=2)
+            async with aclosing(generations):
+                async for _ in generations:
+                    client.cluster.scale(0)
+
+    with pytest.raises(ClusterError, match="no node for 2 s"):
+        asyncio.run(asyncio.wait_for(main(), 90))
+    assert log(tmp_path / "run")
+
+
+def test_an_interrupt_while_the_cluster_starts_leaves_nothing() -> None:
+    async def main() -> None:
+        async with local_cluster(1):
+            pytest.fail("it was to be interrupted before")
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(main())
+        this = psutil.Process()
+        while not any("spawn_main" in " ".join(child.cmdline()) for child in this.children()):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(interrupted(), 60))

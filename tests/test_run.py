@@ -86,6 +86,11 @@ def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: P
     finished = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1)
     assert finished.returncode == 0
     assert "nothing to evolve" in finished.stdout
+    assert "--budget.generations 2" in finished.stdout
+    assert "elite of generation 0" not in finished.stdout  # it was tested before
+    (tmp_path / "run" / "elite_test.json").unlink()
+    tested = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1, "--no-pictures")
+    assert "elite of generation 0" in tested.stdout
     assert run(config, "--run-dir", tmp_path / "run", "--resume", "--no-pictures").returncode == 0
     assert len(log(tmp_path / "run")) == 3
 
@@ -131,6 +136,10 @@ def test_an_unwritable_run_directory_is_one_line(config: Path, tmp_path: Path) -
 def test_a_missing_config_and_a_misspelt_flag_exit_2(config: Path, tmp_path: Path) -> None:
     missing = run(tmp_path / "none.toml", "--run-dir", tmp_path / "run")
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    behind = run("--run-dir", tmp_path / "run", config)
+    assert (behind.returncode, behind.stderr.count("\n")) == (2, 1)
+    assert "first argument" in behind.stderr
+    assert not (tmp_path / "run").exists()
     misspelt = run(config, "--run-dir", tmp_path / "run", "--ga.popultion", 3)
     assert misspelt.returncode == 2
     assert "--ga.population" in misspelt.stderr + misspelt.stdout
