@@ -219,11 +219,7 @@ def _open(config: EnvConfig, seed: int) -> Env | None:
 
 
 def _load(policy: Policy, genome: Genome, noise: LazyNoise, mutation_power: float) -> None:
-    def initialise(samples: torch.Tensor) -> torch.Tensor:
-        policy.initialise(samples)
-        return policy.flat
-
-    decode(policy.flat, genome, noise, initialise, mutation_power)
+    decode(policy.flat, genome, noise, policy.initialise, mutation_power)
 
 
 @contextmanager

@@ -76,7 +76,6 @@ class Dispatcher:
         self.refused: dict[str, str] = {}
         """Why a node is not used, by address."""
         self.digest = digest
-        self.n_lost = 0
         self._client = client
         self._task = task
         self._n_processes = n_processes
@@ -175,7 +174,6 @@ class Dispatcher:
             for address in self.nodes.keys() - addresses:
                 self._tally()
                 del self.nodes[address]
-                self.n_lost += 1
             new = addresses - self.nodes.keys() - self.refused.keys()
             for address, info in (await self._describe(new)).items():
                 self._admit(address, info)

@@ -94,7 +94,7 @@ class Player:
                     self._weights[decoding.row],
                     decoding.genome,
                     self._noise,
-                    self._initialise,
+                    self._made()[1].initialise,
                     self._task.mutation_power,
                     ancestor,
                     decoding.ancestor_length,
@@ -141,16 +141,11 @@ class Player:
 
     def _load(self, flat: torch.Tensor, planned: PlannedEpisode) -> None:
         if planned.row < 0:
-            decode(flat, (planned.gene,), self._noise, self._initialise, self._task.mutation_power)
+            decode(flat, (planned.gene,), self._noise, self._made()[1].initialise, self._task.mutation_power)
         elif planned.gene < 0:
             flat.copy_(self._weights[planned.row])
         else:
             mutate(flat, self._weights[planned.row], self._noise, planned.gene, self._task.mutation_power)
-
-    def _initialise(self, noise: torch.Tensor) -> torch.Tensor:
-        policy = self._made()[1]
-        policy.initialise(noise)
-        return policy.flat
 
     def _made(self) -> tuple[Env, Policy]:
         """Return environment and policy, making what is missing."""

@@ -116,11 +116,7 @@ class Players:
         """Return the policy with a genome's weights."""
         policy = self.policy
 
-        def initialise(noise: Any) -> Any:
-            policy.initialise(noise)
-            return policy.flat
-
-        decode(policy.flat, genome, self.noise, initialise, self.config.ga.mutation_power)
+        decode(policy.flat, genome, self.noise, policy.initialise, self.config.ga.mutation_power)
         return policy
 
     def play(self, genome: Genome, kind: Kind, generation: int, slot: int, episode: int) -> NDArray[np.void]:

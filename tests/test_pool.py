@@ -67,15 +67,11 @@ def played_here(config: Config, chunk: Chunk) -> list[tuple[object, ...]]:
     noise = LazyNoise(config.noise)
     n_genes = count_genes(config.noise.size, task.n_params)
 
-    def initialise(samples: object) -> object:
-        policy.initialise(samples)  # type: ignore[arg-type]
-        return policy.flat
-
     rows = []
     for slot, episode in chunk.episodes:
         row, gene = draw_child(config.seed, chunk.generation, slot, PARENTS if chunk.generation else (), n_genes)
         genome = (gene,) if row < 0 else (*PARENTS[row], gene)
-        decode(policy.flat, genome, noise, initialise, task.mutation_power)  # type: ignore[arg-type]
+        decode(policy.flat, genome, noise, policy.initialise, task.mutation_power)
         seed = env_seed(config.seed, Purpose.CHILD_EPISODE, chunk.generation, slot, episode)
         result = play_episode(env, policy, seed, config.env.max_steps)
         rows.append((Kind.CHILD, slot, episode, result.steps, result.frames, result.return_, result.status))

@@ -85,7 +85,7 @@ def test_weights_are_the_sum_that_the_paper_gives(genome: Genome) -> None:
 def test_the_initial_network_is_scaled_by_fan_in_and_the_output_layer_by_a_tenth_of_that() -> None:
     policy = small_policy()
     assert policy.n_params == 3 * 4 + 4 + 4 * 2 + 2
-    decode(policy.flat, (77,), NOISE, lambda noise: (policy.initialise(noise), policy.flat)[1], POWER)
+    decode(policy.flat, (77,), NOISE, policy.initialise, POWER)
     scales = [3**-0.5] * 12 + [0.0] * 4 + [0.1 * 4**-0.5] * 8 + [0.0] * 2
     expected = NOISE.slice(77, policy.n_params) * np.array(scales)
     np.testing.assert_allclose(policy.flat.numpy(), expected, rtol=1e-6, atol=0)
@@ -93,7 +93,7 @@ def test_the_initial_network_is_scaled_by_fan_in_and_the_output_layer_by_a_tenth
 
 def test_a_mutation_moves_every_parameter_alike() -> None:
     policy = small_policy()
-    decode(policy.flat, (77,), NOISE, lambda noise: (policy.initialise(noise), policy.flat)[1], POWER)
+    decode(policy.flat, (77,), NOISE, policy.initialise, POWER)
     parent = policy.flat.clone()
     mutate(policy.flat, parent, NOISE, 500, POWER)
     np.testing.assert_allclose(policy.flat - parent, POWER * NOISE.slice(500, policy.n_params), rtol=0, atol=1e-7)
@@ -133,20 +133,16 @@ class SmallNode:
         for decoding in decodings:
             ancestor = self.weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
             out = self.weights[decoding.row]
-            decode(out, decoding.genome, NOISE, self._initialise, POWER, ancestor, decoding.ancestor_length)
+            decode(out, decoding.genome, NOISE, self.policy.initialise, POWER, ancestor, decoding.ancestor_length)
         self.cache.pin(genomes)
 
     def child(self, parents: list[Genome], row: int, gene: int) -> torch.Tensor:
         """Return a child's weights as a player makes them."""
         if row < 0:
-            decode(self.policy.flat, (gene,), NOISE, self._initialise, POWER)
+            decode(self.policy.flat, (gene,), NOISE, self.policy.initialise, POWER)
         else:
             mutate(self.policy.flat, self.weights[self.cache[parents[row]]], NOISE, gene, POWER)
         return self.policy.flat.clone()
-
-    def _initialise(self, noise: torch.Tensor) -> torch.Tensor:
-        self.policy.initialise(noise)
-        return self.policy.flat
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -158,7 +154,7 @@ def test_a_node_of_many_generations_and_a_late_joiner_have_the_bits_of_scratch(s
     scratch = small_policy()
 
     def from_scratch(genome: Genome) -> torch.Tensor:
-        decode(scratch.flat, genome, NOISE, lambda noise: (scratch.initialise(noise), scratch.flat)[1], POWER)
+        decode(scratch.flat, genome, NOISE, scratch.initialise, POWER)
         return scratch.flat
 
     parents: list[Genome] = []

@@ -58,10 +58,11 @@ class Policy:
         self._check_shapes(observation_space, n_outputs(action_space))
 
     @torch.no_grad()
-    def initialise(self, noise: torch.Tensor) -> None:
-        """Fill `flat` with initial parameters made from unit Gaussian noise, float32, shape `(n_params,)`."""
+    def initialise(self, noise: torch.Tensor) -> torch.Tensor:
+        """Fill `flat` with initial parameters made of unit Gaussian noise, float32, shape `(n_params,)`; return it."""
         self.flat.copy_(noise)
         scale_noise(self._layers, self._scheme)
+        return self.flat
 
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
         """Return the action for one observation: an int, or an array of the action space's shape and dtype."""
