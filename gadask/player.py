@@ -94,7 +94,7 @@ class Player:
                     self._weights[decoding.row],
                     decoding.genome,
                     self._noise,
-                    self._made()[1].initialise,
+                    lambda noise: self._made()[1].initialise(noise),  # with an ancestor no environment is needed
                     self._task.mutation_power,
                     ancestor,
                     decoding.ancestor_length,
