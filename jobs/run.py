@@ -122,7 +122,7 @@ async def _evolve(arguments: Arguments) -> int:
 
 async def _play(arguments: Arguments) -> None:
     """Do what is missing: evolve, test the elite, draw."""
-    from gadask.cluster import local_cluster, local_processes
+    from gadask.clusters import local_cluster, local_processes
     from gadask.evaluate import evaluate_elite
     from gadask.master import budget_reached, evolve
     from gadask.progress import ProgressDisplay
@@ -136,8 +136,9 @@ async def _play(arguments: Arguments) -> None:
     else:
         print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {n_processes} processes")
     if not reached or _is_untested(config, run_dir):
-        async with local_cluster(arguments.nodes) as client:
-            print(f"dashboard: {client.dashboard_link}")
+        async with local_cluster(arguments.nodes) as cluster:
+            client = cluster.client
+            print(f"dashboard: {cluster.dashboard}")
             with ProgressDisplay(config) as display:
                 generations = evolve(
                     config,

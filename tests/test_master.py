@@ -19,7 +19,7 @@ import pytest
 from distributed import Client
 
 from gadask import node
-from gadask.cluster import local_cluster
+from gadask.clusters import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
 from gadask.errors import ClusterError, EvolutionError, NodeError
 from gadask.evaluate import evaluate_elite
@@ -47,7 +47,8 @@ def run(
     """Evolve on a local cluster; returns the log without its wall-clock quantities."""
 
     async def main() -> None:
-        async with local_cluster(nodes) as client:
+        async with local_cluster(nodes) as cluster:
+            client = cluster.client
             generations = evolve(
                 config,
                 client,
@@ -181,7 +182,8 @@ def test_a_node_with_another_noise_table_is_refused(expected: Expected, tmp_path
         dask_worker.plugins["gadask"].node.digest = "bad0bad0"
 
     async def main() -> set[str]:
-        async with local_cluster(2) as client:
+        async with local_cluster(2) as cluster:
+            client = cluster.client
             await client.register_plugin(node.NodePlugin(config.noise, 1))
             bad = next(iter(await client.run(node.describe)))
             await client.run(corrupt, workers=[bad])
@@ -204,7 +206,8 @@ def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path) -> N
         dask_worker.plugins["gadask"].node.digest = "bad0bad0"
 
     async def main() -> None:
-        async with local_cluster(1) as client:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
             await client.register_plugin(node.NodePlugin(config.noise, 1))
             await client.run(corrupt)
             async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1, node_timeout_s=1):
@@ -284,7 +287,8 @@ def test_the_elite_is_tested_on_fresh_episodes(tmp_path: Path) -> None:
     config = faulty_config()
 
     async def main() -> tuple[float, ...]:
-        async with local_cluster(1) as client:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
             async for _ in evolve(config, client, tmp_path / "run", n_processes=2):
                 pass
             first = await evaluate_elite(config, client, tmp_path / "run", 20, n_processes=2)
@@ -329,7 +333,8 @@ def test_a_node_that_cannot_be_set_up_is_an_error_at_once(tmp_path: Path) -> Non
     config = replace(config, noise=replace(config.noise, size=10**13))
 
     async def main() -> int:
-        async with local_cluster(1) as client:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
             with pytest.raises(NodeError, match="memory"):
                 async for _ in evolve(config, client, tmp_path / "run", n_processes=1):
                     pass
@@ -345,7 +350,8 @@ def test_losing_all_nodes_for_good_is_an_error(tmp_path: Path) -> None:
     config = replace(config, budget=replace(config.budget, generations=1000))
 
     async def main() -> None:
-        async with local_cluster(1) as client:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
             generations = evolve(config, client, tmp_path / "run", n_processes=1, node_timeout_s=2)
             async with aclosing(generations):
                 async for _ in generations:

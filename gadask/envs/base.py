@@ -42,3 +42,35 @@ class Env(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release what the environment holds; it cannot be used after."""
+
+
+class LaneEnv(ABC):
+    """Many lanes of one cheap environment, stepped together; each lane plays its own episode.
+
+    A lane's episode is a pure function of its seed and its actions, whatever the other lanes do. All arrays have one
+    entry a lane, are written in place, and are valid until the next call of `reset` or `step`.
+    """
+
+    observation_space: gymnasium.Space
+    """Space of one lane's observation: a Box."""
+    action_space: gymnasium.Space
+    """Space of one lane's action: a Discrete or a Box."""
+    n_lanes: int
+
+    observations: NDArray[np.generic]
+    """What each lane sees now: shape `(n_lanes, *observation_space.shape)`, of the space's dtype."""
+    rewards: NDArray[np.float64]
+    """Reward of each lane's last step, shape `(n_lanes,)`."""
+    over: NDArray[np.bool_]
+    """Whether each lane's episode has ended, shape `(n_lanes,)`; true until the lane's first `reset`."""
+
+    @abstractmethod
+    def reset(self, lane: int, seed: int) -> None:
+        """Start an episode in one lane."""
+
+    @abstractmethod
+    def step(self, actions: NDArray[np.generic]) -> None:
+        """Play one step in every lane; what a lane that is over is given or shows has no meaning.
+
+        `actions` holds one action a lane: int64, shape `(n_lanes,)`, or float32, shape `(n_lanes, *action shape)`.
+        """

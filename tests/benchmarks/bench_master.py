@@ -7,7 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from gadask.cluster import local_cluster
+from gadask.clusters import local_cluster
 from gadask.config import config_from_dict
 from gadask.master import evolve
 from gadask.messages import ROW
@@ -31,8 +31,8 @@ async def _measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         run_dir = Path(directory) / "run"
         begun_at_bytes = 0
-        async with local_cluster() as client:
-            async for generation in evolve(config, client, run_dir, n_processes=2):
+        async with local_cluster() as cluster:
+            async for generation in evolve(config, cluster.client, run_dir, n_processes=2):
                 if generation.number == 0:
                     begun_at_bytes = _loopback_bytes()
             sent_bytes = _loopback_bytes() - begun_at_bytes
