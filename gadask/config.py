@@ -7,18 +7,16 @@ every field that the file leaves out to the values of that publication; see `PRE
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
 import math
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import tomli_w
 
 from gadask.errors import ConfigError
+from gadask.toml_reader import overlay, read_toml
 
 MAX_RUN_SEED = 2**63 - 1
 """Largest run seed."""
@@ -74,6 +72,10 @@ class GAConfig:
     """Results that close a generation."""
     parents: int = 20
     """Genomes kept by truncation."""
+    episodes_per_child: int = 1
+    """Episodes that a child is judged by: its fitness is their mean return. More than 1 where one episode says little."""
+    common_random_numbers: bool = False
+    """All children of a generation meet the same tasks (environment seeds), and so do all candidates."""
     mutation_power: float = 0.002
     """Standard deviation of the noise that a mutation adds."""
     candidates: int = 10
@@ -155,14 +157,7 @@ def load_config(path: Path | str) -> Config:
     Raises `ConfigError` naming the file, the key, what was expected and what was found.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the config file: {error.strerror}") from None
-    try:
-        table = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, absurd numbers or depth
-        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    table = read_toml(path, "config file")
     try:
         return config_from_dict(table)
     except ConfigError as error:
@@ -174,7 +169,7 @@ def config_from_dict(table: dict[str, Any]) -> Config:
     preset = table.get("preset", "none")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset: expected one of {', '.join(map(repr, PRESETS))}, found {preset!r}")
-    config: Config = _overlay(PRESETS[preset], table, "")
+    config: Config = overlay(PRESETS[preset], table)
     check_config(config)
     return config
 
@@ -223,6 +218,7 @@ def check_config(config: Config) -> None:
             ga.mutation_power,
         ),
         (0 <= ga.candidates <= ga.population, "ga.candidates", f"0 to ga.population ({ga.population})", ga.candidates),
+        _count("ga.episodes_per_child", ga.episodes_per_child, 1),
         (ga.candidates != 1, "ga.candidates", "0, or at least 2: a single candidate is the elite for ever", 1),
         _count("ga.candidate_episodes", ga.candidate_episodes, 1),
         _count("ga.spare_episodes", ga.spare_episodes, 0),
@@ -233,6 +229,8 @@ def check_config(config: Config) -> None:
     for key in ("generations", "frames", "hours"):
         limit = getattr(config.budget, key)
         rules.append((limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
+    if ga.episodes_per_child > 1:
+        rules.append((ga.late == "drop", "ga.late", "'drop' with ga.episodes_per_child above 1", ga.late))
     if ga.min_steps:
         rules.append((ga.closing == "first", "ga.closing", "'first' with ga.min_steps", ga.closing))
     if ga.truncation == "ga-dist":
@@ -264,57 +262,3 @@ def check_config(config: Config) -> None:
 def _count(key: str, found: int, least: int) -> tuple[bool, str, str, object]:
     """Return the rule that a number fits the 32-bit integers that rows hold."""
     return least <= found <= _MAX_COUNT, key, f"{least} to {_MAX_COUNT}", found
-
-
-def _overlay(base: Any, table: dict[str, Any], path: str) -> Any:
-    """Return the dataclass `base` with the fields named in `table` replaced, recursively and strictly."""
-    types = get_type_hints(type(base))
-    changes: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in types:
-            near = difflib.get_close_matches(key, types, n=1)
-            hint = f"did you mean {path + near[0]!r}?" if near else f"expected one of {', '.join(sorted(types))}"
-            raise ConfigError(f"unknown key {path + key!r}; {hint}")
-        current = getattr(base, key)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, dict):
-                raise ConfigError(f"{path + key}: expected a table, found {value!r}")
-            changes[key] = _overlay(current, value, f"{path}{key}.")
-        else:
-            changes[key] = _checked(value, types[key], path + key)
-    return dataclasses.replace(base, **changes)
-
-
-def _checked(value: Any, kind: Any, key: str) -> Any:
-    """Return `value` as a `kind`; whole floats pass as int and ints as float, nothing else is converted.
-
-    Infinity stands for None where None is allowed: TOML has no null.
-    """
-    if get_origin(kind) is Literal:
-        if value in get_args(kind):
-            return value
-        raise ConfigError(f"{key}: expected one of {', '.join(map(repr, get_args(kind)))}, found {value!r}")
-    if get_origin(kind) is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{key}: expected a table, found {value!r}")
-        for name, item in value.items():
-            if not isinstance(item, bool | int | float | str):
-                raise ConfigError(f"{key}.{name}: expected a string, a number or a boolean, found {item!r}")
-            if item != item:  # NaN is unequal to itself: a config that holds it is no run's
-                raise ConfigError(f"{key}.{name}: expected a number, found nan")
-        return dict(value)
-    options = get_args(kind) or (kind,)
-    if type(None) in options and value == math.inf:
-        return None
-    for option in options:
-        if isinstance(value, option) and (option is bool or not isinstance(value, bool)):
-            if option is float and math.isnan(value):
-                break
-            return value
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            with contextlib.suppress(OverflowError):
-                return float(value)
-        if option is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-    names = " or ".join(option.__name__ for option in options if option is not type(None))
-    raise ConfigError(f"{key}: expected {names}, found {value!r} ({type(value).__name__})")

@@ -55,6 +55,8 @@ class Quota:
     """Keep children that are not counted any more for the next generation, and count those kept for this one."""
     min_steps: int = 0
     """With `first`: count children until the counted episodes have this many steps, however many children they are."""
+    child_episodes: int = 1
+    """Episodes that each child must have; more than 1 not together with `admit`."""
     kind: Kind = Kind.EVALUATION
     """Kind of the candidates' episodes: `EVALUATION` or `TEST`."""
 
@@ -77,6 +79,7 @@ class Ledger:
         self.steps = 0
         self.frames = 0
         self._n_children = 0
+        self._n_child_episodes: Counter[int] = Counter()
         self._n_counted_steps = 0
         self._n_evaluations: list[int] = []
         self._seen: set[tuple[int, int, int, int]] = set()
@@ -85,7 +88,9 @@ class Ledger:
         self._uncounted: set[int] = set()
         self._admissible = admissible
         self._queue: Iterator[tuple[Kind, int, int]] = (
-            (Kind.CHILD, slot, 0) for slot in (count() if quota.first else range(quota.children))
+            (Kind.CHILD, slot, episode)
+            for slot in (count() if quota.first else range(quota.children))
+            for episode in range(quota.child_episodes)
         )
         self.add_candidates(n_candidates)
 
@@ -116,18 +121,24 @@ class Ledger:
     @property
     def n_wanted(self) -> int:
         """Results that close the books, `min_steps` aside."""
-        return self.quota.children + len(self._n_evaluations) * self.quota.episodes
+        quota = self.quota
+        return quota.children * quota.child_episodes + len(self._n_evaluations) * quota.episodes
 
     @property
     def n_to_issue(self) -> int:
         """Episodes of the quota that were not issued yet."""
-        n_children = self.quota.children - self._n_issued[Kind.CHILD]
+        n_children = self.quota.children * self.quota.child_episodes - self._n_issued[Kind.CHILD]
         n_evaluations = len(self._n_evaluations) * self.quota.episodes - self._n_issued[self.quota.kind]
         return max(0, n_children) + max(0, n_evaluations)
 
     @property
+    def n_children(self) -> int:
+        """Children that have all their episodes."""
+        return self._n_children
+
+    @property
     def uncounted_children(self) -> frozenset[int]:
-        """Slots of this generation's children that were issued and have not been counted."""
+        """Slots of this generation's children that were issued and do not have all their episodes."""
         return frozenset(self._uncounted)
 
     def take(self, n_episodes: int) -> Chunk | None:
@@ -189,6 +200,9 @@ class Ledger:
         elif self.children_closed:
             return Heading.KEPT if quota.admit else Heading.SURPLUS
         else:
+            self._n_child_episodes[slot] += 1
+            if self._n_child_episodes[slot] < quota.child_episodes:
+                return Heading.COUNTED
             self._uncounted.remove(slot)
         self._n_children += 1
         return Heading.COUNTED

@@ -28,7 +28,7 @@ from gadask.ledger import Heading, Ledger, Quota
 from gadask.messages import ROW, Breeding, Genome, Kind, Status, Task
 from gadask.provenance import provenance
 from gadask.record import RunDirectory, State, episode_table
-from gadask.selection import Elite, Population, Scored, advance, choose_candidates
+from gadask.selection import Elite, Population, Scored, advance, choose_candidates, mean_return
 from gadask.summary import Timing, log_line
 from gadask.task import prepare_task
 
@@ -234,7 +234,7 @@ class _Run:
         after = advance(ga, population, children, evaluations)
         timing = self._timing(ledger)
         rows, headings = books.rows(), books.headings()
-        line = log_line(breeding, rows, headings, evaluations, after.elite, ledger, timing)
+        line = log_line(breeding, rows, headings, children, evaluations, after.elite, ledger, timing)
         state = replace(
             state,
             population=after,
@@ -289,13 +289,15 @@ class _Run:
             await self._dispatcher.close_generation(generation, tuple(kind for kind in kinds if kind not in kept))
 
     def _children(self, books: _Books) -> list[Scored]:
-        """Return the counted children that can be selected."""
-        children = []
+        """Return the counted children that can be selected: those with all their episodes, none of them failed."""
+        returns: dict[tuple[int, int], list[float]] = {}
         for row in _selectable(books, Kind.CHILD):
-            slot = int(row["slot"])
-            genome = child_genome(*self._drawn(int(row["generation"]), slot))
-            children.append(Scored(genome, float(row["return"]), slot))
-        return children
+            returns.setdefault((int(row["generation"]), int(row["slot"])), []).append(float(row["return"]))
+        return [
+            Scored(child_genome(*self._drawn(generation, slot)), fitness, slot)
+            for (generation, slot), each in returns.items()
+            if len(each) == self._ga.episodes_per_child and (fitness := mean_return(each)) is not None
+        ]
 
     def _drawn(self, generation: int, slot: int) -> tuple[tuple[Genome, ...], int, int]:
         parents = self._breedings[generation].parents
@@ -342,6 +344,7 @@ def _quota(ga: GAConfig, population: Population) -> Quota:
     return Quota(
         generation=population.generation,
         children=children,
+        child_episodes=ga.episodes_per_child,
         episodes=ga.candidate_episodes,
         spare_episodes=ga.spare_episodes,
         first=first,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
-from gadask.seeding import Purpose
+from gadask.seeding import Purpose, env_seed
 
 Genome = tuple[int, ...]
 """Noise indices: the first initialises, each later one mutates."""
@@ -88,8 +88,14 @@ class Task:
     """Size of the policy's flat parameter vector."""
     n_genomes: int
     """Parents and candidates of one generation at most; a node makes room for the weights of four generations."""
+    common_random_numbers: bool
+    """All children of a generation meet the same environment seeds, and so do all candidates."""
     run_id: str
     """Tells runs with equal settings apart on shared nodes; new at each start."""
+
+    def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
+        """Return the environment's seed for one episode."""
+        return env_seed(self.run_seed, kind.purpose, generation, 0 if self.common_random_numbers else slot, episode)
 
 
 @dataclass(frozen=True)

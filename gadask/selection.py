@@ -33,7 +33,7 @@ from gadask.messages import Genome
 
 @dataclass(frozen=True)
 class Scored:
-    """A child and the return of its episode."""
+    """A child and the mean return of its episodes."""
 
     genome: Genome
     fitness: float
@@ -127,7 +127,9 @@ def crown(
     Raises:
         EvolutionError: no candidate can be crowned.
     """
-    means = {slot: mean for slot in range(len(candidates)) if (mean := _mean(evaluations.get(slot, ()))) is not None}
+    means = {
+        slot: mean for slot in range(len(candidates)) if (mean := mean_return(evaluations.get(slot, ()))) is not None
+    }
     if not means:
         raise EvolutionError(
             f"generation {generation}: expected finite evaluations of at least one of {len(candidates)} candidates,"
@@ -138,20 +140,20 @@ def crown(
     return Elite(candidates[slot], means[slot], len(evaluations[slot]), generation)
 
 
-def _best_so_far(population: Population, best: Scored) -> Elite:
-    elite = population.elite
-    if elite is not None and elite.mean >= best.fitness:
-        return elite
-    return Elite(best.genome, best.fitness, 1, population.generation)
-
-
-def _mean(returns: Sequence[float]) -> float | None:
-    """Return the mean, the same in any order of the returns; None where it is not a finite number."""
+def mean_return(returns: Sequence[float]) -> float | None:
+    """Return the mean of episodes' returns, the same in any order; None where it is not a finite number."""
     try:
         mean = math.fsum(returns) / len(returns)
     except (ZeroDivisionError, OverflowError, ValueError):  # none; too large; infinities of both signs
         return None
     return mean if math.isfinite(mean) else None
+
+
+def _best_so_far(population: Population, best: Scored) -> Elite:
+    elite = population.elite
+    if elite is not None and elite.mean >= best.fitness:
+        return elite
+    return Elite(best.genome, best.fitness, 1, population.generation)
 
 
 def _truncate(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gadask.genome import to_text
 from gadask.ledger import PLAYED, Heading, Ledger
 from gadask.messages import Breeding, Kind, Status
-from gadask.selection import Elite
+from gadask.selection import Elite, Scored
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -52,16 +52,20 @@ def log_line(
     breeding: Breeding,
     rows: NDArray[np.void],
     headings: NDArray[np.uint8],
+    children: Sequence[Scored],
     evaluations: Mapping[int, Sequence[float]],
     elite: Elite | None,
     ledger: Ledger,
     timing: Timing,
 ) -> dict[str, Any]:
-    """Return the log's line for one generation; `rows` are all that arrived, `headings` how they were booked."""
+    """Return the log's line for one generation.
+
+    `rows` are all that arrived, `headings` how they were booked, `children` those that can be selected.
+    """
     counted = rows[headings == Heading.COUNTED]
     played = rows[np.isin(headings, list(PLAYED))]
-    children = counted[counted["kind"] == Kind.CHILD]
-    valid = children[children["status"] == Status.OK]
+    fitness = np.array([child.fitness for child in children])
+    counted_steps = counted[counted["kind"] == Kind.CHILD]["steps"]
     all_steps = played[played["kind"] == Kind.CHILD]["steps"]
     failed = {
         status.name.lower(): int((counted["status"] == status).sum())
@@ -78,10 +82,10 @@ def log_line(
             for slot, genome in enumerate(breeding.candidates)
         ],
         "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
-        "children": {"n": len(children), "mean": _mean(valid["return"]), "quantiles": _quantiles(valid["return"])},
+        "children": {"n": ledger.n_children, "mean": _mean(fitness), "quantiles": _quantiles(fitness)},
         "failed": failed,
         "lengths": {
-            "counted": {"mean": _mean(children["steps"]), "quantiles": _quantiles(children["steps"])},
+            "counted": {"mean": _mean(counted_steps), "quantiles": _quantiles(counted_steps)},
             "all": {"mean": _mean(all_steps), "quantiles": _quantiles(all_steps)},
         },
         "episodes": len(played),

@@ -30,5 +30,6 @@ def prepare_task(config: Config) -> Task:
         mutation_power=config.ga.mutation_power,
         n_params=n_params,
         n_genomes=config.ga.parents + config.ga.candidates + 1,
+        common_random_numbers=config.ga.common_random_numbers,
         run_id=uuid.uuid4().hex,
     )

@@ -352,3 +352,30 @@ def test_ga_dist_counts_1000_children_and_later_700_with_10_times_30_evaluations
     ledger.add(rows_of(issued[-1:], steps=20))
     assert ledger.closed
     assert ledger.rows[Heading.COUNTED] == 1000
+
+
+@given(st.integers(1, 8), st.integers(2, 4), st.data())
+def test_a_child_counts_with_the_last_of_its_episodes(children: int, child_episodes: int, data: st.DataObject) -> None:
+    ledger = Ledger(Quota(3, children, child_episodes=child_episodes))
+    issued = take_all(ledger)
+    assert issued == [(C, *pair) for pair in product(range(children), range(child_episodes))]
+    assert ledger.n_wanted == len(issued)
+    arrived = [0] * children
+    for episode in data.draw(st.permutations(issued)):
+        assert not ledger.closed
+        assert booked(ledger, row(*episode)) == [Heading.COUNTED]
+        assert booked(ledger, row(*episode)) == [Heading.DUPLICATE]
+        arrived[episode[1]] += 1
+        assert ledger.n_children == arrived.count(child_episodes)
+        assert ledger.uncounted_children == {slot for slot in range(children) if arrived[slot] < child_episodes}
+    assert ledger.closed
+
+
+def test_first_closes_with_enough_whole_children() -> None:
+    ledger = Ledger(Quota(3, 2, child_episodes=2, first=True))
+    take(ledger, 8)
+    assert booked(ledger, rows_of([(C, 0, 0), (C, 1, 0), (C, 2, 0), (C, 2, 1), (C, 3, 0)])) == [Heading.COUNTED] * 5
+    assert not ledger.closed
+    assert booked(ledger, rows_of([(C, 0, 1), (C, 1, 1)])) == [Heading.COUNTED, Heading.SURPLUS]
+    assert ledger.closed
+    assert ledger.n_children == 2

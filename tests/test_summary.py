@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gadask.ledger import Heading, Ledger, Quota
 from gadask.messages import ROW, Breeding, Kind, Status
-from gadask.selection import Elite
+from gadask.selection import Elite, Scored
 from gadask.summary import Timing, log_line
 
 Rows = NDArray[np.void]
@@ -52,7 +52,9 @@ def line_of(
     for _ in range(4):
         ledger.take(len(rows) + 6)
     headings = ledger.add(rows)
-    return log_line(BREEDING, rows, headings, evaluations or {}, elite, ledger, TIMING)
+    counted = rows[(headings == Heading.COUNTED) & (rows["kind"] == Kind.CHILD) & (rows["status"] == Status.OK)]
+    children = [Scored((5, slot), return_, slot) for slot, return_ in counted[["slot", "return"]].tolist()]
+    return log_line(BREEDING, rows, headings, children, evaluations or {}, elite, ledger, TIMING)
 
 
 def strict(line: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,11 @@
+"""Clusters: where nodes come from. Each kind is a file of its own.
+
+A kind is an asynchronous context manager that yields a `Cluster` and has everything it started gone when it ends. All
+connections use TLS with certificates made for this one cluster, on one machine too: whoever reaches a plain Dask port
+can run code as its owner.
+"""
+
+from gadask.clusters.base import Cluster, NodeCounts
+from gadask.clusters.local import local_cluster, local_processes
+
+__all__ = ["Cluster", "NodeCounts", "local_cluster", "local_processes"]
