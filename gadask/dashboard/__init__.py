@@ -1,0 +1,7 @@
+"""A gadask page in the Dask dashboard: the master reports, the scheduler remembers, Bokeh draws.
+
+- `events.py`: what a master reports, as plain dictionaries, on the scheduler's event topic `gadask`.
+- `history.py`: the scheduler plugin that keeps them, so that a page opened in the middle of a run shows all of it.
+- `figures.py`: one figure a question, drawn from a history.
+- `page.py`: the page `/ga`, and each figure as `/individual-ga-…` for JupyterLab's Dask extension.
+"""

@@ -1,0 +1,101 @@
+"""What a master reports to the scheduler: plain dictionaries that msgpack can carry.
+
+| `type` | when | fields beside `run` |
+| --- | --- | --- |
+| `run` | a run starts or goes on | `name`, `env`, `policy`, `closing`, `generations`: those recorded before |
+| `progress` | at most once a second | where the run stands in the middle of a generation |
+| `generation` | a generation closes | `generation`: one entry as in `run`, `nodes`: process time by node |
+| `end` | the run ends | `reason`: empty where the budget was reached |
+
+`run` is the run's id, new at each start; `name` is its directory's name. Times are Unix times in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gadask.config import Config
+
+TOPIC = "gadask"
+
+_MAX_PAST = 500
+"""Generations that a resumed run reports at its start; older ones are thinned out."""
+
+Event = dict[str, Any]
+
+
+def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[str, Any]]) -> Event:
+    """Return the event of a run that starts; `log` holds the lines of the generations recorded before."""
+    step = math.ceil(len(log) / _MAX_PAST) if log else 1
+    kept = [line for line in log if (len(log) - 1 - int(line["generation"])) % step == 0]
+    return {
+        "type": "run",
+        "run": run_id,
+        "name": run_dir.absolute().name,
+        "env": config.env.id,
+        "policy": config.policy.kind,
+        "closing": config.ga.closing,
+        "generations": [generation_entry(int(line["generation"]), line) for line in kept],
+    }
+
+
+def generation_event(
+    run_id: str, number: int, line: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
+) -> Event:
+    """Return the event of a closed generation; `line` as in the log, `nodes` as `node_entry` makes them, by address."""
+    return {"type": "generation", "run": run_id, "generation": generation_entry(number, line), "nodes": dict(nodes)}
+
+
+def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
+    """Return what the page shows of a generation: returns, lengths in agent steps, times in seconds."""
+    timing, elite = line["timing"], line["elite"] or {}
+    lengths = line["lengths"]
+    return {
+        "number": number,
+        "frames": line["total"]["frames"],
+        "elapsed_s": timing["elapsed_s"],
+        "quantiles": line["children"]["quantiles"],
+        "elite": elite.get("mean"),
+        "elite_error": elite.get("standard_error"),
+        "steps_counted": lengths["counted"]["mean"],
+        "steps_all": lengths["all"]["mean"],
+        "wall_s": timing["wall_s"],
+        "frames_per_s": line["frames"] / timing["wall_s"] if timing["wall_s"] else 0.0,
+        "processes": timing["processes"],
+    }
+
+
+def node_entry(host: str, processes: int, wall_s: float, busy_s: float, discarded_s: float) -> Event:
+    """Return where one node's process time went in one generation, in seconds; what is left was idle."""
+    idle_s = max(0.0, processes * wall_s - busy_s - discarded_s)
+    return {"host": host, "processes": processes, "busy_s": busy_s, "discarded_s": discarded_s, "idle_s": idle_s}
+
+
+def progress_event(
+    run_id: str, *, generation: int, n_counted: int, n_wanted: int, best: float, frames: int, elapsed_s: float,
+    budget_share: float | None, nodes: int, processes: int,
+) -> Event:  # fmt: skip
+    """Return where a run stands; `budget_share` is the part of its budget that is used, None without a limit."""
+    return {
+        "type": "progress",
+        "run": run_id,
+        "time_s": time.time(),
+        "generation": generation,
+        "n_counted": n_counted,
+        "n_wanted": n_wanted,
+        "best": best if math.isfinite(best) else None,
+        "frames": frames,
+        "elapsed_s": elapsed_s,
+        "budget_share": budget_share,
+        "nodes": nodes,
+        "processes": processes,
+    }
+
+
+def end_event(run_id: str, reason: str) -> Event:
+    """Return the event of a run that ended; `reason` is empty where it reached its budget."""
+    return {"type": "end", "run": run_id, "reason": reason}

@@ -1,0 +1,179 @@
+"""The dashboard page: what masters report is kept, and a real browser shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+from tornado.httpclient import AsyncHTTPClient
+
+from gadask.config import Config
+from gadask.dashboard import events, page
+from gadask.dashboard.figures import FIGURES
+from gadask.dashboard.history import History, history_of
+from tests.browser import CHROMIUM, browser
+
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="Chromium is not installed: apt-get install chromium"
+)
+
+
+def line(number: int, elite: float | None = 100.0) -> dict[str, Any]:
+    """A line of the log, with what the page reads."""
+    return {
+        "generation": number,
+        "timing": {"elapsed_s": 60.0 * (number + 1), "wall_s": 60.0, "processes": 62},
+        "elite": None if elite is None else {"mean": elite, "standard_error": 5.0},
+        "lengths": {"counted": {"mean": 600.0}, "all": {"mean": 650.0}},
+        "total": {"frames": 2_000_000 * (number + 1)},
+        "frames": 2_000_000,
+        "children": {"quantiles": {"0": 0.0, "0.05": 1.0, "0.25": 2.0, "0.5": 3.0, "0.75": 4.0, "0.95": 5.0, "1": 6.0}},
+    }
+
+
+def start(run: str = "a", n_past: int = 0) -> events.Event:
+    return events.run_event(run, Path(f"/runs/frostbite-{run}"), Config(), [line(i) for i in range(n_past)])
+
+
+def close(number: int, run: str = "a") -> events.Event:
+    node = events.node_entry("cpu-e-1", 31, 60.0, busy_s=31 * 50.0, discarded_s=31 * 4.0)
+    return events.generation_event(run, number, line(number), {"tls://10.0.0.1:4000": node})
+
+
+def report(generation: int, run: str = "a", nodes: int = 2) -> events.Event:
+    return events.progress_event(
+        run, generation=generation, n_counted=411, n_wanted=1300, best=240.0, frames=2_500_000, elapsed_s=75.0,
+        budget_share=0.25, nodes=nodes, processes=31 * nodes,
+    )  # fmt: skip
+
+
+def taken(*messages: Any) -> History:
+    history = History()
+    for message in messages:
+        history.log_event(events.TOPIC, message)
+    return history
+
+
+def test_a_history_keeps_what_was_reported() -> None:
+    history = taken(start("a", 3), start("b"), close(3, "a"), report(4, "a"), events.end_event("b", "no node"))
+    a, b = history.runs["a"], history.runs["b"]
+    assert [entry["number"] for entry in a.generations] == [0, 1, 2, 3]
+    assert a.generations[-1]["frames_per_s"] == pytest.approx(2_000_000 / 60)
+    assert a.progress[-1]["n_counted"] == 411
+    assert (a.ended, b.ended) == (None, "no node")
+    node = a.nodes["tls://10.0.0.1:4000"]
+    assert node["busy_s"] + node["discarded_s"] + node["idle_s"] == 31 * 60.0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, "text", {}, {"type": "progress"}, {"type": "progress", "run": "stranger"}, {"type": "run", "run": 1}],
+)
+def test_what_no_master_of_this_version_sends_is_left_out(message: Any) -> None:
+    history = taken(start(), message)
+    assert list(history.runs) == ["a"]
+    assert history.version == 1
+
+
+def test_other_topics_are_not_read() -> None:
+    history = History()
+    history.log_event("all", start())
+    assert not history.runs
+
+
+def test_a_long_run_is_thinned_out_and_keeps_its_last_generation() -> None:
+    history = taken(start(), *(close(number) for number in range(2500)))
+    numbers = [entry["number"] for entry in history.runs["a"].generations]
+    assert len(numbers) <= 1000
+    assert numbers[-1] == 2499
+    assert numbers == sorted(numbers)
+    past = events.run_event("a", Path("r"), Config(), [line(i) for i in range(2500)])["generations"]
+    assert len(past) <= 500
+    assert past[-1]["number"] == 2499
+
+
+def test_events_are_plain_json() -> None:
+    for event in (start("a", 2), close(0), report(0), events.end_event("a", "")):
+        assert json.loads(json.dumps(event, allow_nan=False)) == event
+
+
+@asynccontextmanager
+async def scheduler_with_page() -> AsyncIterator[tuple[LocalCluster, Client]]:
+    page.install()
+    async with (
+        LocalCluster(
+            n_workers=0, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0", asynchronous=True
+        ) as cluster,
+        Client(cluster, asynchronous=True, set_as_default=False) as client,
+    ):
+        yield cluster, client
+
+
+def address(cluster: LocalCluster, path: str) -> str:
+    return f"http://127.0.0.1:{cluster.scheduler.http_server.port}/{path}"
+
+
+def test_what_was_reported_before_the_page_was_wanted_is_there() -> None:
+    async def main() -> list[str]:
+        async with scheduler_with_page() as (cluster, client):
+            for event in (start("a", 2), close(2)):
+                await client.log_event(events.TOPIC, event)
+            return list(history_of(cluster.scheduler).runs)
+
+    assert asyncio.run(main()) == ["a"]
+
+
+def test_jupyterlab_finds_every_figure() -> None:
+    async def main() -> dict[str, str]:
+        async with scheduler_with_page() as (cluster, _):
+            answer = await AsyncHTTPClient().fetch(address(cluster, "individual-plots.json"))
+            plots: dict[str, str] = json.loads(answer.body)
+            return plots
+
+    assert {f"/individual-ga-{kind.name}" for kind in FIGURES} <= set(asyncio.run(main()).values())
+
+
+@needs_browser
+def test_a_page_opened_in_the_middle_of_a_run_shows_all_of_it_and_goes_on(tmp_path: Path) -> None:
+    text = "Bokeh.documents[0].roots()[0].children[0].text"
+    points = "Math.max(...[...Bokeh.documents[0]._all_models.values()].map(m => m.data?.elite?.length ?? 0))"
+
+    async def main() -> list[str]:
+        async with scheduler_with_page() as (cluster, client), browser(tmp_path) as shown:
+            page.remember(cluster.scheduler)
+            for event in (start("a", 2), start("<b>"), close(2), report(3), close(0, "<b>")):
+                await client.log_event(events.TOPIC, event)
+            await shown.open(address(cluster, "ga"))
+            standing = await shown.wait_for(text)
+            assert "frostbite-a" in standing
+            assert "411/1300" in standing
+            assert "frostbite-&lt;b>" in standing
+            assert await shown.wait_for(f"{points} == 4")
+            assert await shown.evaluate("document.querySelector('.navbar a[href=ga]') !== null")
+            await client.log_event(events.TOPIC, close(3))
+            assert await shown.wait_for(f"{points} == 5")
+            await client.log_event(events.TOPIC, events.end_event("a", ""))
+            await shown.wait_for(f"{text}.includes('finished')")
+            return shown.errors
+
+    assert asyncio.run(main()) == []
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", FIGURES, ids=lambda kind: kind.name)
+def test_each_figure_has_a_page_of_its_own(kind: Any, tmp_path: Path) -> None:
+    async def main() -> list[str]:
+        async with scheduler_with_page() as (cluster, client), browser(tmp_path) as shown:
+            await client.log_event(events.TOPIC, start("a", 3))
+            await shown.open(address(cluster, f"individual-ga-{kind.name}?theme=dark"))
+            assert await shown.wait_for("Bokeh.documents[0].roots().length") == 1
+            return shown.errors
+
+    assert asyncio.run(main()) == []
