@@ -9,6 +9,7 @@ node or order of arrival drew the number; that is what makes a retry give the sa
 
 from __future__ import annotations
 
+import threading
 from enum import IntEnum
 
 import numpy as np
@@ -24,6 +25,10 @@ class Purpose(IntEnum):
     CHILD_EPISODE = 2
     EVALUATION_EPISODE = 3
     TEST_EPISODE = 4
+    CHILD_ACTIONS = 5
+    EVALUATION_ACTIONS = 6
+    TEST_ACTIONS = 7
+    TASK = 8
 
 
 def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0) -> np.random.Generator:
@@ -34,16 +39,42 @@ def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, epis
     return np.random.Generator(np.random.Philox(counter=[0, episode, slot, generation], key=[run_seed, int(purpose)]))
 
 
+class Stream(threading.local):
+    """A generator set to one stream after another, which takes much less time than to make a new one for each.
+
+    Each thread that uses it has a generator of its own.
+    """
+
+    def __init__(self) -> None:
+        """Make the generator."""
+        self._bits = np.random.Philox(counter=[0, 0, 0, 0], key=[0, 0])
+        self._generator = np.random.Generator(self._bits)
+        self._start = self._bits.state
+        self._counter, self._key = self._start["state"]["counter"], self._start["state"]["key"]
+
+    def at(
+        self, run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0
+    ) -> np.random.Generator:
+        """Return the generator at the start of a stream, as `stream` does; valid until the next call."""
+        self._counter[1:] = episode, slot, generation
+        self._key[:] = run_seed, purpose
+        self._bits.state = self._start
+        return self._generator
+
+
+_own = Stream()
+
+
 def draw_parent(run_seed: int, generation: int, slot: int, n_parents: int) -> int:
     """Return the row, in [0, n_parents), of the parent of the child in `slot`; uniform."""
-    return int(stream(run_seed, Purpose.PARENT, generation, slot).integers(n_parents))
+    return int(_own.at(run_seed, Purpose.PARENT, generation, slot).integers(n_parents))
 
 
 def draw_gene(run_seed: int, generation: int, slot: int, n_genes: int) -> int:
     """Return the noise index, in [0, n_genes), that the child in `slot` adds; uniform."""
-    return int(stream(run_seed, Purpose.GENE, generation, slot).integers(n_genes))
+    return int(_own.at(run_seed, Purpose.GENE, generation, slot).integers(n_genes))
 
 
 def env_seed(run_seed: int, purpose: Purpose, generation: int, slot: int, episode: int) -> int:
     """Return the environment's seed for one episode, in [0, 2**31 − 1)."""
-    return int(stream(run_seed, purpose, generation, slot, episode).integers(_MAX_ENV_SEED))
+    return int(_own.at(run_seed, purpose, generation, slot, episode).integers(_MAX_ENV_SEED))

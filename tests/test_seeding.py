@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.config import MAX_RUN_SEED
-from gadask.seeding import Purpose, draw_gene, draw_parent, env_seed, stream
+from gadask.seeding import Purpose, Stream, draw_gene, draw_parent, env_seed, stream
 
 places = st.tuples(
     st.integers(0, MAX_RUN_SEED),
@@ -22,7 +22,7 @@ def test_streams_are_pinned() -> None:
     assert [draw_gene(0, 1, slot, 250_000_000) for slot in range(3)] == [206156127, 180233202, 49010465]
     assert env_seed(0, Purpose.CHILD_EPISODE, 0, 0, 0) == 1342047743
     assert env_seed(MAX_RUN_SEED, Purpose.EVALUATION_EPISODE, 7, 3, 29) == 769050115
-    assert [int(purpose) for purpose in Purpose] == [0, 1, 2, 3, 4]
+    assert [int(purpose) for purpose in Purpose] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @given(places)
@@ -30,12 +30,23 @@ def test_a_stream_is_a_pure_function_of_its_place(place: tuple[int, Purpose, int
     np.testing.assert_array_equal(stream(*place).integers(2**63, size=9), stream(*place).integers(2**63, size=9))
 
 
+@given(st.lists(st.tuples(places, st.integers(0, 5)), min_size=2, max_size=4))
+def test_a_generator_set_to_a_stream_is_at_its_start(
+    drawn: list[tuple[tuple[int, Purpose, int, int, int], int]],
+) -> None:
+    reused = Stream()
+    for place, n_drawn in drawn:
+        generator = reused.at(*place)
+        np.testing.assert_array_equal(generator.random(n_drawn), stream(*place).random(n_drawn))
+        generator.integers(10, dtype=np.int32)  # leaves half of a 64-bit word behind
+
+
 @given(places, st.integers(0, 4), st.integers(1, 2**30))
 def test_streams_at_two_places_differ(
     place: tuple[int, Purpose, int, int, int], coordinate: int, distance: int
 ) -> None:
     other: list[int] = list(place)
-    other[coordinate] = (other[coordinate] + distance) % (5 if coordinate == 1 else 2**31)
+    other[coordinate] = (other[coordinate] + distance) % (len(Purpose) if coordinate == 1 else 2**31)
     if other[coordinate] == place[coordinate]:
         return
     seed, purpose, *rest = other

@@ -1,0 +1,55 @@
+"""Plays the baselines at the settings of Duan et al. 2016 (RL², arXiv 1611.02779) and prints their means.
+
+The published means are recalled from the paper's tables. Each is of 1,000 episodes, the same ones for every baseline of
+a setting, and so has a standard error of its own. The last column is the difference in units of both errors together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gadask.config import EnvConfig
+from gadask.envs.baselines import play_baseline
+
+_N_EPISODES = 20_000
+_N_PUBLISHED = 1000
+_BANDIT = ("random", "gittins", "thompson", "ucb1", "epsilon-greedy", "greedy")
+_MDP = ("random", "psrl", "greedy")
+_PUBLISHED: dict[tuple[int, int], tuple[float, ...]] = {
+    (10, 5): (5.0, 6.6, 5.7, 6.7, 6.6, 6.6),
+    (100, 5): (49.9, 78.3, 74.7, 78.0, 75.4, 74.8),
+    (100, 10): (49.9, 82.8, 76.7, 82.4, 77.4, 77.1),
+    (500, 5): (249.8, 405.8, 402.0, 405.8, 388.2, 380.6),
+    (500, 50): (249.6, 463.7, 427.2, 457.6, 413.6, 402.8),
+}
+_PUBLISHED_MDP: dict[int, tuple[float, ...]] = {
+    10: (100.1, 138.1, 134.8),
+    25: (250.2, 408.8, 368.8),
+    50: (499.7, 904.4, 769.3),
+}
+
+
+def main() -> None:
+    """Print one table of all settings."""
+    print("| setting | baseline | mean | published | difference / standard error |\n| --- | --- | --- | --- | --- |")
+    for (n_pulls, n_arms), published in _PUBLISHED.items():
+        env = EnvConfig("gadask/MetaBandit-v0", {"n_pulls": n_pulls, "n_arms": n_arms})
+        _print_rows(f"{n_pulls} pulls, {n_arms} arms", env, dict(zip(_BANDIT, published, strict=True)))
+    for n_episodes, published in _PUBLISHED_MDP.items():
+        env = EnvConfig("gadask/MetaMDP-v0", {"n_episodes": n_episodes})
+        _print_rows(f"MDP, {n_episodes} rounds", env, dict(zip(_MDP, published, strict=True)))
+
+
+def _print_rows(setting: str, env: EnvConfig, published: dict[str, float]) -> None:
+    for name, theirs in published.items():
+        returns = play_baseline(name, env, range(_N_EPISODES)).returns
+        error = returns.std() / np.sqrt(_N_EPISODES)
+        both = returns.std() * np.sqrt(1 / _N_EPISODES + 1 / _N_PUBLISHED)
+        ours = returns.mean()
+        print(
+            f"| {setting} | {name} | {ours:.2f} ± {error:.2f} | {theirs} | {(ours - theirs) / both:+.1f} |", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
