@@ -21,6 +21,8 @@ from gadask.record import check_same_run, read_run
 from gadask.selection import Elite
 from gadask.task import prepare_task
 
+_ELITE_TEST = "elite_test.json"
+
 
 @dataclass(frozen=True)
 class EliteTest:
@@ -28,6 +30,8 @@ class EliteTest:
 
     elite: Elite
     returns: tuple[float, ...]
+    process_s: float = 0.0
+    """Process time that they took; 0 where the test was read from its file."""
 
     @property
     def mean(self) -> float:
@@ -61,9 +65,11 @@ async def evaluate_elite(
     dispatcher = Dispatcher(client, prepare_task(config), n_processes, state.noise_digest, node_timeout_s)
     ledger = Ledger(Quota(state.generation, 0, n_episodes, kind=Kind.TEST), n_candidates=1)
     returns: dict[int, float] = {}
+    process_s = 0.0
     try:
         await dispatcher.start()
         async for arrival in dispatcher.play(ledger, Breeding(state.generation, (), (elite.genome,))):
+            process_s += float(arrival.rows["seconds"].sum())
             for row in arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]:
                 if row["status"] != Status.OK:
                     reason = next(iter(arrival.reasons.values()), "its return is not finite")
@@ -71,7 +77,18 @@ async def evaluate_elite(
                 returns[int(row["episode"])] = float(row["return"])
     finally:
         await dispatcher.close()
-    test = EliteTest(elite, tuple(returns[episode] for episode in sorted(returns)))
+    test = EliteTest(elite, tuple(returns[episode] for episode in sorted(returns)), process_s)
     document = {"generation": elite.generation, "genome": to_text(elite.genome), "returns": test.returns}
-    files.atomic_write(Path(run_dir) / "elite_test.json", json.dumps(document).encode() + b"\n")
+    files.atomic_write(Path(run_dir) / _ELITE_TEST, json.dumps(document).encode() + b"\n")
     return test
+
+
+def read_elite_test(run_dir: Path | str, elite: Elite | None) -> EliteTest | None:
+    """Return the test that `evaluate_elite` wrote for this elite; None if there is none, or it cannot be read."""
+    try:
+        document = json.loads((Path(run_dir) / _ELITE_TEST).read_text())
+        if elite is None or document["genome"] != to_text(elite.genome):
+            return None
+        return EliteTest(elite, tuple(map(float, document["returns"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

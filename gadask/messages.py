@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,21 @@ class Kind(IntEnum):
         """The random stream that seeds the episode's environment."""
         return _PURPOSES[self]
 
+    @property
+    def action_purpose(self) -> Purpose:
+        """The random stream from which a policy that samples its actions draws in the episode."""
+        return _ACTION_PURPOSES[self]
+
 
 _PURPOSES = {
     Kind.CHILD: Purpose.CHILD_EPISODE,
     Kind.EVALUATION: Purpose.EVALUATION_EPISODE,
     Kind.TEST: Purpose.TEST_EPISODE,
+}
+_ACTION_PURPOSES = {
+    Kind.CHILD: Purpose.CHILD_ACTIONS,
+    Kind.EVALUATION: Purpose.EVALUATION_ACTIONS,
+    Kind.TEST: Purpose.TEST_ACTIONS,
 }
 
 
@@ -92,6 +103,8 @@ class Task:
     """All children of a generation meet the same environment seeds, and so do all candidates."""
     run_id: str
     """Tells runs with equal settings apart on shared nodes; new at each start."""
+    n_lanes: int = 0
+    """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
 
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return the environment's seed for one episode."""
@@ -108,6 +121,10 @@ class Breeding:
     candidates: tuple[Genome, ...]
     """Genomes evaluated again, in slot order."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the genomes compressed: after many generations they have most of their genes in common."""
+        return _unpack_breeding, (self.generation, _pack_genomes(self.parents), _pack_genomes(self.candidates))
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -122,6 +139,21 @@ class Chunk:
         pairs = np.asarray(self.episodes, "<i4").reshape(-1, 2)
         steps = np.diff(pairs, axis=0, prepend=np.zeros((1, 2), "<i4"))
         return _unpack_chunk, (self.generation, int(self.kind), zlib.compress(steps.T.tobytes(), 1))
+
+
+def _pack_genomes(genomes: tuple[Genome, ...]) -> bytes:
+    """Return the lengths of the genomes and then all their indices, compressed."""
+    lengths = [len(genome) for genome in genomes]
+    return zlib.compress(np.array([len(genomes), *lengths, *chain.from_iterable(genomes)], "<i8").tobytes(), 1)
+
+
+def _unpack_breeding(generation: int, *packed: bytes) -> Breeding:
+    both = []
+    for genomes in packed:
+        n, *numbers = np.frombuffer(zlib.decompress(genomes), "<i8").tolist()
+        indices = iter(numbers[n:])
+        both.append(tuple(tuple(islice(indices, length)) for length in numbers[:n]))
+    return Breeding(generation, *both)
 
 
 def _unpack_chunk(generation: int, kind: int, packed: bytes) -> Chunk:
@@ -177,7 +209,7 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class PlayJob:
-    """Episodes of one kind and generation for one process to play in order."""
+    """Episodes of one kind and generation for one process to play, in order or in lanes."""
 
     task_number: int
     generation: int
@@ -208,7 +240,11 @@ class Answer:
 
 WORDS_PER_PROCESS = 3
 """int64 words that the pool and one process share: number of the job to stop; place in its job of the episode being
-played; when that episode began, in nanoseconds of the monotonic clock."""
+played; when that episode began, in nanoseconds of the monotonic clock. While several are played together the place is
+`SEVERAL`, and the time that of the last one that ended."""
+
+SEVERAL = -1
+"""The place of episodes that are played together. If their process dies or hangs, nobody knows yet through which."""
 
 MAX_PACKET_BYTES = 200_000
 """Largest packet between pool, fork server and rollout processes: a genome of 30,000 genes. Linux lets every socket

@@ -13,6 +13,8 @@ import os
 import pickle
 import socket
 import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +23,11 @@ from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
 from gadask.envs import Env, make_env
+from gadask.lanes import Beginning, Lanes, Played, open_lanes
 from gadask.messages import (
     MAX_PACKET_BYTES,
     ROW,
+    SEVERAL,
     WORDS_PER_PROCESS,
     Answer,
     Decoding,
@@ -33,9 +37,9 @@ from gadask.messages import (
     Status,
 )
 from gadask.noise import NoiseTable
-from gadask.policies import Policy, make_policy
+from gadask.policies import LanePolicy, Policy, make_policy
 from gadask.rollout import Episode, play_episode
-from gadask.seeding import env_seed
+from gadask.seeding import Stream
 from gadask.weights import decode, mutate
 
 
@@ -82,6 +86,8 @@ class Player:
         self._weights = torch.from_numpy(np.frombuffer(mapping, np.float32).reshape(shape))
         self._env: Env | None = None
         self._policy: Policy | None = None
+        self._lanes: Lanes | None = None
+        self._streams = [Stream() for _ in range(max(1, new.task.n_lanes))]  # for sampled actions, one a lane
 
     def decode(self, job_number: int, decoding: Decoding) -> Answer:
         """Fill one row of the node's weights."""
@@ -106,7 +112,7 @@ class Player:
         return Answer(job_number, b"", reasons)
 
     def play(self, job_number: int, job: PlayJob) -> Answer:
-        """Play the job's episodes in order; the rest of them is not played once the job is stopped."""
+        """Play the job's episodes, in order or in lanes; the rest of them is not played once the job is stopped."""
         rows = np.zeros(len(job.episodes), ROW)
         reasons: dict[int, str] = {}
         words = self._words
@@ -114,30 +120,78 @@ class Player:
         def stopped() -> bool:
             return bool(words[0] == job_number)
 
+        play = self._play_in_lanes if self._task.n_lanes else self._play_in_order
+        for played in play(job, stopped, reasons):
+            planned, episode = job.episodes[played.place], played.episode
+            rows[played.place] = (
+                job.generation, planned.slot, planned.episode, episode.steps, episode.frames,
+                played.seconds, episode.return_, played.start_s, self._index, job.kind, episode.status,
+            )  # fmt: skip
+        return Answer(job_number, rows.tobytes(), reasons)
+
+    def _play_in_order(self, job: PlayJob, stopped: Callable[[], bool], reasons: dict[int, str]) -> Iterator[Played]:
+        """Play one episode after the other, each with one retry."""
         for place, planned in enumerate(job.episodes):
-            words[2] = time.monotonic_ns()
-            words[1] = place
+            self._words[2] = time.monotonic_ns()
+            self._words[1] = place
             start_s = time.time()
             start = time.perf_counter()
-            seed = env_seed(self._task.run_seed, job.kind.purpose, job.generation, planned.slot, planned.episode)
-            result = Episode(0.0, 0, 0, Status.STOPPED)
+            episode = Episode(0.0, 0, 0, Status.STOPPED)
             if not stopped():
                 for attempt in range(2):
                     try:
                         env, policy = self._made()
                         self._load(policy.flat, planned)
-                        result = play_episode(env, policy, seed, self._task.env.max_steps, stopped)
+                        seed, stream = self._seeds(job, planned, policy.actions.sampled)
+                        episode = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
                         break
                     except Exception as error:  # whatever an environment raises becomes a row
                         self._discard_env()
                         if attempt == 1:
-                            result = replace(result, status=Status.ERROR)
+                            episode = replace(episode, status=Status.ERROR)
                             reasons[place] = _one_line(error)
-            rows[place] = (
-                job.generation, planned.slot, planned.episode, result.steps, result.frames,
-                time.perf_counter() - start, result.return_, start_s, self._index, job.kind, result.status,
-            )  # fmt: skip
-        return Answer(job_number, rows.tobytes(), reasons)
+            yield Played(place, episode, time.perf_counter() - start, start_s)
+
+    def _play_in_lanes(self, job: PlayJob, stopped: Callable[[], bool], reasons: dict[int, str]) -> Iterator[Played]:
+        """Play all episodes together; if that raises, play what is left of them one by one, each with one retry."""
+        groups = deque([tuple(range(len(job.episodes)))])
+        failed_alone = set()
+        while groups:
+            group = groups.popleft()
+            self._words[2] = time.monotonic_ns()
+            self._words[1] = group[0] if len(group) == 1 else SEVERAL
+            start_s = time.time()
+            start = time.perf_counter()
+            left = dict.fromkeys(group)
+            try:
+                lanes = self._made_lanes()
+
+                def begin(place: int, lane: int, policy: LanePolicy = lanes.policy) -> Beginning:
+                    self._load(policy.rows[lane], job.episodes[place])
+                    return self._seeds(job, job.episodes[place], policy.sampled, lane)
+
+                for played in lanes.play(group, begin, stopped):
+                    yield played
+                    del left[played.place]
+                    if len(group) > 1:  # as long as episodes end, the process does not hang
+                        self._words[2] = time.monotonic_ns()
+            except Exception as error:  # whatever an environment raises becomes a row
+                self._lanes = None
+                if len(group) > 1:
+                    groups.extend((place,) for place in left)
+                elif group[0] not in failed_alone:
+                    failed_alone.add(group[0])
+                    groups.append(group)
+                else:
+                    reasons[group[0]] = _one_line(error)
+                    episode = Episode(0.0, 0, 0, Status.ERROR)
+                    yield Played(group[0], episode, time.perf_counter() - start, start_s)
+
+    def _seeds(self, job: PlayJob, planned: PlannedEpisode, sampled: bool, lane: int = 0) -> Beginning:
+        """Return the environment's seed and, for a policy that samples its actions, a stream at its start."""
+        place = job.generation, planned.slot, planned.episode
+        stream = self._streams[lane].at(self._task.run_seed, job.kind.action_purpose, *place) if sampled else None
+        return self._task.env_seed(job.kind, *place), stream
 
     def _load(self, flat: torch.Tensor, planned: PlannedEpisode) -> None:
         if planned.row < 0:
@@ -155,9 +209,19 @@ class Player:
             self._policy = make_policy(self._task.policy, self._env.observation_space, self._env.action_space)
         return self._env, self._policy
 
+    def _made_lanes(self) -> Lanes:
+        """Return the lanes, made if they are missing."""
+        if self._lanes is None:
+            env = open_lanes(self._task.env, self._task.n_lanes)
+            assert env is not None  # or the task would have no lanes
+            policy = LanePolicy(self._made()[1], self._task.n_lanes)
+            self._lanes = Lanes(env, policy, self._task.env.max_steps)
+        return self._lanes
+
     def close(self) -> None:
         """Drop environment and weights."""
         self._discard_env()
+        self._lanes = None
         del self._weights
 
     def _discard_env(self) -> None:

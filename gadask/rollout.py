@@ -1,7 +1,7 @@
 """The inner loop: one policy plays one seeded episode of one environment.
 
-One genome at a time: interleaving several in one process made each step slower, since their weights evict each
-other from the cache.
+One genome at a time: interleaving several in one process made each step slower, since the weights of large networks
+evict each other from the cache. `lanes` plays small ones together.
 """
 
 from __future__ import annotations
@@ -9,12 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 
 from gadask.envs import Env
+from gadask.envs.base import Action, Observation
 from gadask.messages import Status
-from gadask.policies import Policy
+
+
+class Actor(Protocol):
+    """What chooses the actions: a `Policy`, or `lanes.FirstLane`."""
+
+    def reset(self, stream: np.random.Generator | None = None) -> None:
+        """Begin an episode, whose sampled actions are drawn from `stream`."""
+
+    def act(self, observation: Observation) -> Action:
+        """Return the action for the next observation."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +44,22 @@ class Episode:
 
 
 def play_episode(
-    env: Env, policy: Policy, seed: int, max_steps: int, stopped: Callable[[], bool] = lambda: False
+    env: Env,
+    policy: Actor,
+    seed: int,
+    max_steps: int,
+    stopped: Callable[[], bool] = lambda: False,
+    stream: np.random.Generator | None = None,
 ) -> Episode:
     """Play until the environment ends the episode, `max_steps` steps were played, or `stopped()` is true.
 
-    `stopped` is asked before every step; `max_steps` is at least 1. What the environment or the policy raises is not
-    caught.
+    `stopped` is asked before every step; `max_steps` is at least 1; `stream` is for sampled actions. What the
+    environment or the policy raises is not caught.
     """
     steps, return_ = 0, 0.0
     status = Status.OK
     with torch.inference_mode():
-        for steps, return_, over in watch_episode(env, policy, seed, max_steps):  # noqa: B007
+        for steps, return_, over in watch_episode(env, policy, seed, max_steps, stream):  # noqa: B007
             if not over and stopped():
                 status = Status.STOPPED
                 break
@@ -51,13 +68,16 @@ def play_episode(
     return Episode(return_, steps, steps * env.frames_per_step, status)
 
 
-def watch_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Iterator[tuple[int, float, bool]]:
+def watch_episode(
+    env: Env, policy: Actor, seed: int, max_steps: int, stream: np.random.Generator | None = None
+) -> Iterator[tuple[int, float, bool]]:
     """Play an episode and yield `(steps, return so far, whether it is over)` after the reset and after every step.
 
     The environment may be rendered between two yields.
     """
     act, step = policy.act, env.step
     observation = env.reset(seed)
+    policy.reset(stream)
     steps, return_ = 0, 0.0
     over = False
     yield steps, return_, over

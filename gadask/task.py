@@ -18,18 +18,20 @@ def prepare_task(config: Config) -> Task:
     """
     check_config(config)
     with closing(make_env(config.env)) as env:
+        from gadask.lanes import count_lanes
         from gadask.policies import make_policy
 
-        n_params = make_policy(config.policy, env.observation_space, env.action_space).n_params
-    count_genes(config.noise.size, n_params)
+        policy = make_policy(config.policy, env.observation_space, env.action_space)
+    count_genes(config.noise.size, policy.n_params)
     return Task(
         run_seed=config.seed,
         env=config.env,
         policy=config.policy,
         noise=config.noise,
         mutation_power=config.ga.mutation_power,
-        n_params=n_params,
+        n_params=policy.n_params,
         n_genomes=config.ga.parents + config.ga.candidates + 1,
         common_random_numbers=config.ga.common_random_numbers,
         run_id=uuid.uuid4().hex,
+        n_lanes=count_lanes(config.env, policy),
     )

@@ -18,13 +18,15 @@ from gadask.errors import GenomeError
 from gadask.messages import Genome
 from gadask.noise import Noise
 
+with warnings.catch_warnings():
+    # PyTorch has no read-only tensors and says so, once a process; noise is only ever an operand.
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    torch.from_numpy(np.frombuffer(bytes(4), np.float32))
+
 
 def as_tensor(samples: NDArray[np.float32]) -> torch.Tensor:
     """Return a tensor over the same memory; it must not be written to where the array is read-only."""
-    with warnings.catch_warnings():
-        # PyTorch has no read-only tensors and says so for each one; noise is only ever an operand.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(samples)
+    return torch.from_numpy(samples)
 
 
 def mutate(out: torch.Tensor, parent: torch.Tensor, noise: Noise, gene: int, mutation_power: float) -> None:

@@ -19,7 +19,8 @@ from torch.nn import functional
 from gadask.config import EnvConfig, PolicyConfig, Scalar
 from gadask.envs import make_env
 from gadask.errors import PolicyError
-from gadask.policies import Policy, make_policy
+from gadask.policies import LanePolicy, Policy, make_policy
+from gadask.policies.actions import Actions
 from gadask.policies.initial import Layer, layers_of
 
 IMAGE = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
@@ -304,6 +305,99 @@ def test_a_module_may_state_its_layers_itself() -> None:
     torch.testing.assert_close(policy.flat, torch.cat([noise[:15] / 10, torch.full((3,), 2.0)]))
 
 
+class Counter(nn.Module):
+    """A module with memory: its output is how many observations it has seen, its state a plain number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def initial_state(self) -> int:
+        return 0
+
+    def forward(self, observation: torch.Tensor, state: int) -> tuple[torch.Tensor, int]:
+        return torch.eye(4)[None, state % 4] * self.weight, state + 1
+
+
+def test_a_module_of_ones_own_may_remember() -> None:
+    policy = Policy(Counter(), VECTOR, gymnasium.spaces.Discrete(4))
+    policy.flat.fill_(1)
+    value = np.zeros(5, np.float32)
+    for n_steps in (3, 5):
+        policy.reset()
+        assert [policy.act(value) for _ in range(n_steps)] == [step % 4 for step in range(n_steps)]
+
+
+def test_actions_are_sampled_from_the_softmax_by_the_episodes_stream() -> None:
+    policy = policy_of("mlp", VECTOR, gymnasium.spaces.Discrete(4, start=2), hidden="", actions="sampled")
+    policy.flat.zero_()
+    logits = torch.tensor([0.5, -1.0, 2.0, 0.0])
+    policy.module.get_parameter("0.bias").copy_(logits)
+    value = np.zeros(5, np.float32)
+    policy.reset(np.random.default_rng(5))
+    actions = [policy.act(value) for _ in range(4000)]
+    expected = 4000 * logits.softmax(0).numpy()
+    counts = np.bincount(np.array(actions, np.int64) - 2, minlength=4)
+    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # 99.9 % quantile of χ² with 3 degrees of freedom
+    policy.reset(np.random.default_rng(5))
+    assert [policy.act(value) for _ in range(100)] == actions[:100]
+    policy.reset(np.random.default_rng(6))
+    assert [policy.act(value) for _ in range(100)] != actions[:100]
+    with pytest.raises(PolicyError, match=r"expected the episode's stream .* found none"):
+        policy.reset()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    outputs=st.lists(st.floats(width=32), min_size=1, max_size=6),
+    uniform=st.sampled_from([0.0, 0.3, 1 - 2**-24]),
+    sampled=st.booleans(),
+)
+def test_any_outputs_give_an_action(outputs: list[float], uniform: float, sampled: bool) -> None:
+    actions = Actions(gymnasium.spaces.Discrete(len(outputs)), "sampled" if sampled else "argmax", n_lanes=2)
+    values = np.array([outputs, [0.0] * len(outputs)], np.float32)
+    with np.errstate(all="ignore"):
+        chosen = actions.choose(values, np.array([uniform, 0.999], np.float32) if sampled else None)
+    assert 0 <= chosen[0] < len(outputs)
+    assert chosen[1] == (len(outputs) - 1 if sampled else 0)
+    if np.isfinite(values).all():
+        with np.errstate(all="ignore"):
+            assert np.exp(values[0, chosen[0]] - values[0].max()) > 0  # it has a probability
+
+
+@settings(max_examples=15, deadline=None)
+@given(hidden=st.lists(st.integers(1, 9), max_size=3), n_lanes=st.integers(1, 5), box=st.booleans())
+def test_each_lane_plays_its_own_mlp(hidden: list[int], n_lanes: int, box: bool) -> None:
+    bounds = np.array([[[-2, 0]], [[4, np.inf]]], np.float32)
+    space = gymnasium.spaces.Box(*bounds, dtype=np.float32)
+    kwargs = {"hidden": ",".join(map(str, hidden))}
+    singles = [policy_of("mlp", VECTOR, space if box else BUTTONS, **kwargs) for _ in range(n_lanes)]
+    lanes = LanePolicy(singles[0], n_lanes)
+    for lane, single in enumerate(singles):
+        single.initialise(noise_for(single, lane))
+        single.flat.add_(noise_for(single, lane + 50), alpha=0.3)
+        lanes.rows[lane].copy_(single.flat)
+        lanes.reset(lane)
+    values = np.random.default_rng(0).standard_normal((n_lanes, 5))
+    actions = lanes.act(values)
+    expected = np.concatenate([single.output(value) for single, value in zip(singles, values, strict=True)])
+    np.testing.assert_allclose(lanes.outputs, expected, rtol=1e-4, atol=1e-5)
+    for action, single, value in zip(actions, singles, values, strict=True):
+        np.testing.assert_allclose(action, np.asarray(single.act(value)), rtol=1e-4, atol=1e-5)
+
+
+def test_lanes_see_bytes_as_modules_do() -> None:
+    policy = policy_of("mlp", gymnasium.spaces.Box(0, 255, (128,), np.uint8), BUTTONS)
+    lanes = LanePolicy(policy, 3)
+    policy.initialise(noise_for(policy))
+    for row in lanes.rows:
+        row.copy_(policy.flat)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 128), np.uint8)
+    lanes.act(frames)
+    expected = np.concatenate([policy.output(frame) for frame in frames])
+    np.testing.assert_allclose(lanes.outputs, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kind", "kwargs", "observation_space", "action_space", "message"),
     [
@@ -313,12 +407,15 @@ def test_a_module_may_state_its_layers_itself() -> None:
         ("mlp", {}, IMAGE, BUTTONS, "'mlp' needs a Box observation of one axis.*'such2017'"),
         ("mlp", {}, VECTOR, gymnasium.spaces.MultiBinary(3), "expected a Discrete or Box action space, found Multi"),
         ("such", {}, IMAGE, BUTTONS, "found 'such'; did you mean 'such2017'"),
-        ("transformer", {}, IMAGE, BUTTONS, "expected 'such2017', 'nature', 'mlp' or 'package.module:factory'"),
+        ("transformer", {}, IMAGE, BUTTONS, "expected 'such2017', 'nature', 'mlp', .* or 'package.module:factory'"),
         ("mlp", {"hiden": "8"}, VECTOR, BUTTONS, "unknown key 'hiden' for policy 'mlp'; did you mean 'hidden'"),
         ("mlp", {"hidden": "8;8"}, VECTOR, BUTTONS, "policy.kwargs.hidden: expected .*'64,64', found '8;8'"),
         ("mlp", {"hidden": "8,-1"}, VECTOR, BUTTONS, "policy.kwargs.hidden: expected"),
         ("nature", {"initial": "he"}, IMAGE, BUTTONS, "policy.kwargs.initial: expected one of 'fan-in'.*found 'he'"),
         ("nature", {"conv_activation": 3}, IMAGE, BUTTONS, "policy.kwargs.conv_activation: expected true or false"),
+        ("mlp", {"actions": "softmax"}, VECTOR, BUTTONS, "actions: expected 'argmax' or 'sampled', found 'softmax'"),
+        ("mlp", {"actions": "sampled"}, VECTOR, VECTOR, "actions: expected 'argmax' for .*only Discrete actions"),
+        ("mlp", {"action": "sampled"}, VECTOR, BUTTONS, "unknown key 'action' .*did you mean 'actions'"),
         ("no_such_module:f", {}, VECTOR, BUTTONS, "cannot import 'no_such_module'"),
         ("policy_factories:linaer", {}, VECTOR, BUTTONS, "has no function 'linaer'; did you mean 'linear'"),
         ("policy_factories:linear", {"depth": 3}, VECTOR, BUTTONS, "unknown key 'depth' .*did you mean 'width'"),

@@ -145,6 +145,22 @@ def test_an_atari_episode_is_a_function_of_weights_and_seed(kind: str) -> None:
     assert results[0].frames == 4 * results[0].steps
 
 
+@pytest.mark.parametrize("kind", ["gru", "lstm", "snail", "mlp"])
+def test_an_episode_with_memory_and_sampled_actions_is_a_function_of_weights_seed_and_stream(kind: str) -> None:
+    env = make_env(EnvConfig("CartPole-v1"))
+    policy = make_policy(PolicyConfig(kind, {"actions": "sampled"}), env.observation_space, env.action_space)
+    policy.initialise(torch.randn(policy.n_params, generator=torch.Generator().manual_seed(0)))
+    results = []
+    for seed, actions in [(3, 1), (4, 1), (3, 2), (3, 1)]:
+        places = watch_episode(env, policy, seed, 60, np.random.default_rng(actions))
+        observed = [(steps, np.array(env._env.unwrapped.state).tolist()) for steps, _, _ in places]  # type: ignore[attr-defined]
+        results.append(observed)
+    assert results[0] == results[3]
+    assert results[0] != results[1]
+    assert results[0] != results[2]
+    assert results[0][0] == results[2][0]  # the stream is for actions alone
+
+
 def test_continuous_control_is_played() -> None:
     env = make_env(EnvConfig("Pendulum-v1"))
     policy = make_policy(PolicyConfig("mlp"), env.observation_space, env.action_space)

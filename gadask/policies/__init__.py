@@ -7,9 +7,13 @@
 | `such2017` | uint8 image | three convolutions with SAME padding, dense 512 (Such et al. 2017) |
 | `nature` | uint8 image | the same with VALID padding (Mnih et al. 2015) |
 | `mlp` | vector | dense layers with tanh between them |
+| `gru`, `lstm` | vector | one recurrent cell |
+| `snail` | vector | dilated convolutions over time |
+| `conv-gru` | small image | convolutions and a GRU |
 
 `package.module:factory` names any function `(observation_space, action_space, **kwargs) -> torch.nn.Module`;
-`Policy` says what such a module is given and what it returns.
+`Policy` says what such a module is given and what it returns. All kinds take the kwarg `actions`; see `actions.py`.
+All but the first two also play in lanes, and so does any module that has what `PlaysLanes` names.
 """
 
 from __future__ import annotations
@@ -17,20 +21,32 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import gymnasium
 from torch import nn
 
 from gadask.config import PolicyConfig
 from gadask.errors import PolicyError
+from gadask.policies.convgru import conv_gru
 from gadask.policies.convolutional import nature, such2017
+from gadask.policies.lane_policy import LanePolicy, PlaysLanes
 from gadask.policies.mlp import mlp
 from gadask.policies.policy import Policy
+from gadask.policies.recurrent import gru, lstm
+from gadask.policies.temporal import snail
 
-__all__ = ["Policy", "make_policy"]
+__all__ = ["LanePolicy", "PlaysLanes", "Policy", "make_policy"]
 
-_KINDS: dict[str, Callable[..., nn.Module]] = {"such2017": such2017, "nature": nature, "mlp": mlp}
+_KINDS: dict[str, Callable[..., nn.Module]] = {
+    "such2017": such2017,
+    "nature": nature,
+    "mlp": mlp,
+    "gru": gru,
+    "lstm": lstm,
+    "snail": snail,
+    "conv-gru": conv_gru,
+}
 
 
 def make_policy(config: PolicyConfig, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> Policy:
@@ -39,13 +55,15 @@ def make_policy(config: PolicyConfig, observation_space: gymnasium.Space, action
     Raises `PolicyError` if the kind or one of its kwargs is unknown, or if it does not fit the spaces.
     """
     factory = _KINDS.get(config.kind) or _import_factory(config.kind)
-    _check_kwargs(config, factory)
-    module = factory(observation_space, action_space, **config.kwargs)
+    kwargs = dict(config.kwargs)
+    actions = str(kwargs.pop("actions", "argmax"))
+    _check_kwargs(config.kind, kwargs, factory)
+    module = factory(observation_space, action_space, **kwargs)
     if not isinstance(module, nn.Module):
         raise PolicyError(
             f"policy.kind: expected {config.kind!r} to return a torch.nn.Module, found {type(module).__name__}"
         )
-    return Policy(module, observation_space, action_space)
+    return Policy(module, observation_space, action_space, actions)
 
 
 def _import_factory(kind: str) -> Callable[..., nn.Module]:
@@ -68,7 +86,7 @@ def _import_factory(kind: str) -> Callable[..., nn.Module]:
     return factory  # type: ignore[no-any-return]
 
 
-def _check_kwargs(config: PolicyConfig, factory: Callable[..., nn.Module]) -> None:
+def _check_kwargs(kind: str, kwargs: Iterable[str], factory: Callable[..., nn.Module]) -> None:
     """Raise `PolicyError` for the first kwarg that the factory does not take."""
     try:
         parameters = list(inspect.signature(factory).parameters.values())
@@ -77,8 +95,9 @@ def _check_kwargs(config: PolicyConfig, factory: Callable[..., nn.Module]) -> No
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [parameter.name for parameter in parameters[2:] if parameter.kind is not parameter.VAR_POSITIONAL]
-    for key in config.kwargs:
+    known.append("actions")
+    for key in kwargs:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'none'}"
-            raise PolicyError(f"policy.kwargs: unknown key {key!r} for policy {config.kind!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise PolicyError(f"policy.kwargs: unknown key {key!r} for policy {kind!r}; {hint}")

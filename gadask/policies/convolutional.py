@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gadask.errors import PolicyError
+from gadask.policies.actions import n_outputs
 from gadask.policies.initial import Layer, check_scheme
-from gadask.policies.policy import n_outputs
 
 _HIDDEN = 512
 _MIN_SIZE = 36  # the least height and width that leaves a pixel after three convolutions without padding

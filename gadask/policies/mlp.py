@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from gadask.errors import PolicyError
+from gadask.policies.actions import n_outputs
+from gadask.policies.arguments import vector_size, whole_numbers
 from gadask.policies.initial import check_scheme
-from gadask.policies.policy import n_outputs
+from gadask.policies.lane_policy import LaneNetwork, aligned_zeros
 
 
 class MLP(nn.Sequential):
@@ -23,6 +27,10 @@ class MLP(nn.Sequential):
         super().__init__(*layers[:-1])
         self.initial = initial
 
+    def in_lanes(self, parameters: Mapping[str, NDArray[np.float32]]) -> LaneNetwork:
+        """Return the network in lanes."""
+        return _MLPLanes(list(parameters.values()))
+
 
 def mlp(
     observation_space: gymnasium.Space,
@@ -31,16 +39,28 @@ def mlp(
     initial: str = "fan-in",
 ) -> MLP:
     """Build a multilayer perceptron; `hidden` holds the widths joined by commas, empty for a linear policy."""
-    if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
-        raise PolicyError(
-            f"policy 'mlp' needs a Box observation of one axis, found {observation_space};"
-            " use 'such2017' or 'nature' for images"
-        )
+    n_inputs = vector_size("mlp", observation_space)
     check_scheme(initial)
-    try:
-        widths = [int(width) for width in str(hidden).split(",") if str(hidden).strip()]
-    except ValueError:
-        widths = [0]
-    if any(width < 1 for width in widths):
-        raise PolicyError(f"policy.kwargs.hidden: expected widths such as '64,64', found {hidden!r}")
-    return MLP([observation_space.shape[0], *widths, n_outputs(action_space)], initial)
+    widths = whole_numbers("hidden", hidden, "widths such as '64,64'")
+    return MLP([n_inputs, *widths, n_outputs(action_space)], initial)
+
+
+class _MLPLanes(LaneNetwork):
+    """The layers in lanes."""
+
+    def __init__(self, parameters: list[NDArray[np.float32]]) -> None:
+        """Make buffers for `parameters`, a weight and a bias for each layer."""
+        n_lanes, _, n_inputs = parameters[0].shape
+        self.inputs = self.outputs = aligned_zeros(n_lanes, n_inputs)
+        self._layers = []
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            given, self.outputs = self.outputs, aligned_zeros(n_lanes, weight.shape[1])
+            self._layers.append((weight, given[:, :, None], bias, self.outputs[:, :, None], self.outputs))
+
+    def step(self) -> None:
+        """Compute the outputs."""
+        for i, (weight, given, bias, product, result) in enumerate(self._layers):
+            if i:
+                np.tanh(given, out=given)
+            np.matmul(weight, given, out=product)
+            np.add(result, bias, out=result)

@@ -8,6 +8,10 @@ A module is called with one observation as a tensor of shape `(1, *observation_s
 images of uint8 are divided by 255, unless the module has an attribute `takes_uint8 = True` and reads the
 bytes itself. It returns a tensor of as many numbers as there are actions, or as an action has entries.
 The batch is always one observation, since a kernel may sum in another order for another batch.
+
+A module with memory has a method `initial_state()` and is called with the observation and its state; it returns the
+output and the next state. A state is whatever the module wants it to be. It is given to the module once, so the module
+may write over it, and an episode begins with a new one.
 """
 
 from __future__ import annotations
@@ -19,15 +23,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gadask.errors import PolicyError
+from gadask.policies.actions import Actions, n_outputs
 from gadask.policies.initial import layers_of, scale_noise
 
 
 class Policy:
-    """A module whose weights are one vector, choosing actions for one environment.
-
-    Discrete actions: the argmax of the output, the first of equals. Box actions: the output through tanh,
-    scaled to the bounds; entries without two finite bounds are taken as they are and clipped.
-    """
+    """A module whose weights are one vector, choosing actions for one environment; `actions` says how."""
 
     flat: torch.Tensor
     """All parameters: float32, shape `(n_params,)`, contiguous, 64-byte aligned. Write it in place only."""
@@ -35,27 +36,35 @@ class Policy:
     """Length of `flat`."""
     module: nn.Module
     """The network, in evaluation mode; its parameters are views of `flat`."""
+    observation_space: gymnasium.Space
+    actions: Actions
 
-    def __init__(self, module: nn.Module, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
-        """Move the module's parameters into one vector.
+    def __init__(
+        self,
+        module: nn.Module,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        actions: str = "argmax",
+    ) -> None:
+        """Move the module's parameters into one vector; `actions` is one of `actions.CHOICES`.
 
         Raises `PolicyError` if the module does not take the observations or does not give an action's shape.
         """
         self.flat = _flatten(module)
         self.module = module.eval().requires_grad_(False)
         self.n_params = self.flat.numel()
+        self.observation_space = observation_space
+        self.actions = Actions(action_space, actions)
         self._scheme: str = getattr(module, "initial", "fan-in")
         self._layers = layers_of(module)
         self._takes_uint8: bool = getattr(module, "takes_uint8", False)
         self._uint8 = observation_space.dtype == np.uint8
-        self._action_space = action_space
-        if isinstance(action_space, gymnasium.spaces.Discrete):
-            self._first_action = int(action_space.start)
-        elif isinstance(action_space, gymnasium.spaces.Box):
-            self._bounded = np.isfinite(action_space.low) & np.isfinite(action_space.high)
-            low, high = np.where(self._bounded, (action_space.low, action_space.high), 0) / 2
-            self._middle, self._radius = low + high, high - low
-        self._check_shapes(observation_space, n_outputs(action_space))
+        self._remembers = callable(getattr(module, "initial_state", None))
+        self._state: object = None
+        self._stream: np.random.Generator | None = None
+        self._uniforms = np.zeros(1, np.float32)
+        self._check_shapes()
+        self._state = self._initial_state()
 
     @torch.no_grad()
     def initialise(self, noise: torch.Tensor) -> torch.Tensor:
@@ -64,51 +73,62 @@ class Policy:
         scale_noise(self._layers, self._scheme)
         return self.flat
 
+    def reset(self, stream: np.random.Generator | None = None) -> None:
+        """Begin an episode: forget the one before; sampled actions are drawn from `stream` from now on.
+
+        Raises `PolicyError` if actions are sampled and there is no stream.
+        """
+        if self.actions.sampled and stream is None:
+            raise PolicyError("policy.kwargs.actions: expected the episode's stream for sampled actions, found none")
+        self._stream = stream
+        self._state = self._initial_state()
+
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
-        """Return the action for one observation: an int, or an array of the action space's shape and dtype."""
-        output = self.output(observation)
-        if isinstance(self._action_space, gymnasium.spaces.Discrete):
-            return self._first_action + int(output.argmax())
-        space = self._action_space
-        assert isinstance(space, gymnasium.spaces.Box)
-        raw = output.reshape(space.shape)
-        action = np.where(self._bounded, self._middle + self._radius * np.tanh(raw), raw)
-        return np.clip(action, space.low, space.high).astype(space.dtype)
+        """Return the action for the next observation: an int, or an array of the action space's shape and dtype."""
+        output = self.output(observation).reshape(1, -1)
+        uniforms = None
+        if self.actions.sampled:
+            assert self._stream is not None  # reset saw to it
+            self._stream.random(out=self._uniforms, dtype=np.float32)
+            uniforms = self._uniforms
+        action: NDArray[np.generic] = self.actions.choose(output, uniforms)[0]
+        return int(action) if self.actions.is_discrete else action
 
     def output(self, observation: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Return the network's raw output for one observation: float32, shape `(1, ...)`."""
+        """Return the network's raw output for the next observation: float32, shape `(1, ...)`."""
         tensor = torch.from_numpy(observation).unsqueeze(0)
         if not self._takes_uint8:
             tensor = tensor.float()
             if self._uint8:
                 tensor = tensor / 255
-        output: NDArray[np.float32] = self.module(tensor).numpy()
+        if self._remembers:
+            found, self._state = self.module(tensor, self._state)
+        else:
+            found = self.module(tensor)
+        output: NDArray[np.float32] = found.numpy()
         return output
 
-    def _check_shapes(self, observation_space: gymnasium.Space, expected: int) -> None:
+    def _initial_state(self) -> object:
+        return self.module.initial_state() if self._remembers else None  # type: ignore[operator]
+
+    def _check_shapes(self) -> None:
         """Play one observation of zeros, so that a module that does not fit is found before any node is asked for."""
+        space, action_space = self.observation_space, self.actions.space
+        expected = n_outputs(action_space)
         try:
-            found = self.output(np.zeros(observation_space.shape, observation_space.dtype)).shape
+            self._state = self._initial_state()
+            found = self.output(np.zeros(space.shape, space.dtype)).shape
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = str(error).partition("\n")[0]
             raise PolicyError(
-                f"policy.kind: {type(self.module).__name__} does not take an observation of {observation_space}:"
+                f"policy.kind: {type(self.module).__name__} does not take an observation of {space}:"
                 f" {type(error).__name__}: {reason}"
             ) from error
         if int(np.prod(found)) != expected:
             raise PolicyError(
                 f"policy.kind: expected {type(self.module).__name__} to return {expected} numbers for"
-                f" {self._action_space}, found shape {found}"
+                f" {action_space}, found shape {found}"
             )
-
-
-def n_outputs(action_space: gymnasium.Space) -> int:
-    """Return how many numbers a network gives for an action; raise `PolicyError` for spaces not supported."""
-    if isinstance(action_space, gymnasium.spaces.Discrete):
-        return int(action_space.n)
-    if isinstance(action_space, gymnasium.spaces.Box):
-        return int(np.prod(action_space.shape))
-    raise PolicyError(f"policy: expected a Discrete or Box action space, found {action_space}")
 
 
 def _flatten(module: nn.Module) -> torch.Tensor:

@@ -1,0 +1,175 @@
+"""The inner loop for cheap environments: many episodes side by side, each of its own genome.
+
+A task is played in lanes if its environment has that form (`open_lanes`) and its policy too (`PlaysLanes`), and then
+everywhere: on nodes, in evaluation, in a film. Otherwise `rollout` plays it, one episode after the other.
+
+How many lanes there are follows from the task alone, so that everything computed always has the same shape. A lane
+whose episode ended begins the next one at once; towards the end of a job, lanes that find none idle. An episode is a
+function of its weights and seeds, bit for bit: `LaneEnv` and `LanePolicy` promise it for each step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gadask.config import EnvConfig
+from gadask.envs import LaneEnv, make_lane_env
+from gadask.envs.gymnasium_lanes import make_gymnasium_lanes
+from gadask.messages import Status
+from gadask.policies import LanePolicy, PlaysLanes, Policy
+from gadask.rollout import Episode
+
+_MAX_LANES = 64
+_MIN_LANES = 4
+_MAX_NUMBERS = 2**22  # 16 MiB of weights
+
+_NEVER = np.iinfo(np.int64).max
+
+Beginning = tuple[int, np.random.Generator | None]
+"""The environment's seed and, for sampled actions, a stream that is the lane's until it begins another episode."""
+
+
+def count_lanes(env: EnvConfig, policy: Policy) -> int:
+    """Return in how many lanes a task is played; 0 if it is not played in lanes.
+
+    Many lanes share the cost of each Python call, but the weights of all of them should stay in the cache.
+    """
+    if not isinstance(policy.module, PlaysLanes) or open_lanes(env, 1) is None:
+        return 0
+    return max(_MIN_LANES, min(_MAX_LANES, _MAX_NUMBERS // policy.n_params))
+
+
+def open_lanes(env: EnvConfig, n_lanes: int) -> LaneEnv | None:
+    """Return an environment in lanes: a task of gadask's own, or a cheap one of Gymnasium's; None for any other.
+
+    Raises `EnvError` as `make_env` does.
+    """
+    return make_lane_env(env, n_lanes) or make_gymnasium_lanes(env, n_lanes)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of one episode of a job."""
+
+    place: int
+    """The episode's place in the job."""
+    episode: Episode
+    seconds: float
+    """Its process time: lanes that play at the same time have equal shares of it."""
+    start_s: float
+    """Unix time of its start."""
+
+
+class Lanes:
+    """The lanes of one task in one process."""
+
+    policy: LanePolicy
+
+    def __init__(self, env: LaneEnv, policy: LanePolicy, max_steps: int) -> None:
+        """Take over environment and policy, which have equally many lanes; `max_steps` is at least 1."""
+        self.policy = policy
+        self._env = env
+        self._max_steps = max_steps
+
+    def play(
+        self, places: Iterable[int], begin: Callable[[int, int], Beginning], stopped: Callable[[], bool]
+    ) -> Iterator[Played]:
+        """Play the episodes at `places`; yields each as it ends.
+
+        `begin(place, lane)` fills the lane's row of `policy.rows` with the weights for the episode at `place`.
+        `stopped` is asked before every step; once it is true, all episodes that have not ended come back as `STOPPED`.
+        What `begin`, the environment or the policy raises is not caught.
+        """
+        env, policy = self._env, self.policy
+        lanes = range(policy.n_lanes)
+        waiting = iter(places)
+        place_of, first_step = [-1 for _ in lanes], [0 for _ in lanes]
+        start_s, first_share = [0.0 for _ in lanes], [0.0 for _ in lanes]
+        last_step = np.full(len(lanes), _NEVER)  # at which an episode is cut
+        returns = np.zeros(len(lanes))
+        playing, ended = np.zeros(len(lanes), np.bool_), np.zeros(len(lanes), np.bool_)
+        step = 0
+        share = 0.0  # of the time until now, for a lane that played all of it
+        counted_at = time.perf_counter()
+
+        def begin_next(lane: int) -> None:
+            place_of[lane] = place = next(waiting, -1)
+            playing[lane], last_step[lane] = place >= 0, _NEVER
+            if place >= 0:
+                start_s[lane], first_share[lane] = time.time(), share
+                first_step[lane], last_step[lane] = step, step + self._max_steps
+                returns[lane] = 0
+                seed, stream = begin(place, lane)
+                env.reset(lane, seed)
+                policy.reset(lane, stream)
+
+        def result(lane: int, status: Status) -> Played:
+            return_, steps = float(returns[lane]), step - first_step[lane]
+            if not math.isfinite(return_):
+                status = Status.NONFINITE
+            episode = Episode(return_, steps, steps, status)
+            return Played(place_of[lane], episode, share - first_share[lane], start_s[lane])
+
+        for lane in lanes:
+            begin_next(lane)
+        is_stopped = False
+        while (n_playing := np.count_nonzero(playing)) and not is_stopped:
+            next_cut = last_step.min()
+            with np.errstate(all="ignore"):  # of lanes that idle, and of returns that are not finite
+                while not (is_stopped := stopped()):
+                    env.step(policy.act(env.observations))
+                    step += 1
+                    np.add(returns, env.rewards, out=returns)
+                    np.logical_and(env.over, playing, out=ended)
+                    if step == next_cut:
+                        ended |= last_step == step
+                    if np.count_nonzero(ended):
+                        break
+            now = time.perf_counter()
+            share += (now - counted_at) / n_playing
+            counted_at = now
+            for lane in np.flatnonzero(playing if is_stopped else ended).tolist():
+                yield result(lane, Status.STOPPED if is_stopped else Status.OK)
+                if not is_stopped:
+                    begin_next(lane)
+        for place in waiting:
+            yield Played(place, Episode(0.0, 0, 0, Status.STOPPED), 0.0, time.time())
+
+
+class FirstLane:
+    """The policy of a task that is played in lanes, in one of them: it acts as it does among others."""
+
+    flat: torch.Tensor
+    """All parameters, as in `Policy`."""
+
+    def __init__(self, policy: Policy, n_lanes: int) -> None:
+        """Make the lanes form of `policy`."""
+        self._lanes = LanePolicy(policy, n_lanes)
+        self.flat = self._lanes.rows[0]
+        self.initialise = policy.initialise
+        self._is_discrete = policy.actions.is_discrete
+        space = policy.observation_space
+        self._observations = np.zeros((n_lanes, *space.shape), space.dtype)
+
+    def reset(self, stream: np.random.Generator | None = None) -> None:
+        """Begin an episode, whose sampled actions are drawn from `stream`."""
+        self._lanes.reset(0, stream)
+
+    def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
+        """Return the action for the next observation, as `Policy.act` does."""
+        self._observations[0] = observation
+        action: NDArray[np.generic] = self._lanes.act(self._observations)[0]
+        return int(action) if self._is_discrete else action
+
+
+def as_played(env: EnvConfig, policy: Policy) -> Policy | FirstLane:
+    """Return the policy in the form in which nodes play the task, for one `Env` of it."""
+    n_lanes = count_lanes(env, policy)
+    return FirstLane(policy, n_lanes) if n_lanes else policy
