@@ -50,9 +50,10 @@ class PolicyConfig:
     """The network that a genome's parameters fill."""
 
     kind: str = "such2017"
-    """`such2017`, `nature`, `mlp`, or `package.module:factory`."""
+    """`such2017`, `nature`, `mlp`, `gru`, `lstm`, `snail`, `conv-gru`, or `package.module:factory`."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
-    """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`."""
+    """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`; but `actions = "sampled"`, for any
+    policy, draws actions from the softmax of its outputs, where `"argmax"` takes the largest."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class GAConfig:
     parents: int = 20
     """Genomes kept by truncation."""
     episodes_per_child: int = 1
-    """Episodes that a child is judged by: its fitness is their mean return. More than 1 where one episode says little."""
+    """Episodes that a child is judged by, its fitness being their mean return; more than 1 where one says little."""
     common_random_numbers: bool = False
     """All children of a generation meet the same tasks (environment seeds), and so do all candidates."""
     mutation_power: float = 0.002

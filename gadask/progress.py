@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gadask.config import BudgetConfig, Config
+from gadask.budget import budget_share
+from gadask.clusters.base import NodeCounts
+from gadask.config import Config
 from gadask.master import Generation, Progress
 
 _RATE_WINDOW_S = 20.0
 _BAR_WIDTH = 16
 _SCORE_WIDTH = 9
+_NODES_WIDTH = 79
+_NODES_LINE_EVERY_S = 10.0
+_MIN_REFRESH_S, _REFRESH_S = 0.1, 1.0
 
 
 class ProgressDisplay:
-    """Consumes what `evolve` reports: pass `update` as `on_progress`, call `close_generation` for what it yields."""
+    """Consumes what `evolve` reports: pass `update` as `on_progress`, call `close_generation` for what it yields.
 
-    def __init__(self, config: Config, console: Console | None = None) -> None:
-        """Show on `console`, by default standard output."""
+    Nodes that are waited for report nothing: inside `kept_fresh` the display shows them all the same.
+    """
+
+    def __init__(
+        self, config: Config, console: Console | None = None, counts: Callable[[], NodeCounts] | None = None
+    ) -> None:
+        """Show on `console`, by default standard output; `counts` says how the cluster stands."""
         self._config = config
+        self._counts = counts
+        self._progress: Progress | None = None
+        self._nodes_line = ""
+        self._nodes_line_at = self._refreshed_at = -math.inf
         self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._frames: deque[tuple[float, int]] = deque()
@@ -49,8 +67,40 @@ class ProgressDisplay:
         self._frames.append((now_s, progress.frames))
         while now_s - self._frames[0][0] > _RATE_WINDOW_S:
             self._frames.popleft()
+        self._progress = progress
+        if now_s - self._refreshed_at >= _MIN_REFRESH_S:  # a thousand nodes report more often than anyone looks
+            self.refresh()
+
+    @asynccontextmanager
+    async def kept_fresh(self) -> AsyncIterator[None]:
+        """Call `refresh` every second while the block runs."""
+
+        async def refresh_for_ever() -> None:
+            while True:
+                self.refresh()
+                await asyncio.sleep(_REFRESH_S)
+
+        refreshing = asyncio.create_task(refresh_for_ever())
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            await asyncio.wait({refreshing})
+
+    def refresh(self) -> None:
+        """Show how the run and its cluster stand; off a terminal, a line when the cluster has changed."""
+        self._refreshed_at = time.monotonic()
         if self._console.is_terminal:
-            self._live.update(self._panel(progress), refresh=True)
+            rows = [] if self._progress is None else [self._panel(self._progress)]
+            nodes = [] if self._counts is None else [Text(nodes_line(self._counts()))]
+            self._live.update(Group(*rows, *nodes), refresh=True)
+        elif self._counts is not None and time.monotonic() - self._nodes_line_at >= _NODES_LINE_EVERY_S:
+            counts = self._counts()
+            line = nodes_line(replace(counts, core_hours=0.0))
+            complete = counts.running == counts.wanted
+            if line != self._nodes_line and (self._nodes_line or not complete):  # all well from the start is no news
+                self._nodes_line, self._nodes_line_at = line, time.monotonic()
+                self._console.print(Text(line), soft_wrap=True)
 
     def close_generation(self, generation: Generation) -> None:
         """Print the generation's line."""
@@ -66,7 +116,7 @@ class ProgressDisplay:
             f"generation {progress.generation}",
             ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH),
             f"{progress.n_counted}/{progress.n_wanted} episodes",
-            f"best {_score(progress.best)}" if math.isfinite(progress.best) else "",
+            f"best {score_text(progress.best)}" if math.isfinite(progress.best) else "",
         )
         done = budget_share(self._config.budget, progress.generation, progress.frames, progress.elapsed_s)
         if done is not None:
@@ -82,9 +132,9 @@ class ProgressDisplay:
         rate = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
         busy = f", {self._last.timing.busy_share:.0%} busy" if self._last else ""
         grid.add_row(
-            f"elite {_score(progress.elite.mean)}" if progress.elite else "",
-            f"{_count(progress.frames)} frames",
-            f"{_count(rate)}/s, {_count(rate / max(1, progress.processes))}/core",
+            f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
+            f"{count_text(progress.frames)} frames",
+            f"{count_text(rate)}/s, {count_text(rate / max(1, progress.processes))}/core",
             f"{progress.nodes} × {progress.processes // max(1, progress.nodes)} processes{busy}",
         )
         return grid
@@ -94,35 +144,37 @@ def generation_line(generation: Generation) -> str:
     """Return a generation in one line of at most 80 columns."""
     line, timing = generation.line, generation.timing
     quantiles = line["children"]["quantiles"]
-    elite = _score(generation.elite.mean) if generation.elite else "-"
+    elite = score_text(generation.elite.mean) if generation.elite else "-"
     rate = line["frames"] / timing.wall_s if timing.wall_s else 0.0
     return (
-        f"gen {generation.number:>4}  best {_score(quantiles['1']):>9}  median {_score(quantiles['0.5']):>9}"
-        f"  elite {elite:>9}  {_count(generation.state.frames):>5} fr  {_count(rate):>5}/s"
+        f"gen {generation.number:>4}  best {score_text(quantiles['1']):>9}  median {score_text(quantiles['0.5']):>9}"
+        f"  elite {elite:>9}  {count_text(generation.state.frames):>5} fr  {count_text(rate):>5}/s"
     )
 
 
-def budget_share(budget: BudgetConfig, generations: int, frames: int, elapsed_s: float) -> float | None:
-    """Return how much of the budget is used, by the limit that is nearest; None without a limit."""
-    shares = [
-        done / limit
-        for done, limit in (
-            (generations, budget.generations),
-            (frames, budget.frames),
-            (elapsed_s / 3600, budget.hours),
-        )
-        if limit is not None
-    ]
-    return max(shares, default=None)
+def nodes_line(counts: NodeCounts) -> str:
+    """Return how a cluster stands in one line of less than 80 columns; a long reason is cut."""
+    before = f"nodes: {counts.running} of {counts.wanted} running"
+    after = f", {counts.lost} lost" if counts.lost else ""
+    if counts.core_hours:
+        used = f"{counts.core_hours:.1f}" if counts.core_hours < 999.5 else count_text(counts.core_hours)
+        after += f", {used} core-hours"
+    if counts.pending:
+        before += f", {counts.pending} pending"
+        room = _NODES_WIDTH - len(before) - len(after) - len(" ()")
+        reason = " ".join(counts.pending_reason.split())
+        if reason and room >= 1:
+            before += f" ({reason if len(reason) <= room else reason[: room - 1] + '…'})"
+    return before + after
 
 
-def _score(number: float) -> str:
+def score_text(number: float) -> str:
     """Return a finite number with the digits that nine columns have room for."""
     texts = [f"{number:,.1f}", f"{number:,.0f}", f"{number:.3g}", f"{number:.2g}"]
     return next((text for text in texts if len(text) <= _SCORE_WIDTH), f"{number:.0e}")
 
 
-def _count(number: float) -> str:
+def count_text(number: float) -> str:
     """Return a number that is not negative, such as `"12.3k"`: three digits, at most five columns."""
     if number < 999.5:
         return f"{number:.0f}"

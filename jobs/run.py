@@ -7,26 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import shlex
-import signal
 import sys
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from gadask.command_line import (
+    FINISHED,
+    INTERRUPTED,
+    NodeFlags,
+    check_node_flags,
+    confirm_cost,
+    default_node_flags,
+    draw,
+    dry_run,
+    exit_status,
+    interrupts_cancel,
+    resume_command,
+)
 from gadask.config import BudgetConfig, Config, check_config, load_config
-from gadask.errors import ConfigError, GadaskError, UsageError
+from gadask.errors import ConfigError, GadaskError
+from gadask.machine import cost_text, largest_cost
 
-FINISHED, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
-
-_NODE_TIMEOUT_S = 120.0
-_ANALYSIS = Path(__file__).resolve().parents[1] / "analysis"
+if TYPE_CHECKING:
+    from gadask.clusters import Cluster
 
 
 @dataclass(frozen=True)
@@ -38,40 +46,26 @@ class Arguments:
     run_dir: Path
     """Directory of the run: made for a new run, holding one with --resume."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
+    nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
     resume: bool = False
     """Go on with the run in --run-dir from its last closed generation."""
-    cluster: Literal["local"] = "local"
-    """Where nodes come from: `local` starts them on this machine."""
-    nodes: int = 1
-    """Number of nodes."""
-    rollouts_per_node: int | None = None
-    """Rollout processes of each node; by default every core, shared between the nodes."""
     pictures: bool = True
     """Draw the learning curve and film the elite at the end."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    # Dask reads this when it is imported, here and in its workers; nodes that come and go are the master's to report.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
-    try:
-        return asyncio.run(_evolve(_parse(argv)))
-    except GadaskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_USAGE if isinstance(error, UsageError) else FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return exit_status(lambda: _run(_parse(argv)))
 
 
 def _parse(argv: Sequence[str]) -> Arguments:
-    """Return the checked arguments; the config file gives the flags their defaults."""
+    """Return the checked arguments; config file and machine file give the flags their defaults."""
     given = bool(argv) and not argv[0].startswith("-")
     stored = load_config(argv[0]) if given else Config()
     arguments: Arguments = tyro.cli(
         Arguments,
         args=list(argv),
-        default=Arguments(tyro.MISSING, tyro.MISSING, stored),
+        default=Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv)),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     if not given:
@@ -79,87 +73,88 @@ def _parse(argv: Sequence[str]) -> Arguments:
     if arguments.settings.preset != stored.preset:
         raise ConfigError("--preset: expected in the config file, where it sets every field that the file leaves out")
     check_config(arguments.settings)
-    for name in ("nodes", "rollouts_per_node"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')}: expected at least 1, found {value}")
+    check_node_flags(arguments.nodes)
     return arguments
 
 
-async def _evolve(arguments: Arguments) -> int:
-    """Evolve, test the elite, draw; an interrupt ends it at the last closed generation."""
-    from gadask.record import RunDirectory
+def _run(arguments: Arguments) -> int:
+    """Say or ask what it may cost, make or open the run directory, and play."""
+    from gadask.record import RunDirectory, read_run
     from gadask.task import prepare_task
 
-    config, run_dir = arguments.settings, arguments.run_dir
+    config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     prepare_task(config)
-    if arguments.resume:
+    # A job that is requeued has the same command line; it may not have come as far as to make the directory.
+    resume = arguments.resume or (nodes.requeued and (run_dir / "config.toml").exists())
+    budget = config.budget
+    if resume and budget.hours is not None:
+        budget = replace(budget, hours=max(0.0, budget.hours - read_run(run_dir)[1].elapsed_s / 3600))
+    cost = cost_text(nodes.fields, budget, nodes.n_nodes)
+    if nodes.dry_run:
+        dry_run(nodes, run_dir, cost)
+        return FINISHED
+    confirm_cost(nodes, largest_cost(nodes.fields, budget, nodes.n_nodes), cost)
+    if resume:
         RunDirectory.resume(run_dir, config)[0].close()
     else:
         RunDirectory.create(run_dir, config).close()
+    return asyncio.run(_play_or_stop(arguments))
 
-    this = asyncio.current_task()
-    assert this is not None
-    loop = asyncio.get_running_loop()
 
-    def interrupt() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, lambda: None)  # a second one must not break off the cleaning up
-        this.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
+async def _play_or_stop(arguments: Arguments) -> int:
+    """Play; an interrupt ends it at the last closed generation."""
+    run_dir = arguments.run_dir
     try:
-        await _play(arguments)
+        async with interrupts_cancel():
+            await _play(arguments)
     except asyncio.CancelledError:
-        print(f"\ninterrupted; everything up to the last closed generation is in {run_dir}\ncontinue with: {_again()}")
+        print(
+            f"\ninterrupted; everything up to the last closed generation is in {run_dir}"
+            f"\ncontinue with: {resume_command()}"
+        )
         return INTERRUPTED
     except GadaskError as error:
-        kept = f"{run_dir} holds everything up to the last closed generation, continue with: {_again()}"
+        kept = f"{run_dir} holds everything up to the last closed generation, continue with: {resume_command()}"
         raise type(error)(f"{error}; {kept}") from error
     return FINISHED
 
 
 async def _play(arguments: Arguments) -> None:
     """Do what is missing: evolve, test the elite, draw."""
-    from gadask.clusters import local_cluster, local_processes
+    from gadask.budget import budget_reached
     from gadask.evaluate import evaluate_elite
-    from gadask.master import budget_reached, evolve
+    from gadask.master import evolve
     from gadask.progress import ProgressDisplay
     from gadask.record import read_run
 
-    config, run_dir = arguments.settings, arguments.run_dir
-    n_processes = arguments.rollouts_per_node or local_processes(arguments.nodes)
+    config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     if reached:
         print(f"nothing to evolve: the run has reached its budget.{reached}")
-    else:
-        print(f"evolving {config.env.id} with {config.policy.kind} on {arguments.nodes} × {n_processes} processes")
     if not reached or _is_untested(config, run_dir):
-        async with local_cluster(arguments.nodes) as cluster:
-            client = cluster.client
-            print(f"dashboard: {cluster.dashboard}")
-            with ProgressDisplay(config) as display:
+        async with _cluster(arguments) as cluster:
+            with ProgressDisplay(config, counts=cluster.counts) as display:
                 generations = evolve(
                     config,
-                    client,
+                    cluster.client,
                     run_dir,
                     resume=True,
-                    n_processes=n_processes,
-                    node_timeout_s=_NODE_TIMEOUT_S,
+                    n_processes=nodes.n_processes,
+                    node_timeout_s=nodes.node_timeout_s,
                     on_progress=display.update,
+                    core_hours=lambda: cluster.counts().core_hours,
                 )
-                async with aclosing(generations):
+                async with display.kept_fresh(), aclosing(generations):
                     async for generation in generations:
                         display.close_generation(generation)
             if _is_untested(config, run_dir):
                 test = await evaluate_elite(
                     config,
-                    client,
+                    cluster.client,
                     run_dir,
                     config.budget.test_episodes,
-                    n_processes=n_processes,
-                    node_timeout_s=_NODE_TIMEOUT_S,
+                    n_processes=nodes.n_processes,
+                    node_timeout_s=nodes.node_timeout_s,
                 )
                 print(
                     f"elite of generation {test.elite.generation}: {test.mean:,.1f} ± {test.standard_error:,.1f}"
@@ -167,11 +162,32 @@ async def _play(arguments: Arguments) -> None:
                 )
     print(f"run directory: {run_dir}")
     if arguments.pictures:
-        await _draw("learning curve", "learning_curve.py", run_dir)
-        await _draw("film of the elite", "film.py", run_dir)
+        await draw("learning curve", "learning_curve.py", run_dir)
+        await draw("film of the elite", "film.py", run_dir)
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     assert reached is not None  # or evolution would have gone on
     print(f"go on: {_go_on(config.budget, reached)}")
+
+
+@asynccontextmanager
+async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
+    """Open the cluster; says what runs where, and at the end what it cost."""
+    from gadask.record import read_generations
+
+    config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
+    earlier = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(run_dir))
+    print(f"evolving {config.env.id} with {config.policy.kind} on {nodes.where}")
+    used = 0.0
+    try:
+        async with nodes.open(run_dir) as cluster:
+            print(f"dashboard: {cluster.dashboard}")
+            try:
+                yield cluster
+            finally:
+                used = cluster.counts().core_hours
+    finally:
+        if used:
+            print(f"core-hours: {used:,.2f}" + (f", and {earlier:,.2f} before" if earlier else ""))
 
 
 def _is_untested(config: Config, run_dir: Path) -> bool:
@@ -189,37 +205,10 @@ def _is_untested(config: Config, run_dir: Path) -> bool:
     return bool(tested != to_text(elite.genome))
 
 
-async def _draw(what: str, script: str, run_dir: Path) -> None:
-    """Run a script of `analysis/`, which prints the file that it wrote.
-
-    It is a process of its own, so that a genome is played in the same environment as in evolution.
-    """
-    from gadask.numerics import numeric_environment
-
-    print(f"{what}: ", end="", flush=True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(_ANALYSIS / script), str(run_dir), env=numeric_environment()
-    )
-    try:
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-
-
 def _go_on(budget: BudgetConfig, reached: str) -> str:
     """Return a command that goes on with the run: the limit that was reached is doubled, or left out."""
     limit = getattr(budget, reached)
-    return f"{_again()} --budget.{reached} {2 * limit if reached != 'elite_mean' else 'inf'}"
-
-
-def _again() -> str:
-    """Return the command that resumes this run."""
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    arguments = [argument for argument in sys.argv if argument != "--resume"]
-    return shlex.join([str(python), *arguments, "--resume"])
+    return f"{resume_command()} --budget.{reached} {2 * limit if reached != 'elite_mean' else 'inf'}"
 
 
 if __name__ == "__main__":

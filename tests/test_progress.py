@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import re
@@ -14,9 +15,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from gadask import progress
+from gadask.budget import budget_share
+from gadask.clusters.base import NodeCounts
 from gadask.config import BudgetConfig, Config
 from gadask.master import Generation, Progress
-from gadask.progress import ProgressDisplay, budget_share, generation_line
+from gadask.progress import ProgressDisplay, generation_line, nodes_line
 from gadask.record import State
 from gadask.selection import Elite
 from gadask.summary import Timing
@@ -222,3 +225,97 @@ def test_a_display_that_fails_gives_the_terminal_back(monkeypatch: pytest.Monkey
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert output.getvalue().rfind("\x1b[?25h") > output.getvalue().rfind("\x1b[?25l") >= 0  # cursor on again
+
+
+WAITING = NodeCounts(wanted=8, running=6, pending=2, lost=1, pending_reason="Resources", core_hours=123.45)
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        (NodeCounts(wanted=2, running=2), "nodes: 2 of 2 running"),
+        (WAITING, "nodes: 6 of 8 running, 2 pending (Resources), 1 lost, 123.5 core-hours"),
+        (NodeCounts(wanted=8, running=0, pending=8), "nodes: 0 of 8 running, 8 pending"),
+        (NodeCounts(wanted=2, running=1, lost=3, core_hours=2e4), "nodes: 1 of 2 running, 3 lost, 20k core-hours"),
+        (
+            replace(WAITING, pending_reason="ReqNodeNotAvail, Reserved for maintenance"),
+            "nodes: 6 of 8 running, 2 pending (ReqNodeNotAvail, …), 1 lost, 123.5 core-hours",
+        ),
+    ],
+)  # fmt: skip
+def test_nodes_are_one_line(counts: NodeCounts, text: str) -> None:
+    assert nodes_line(counts) == text
+
+
+NODES = st.integers(0, 99_999)
+
+
+@given(st.builds(NodeCounts, NODES, NODES, NODES, NODES, st.text(), st.floats(0, 1e18)))
+def test_nodes_fit_80_columns(counts: NodeCounts) -> None:
+    line = nodes_line(counts)
+    assert len(line) < 80
+    assert len(line.splitlines()) == 1
+
+
+def test_a_terminal_shows_the_nodes_before_anything_is_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, output = terminal(monkeypatch)
+    clock = Clock(100.0)
+    monkeypatch.setattr(progress, "time", clock)
+    with ProgressDisplay(CONFIG, console, counts=lambda: WAITING) as display:
+        display.refresh()
+        assert any(nodes_line(WAITING) in line for line in plain(output.getvalue()))
+        assert "generation" not in output.getvalue()
+        output.truncate(0)
+        display.update(PROGRESS)
+        assert output.getvalue() == ""  # too soon
+        clock.now_s += 1
+        display.update(PROGRESS)
+        shown = plain(output.getvalue())
+    assert any("generation 12" in line for line in shown)
+    assert any(nodes_line(WAITING) in line for line in shown)
+
+
+def test_plain_output_tells_of_nodes_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(100.0)
+    monkeypatch.setattr(progress, "time", clock)
+    output = io.StringIO()
+    counts = NodeCounts(wanted=2, running=2)
+    display = ProgressDisplay(CONFIG, Console(file=output, force_terminal=False, width=40), counts=lambda: counts)
+    display.refresh()
+    assert output.getvalue() == ""  # nothing is amiss
+    counts = NodeCounts(wanted=2, running=1, pending=1, pending_reason="Priority", core_hours=1.0)
+    display.refresh()
+    counts = replace(counts, core_hours=2.0)
+    clock.now_s += 60
+    display.refresh()
+    assert output.getvalue() == "nodes: 1 of 2 running, 1 pending (Priority)\n"
+    counts = NodeCounts(wanted=2, running=2, lost=1)
+    display.refresh()
+    counts = replace(counts, lost=2)
+    display.refresh()  # seconds after the last line
+    clock.now_s += 60
+    display.refresh()
+    assert output.getvalue().splitlines()[1:] == ["nodes: 2 of 2 running, 1 lost", "nodes: 2 of 2 running, 2 lost"]
+
+
+def test_a_display_is_kept_fresh_while_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_REFRESH_S", 0.001)
+
+    async def wait_for_third_refresh() -> int:
+        n_calls, third = 0, asyncio.Event()
+
+        def counts() -> NodeCounts:
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls == 3:
+                third.set()
+            return WAITING
+
+        display = ProgressDisplay(CONFIG, Console(file=io.StringIO(), force_terminal=True, width=80), counts=counts)
+        async with display.kept_fresh():
+            await asyncio.wait_for(third.wait(), 10)
+        n_calls_then = n_calls
+        await asyncio.sleep(0.02)
+        return n_calls - n_calls_then
+
+    assert asyncio.run(wait_for_third_refresh()) == 0

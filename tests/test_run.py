@@ -41,6 +41,9 @@ generations = 3
 test_episodes = 5
 """
 
+SMALL = CONFIG.replace("generations = 3", "")
+SLURM = ("--cluster", "slurm", "--machine", "generic")
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -49,14 +52,18 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, timeout_s: float = 90, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
-    )
+        [*RUN, *map(str, arguments)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False,
+        env=environ or environment(),
+    )  # fmt: skip
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "XDG_CONFIG_HOME": "/nonexistent"}
 
 
 def log(run_dir: Path) -> list[dict[str, object]]:
@@ -72,6 +79,8 @@ def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> Non
     assert max(map(len, lines[1:5])) <= 80
     assert "5 fresh episodes" in result.stdout
     assert f"run directory: {tmp_path / 'run'}" in result.stdout
+    assert any(line.startswith("core-hours: ") for line in lines)
+    assert all(line["timing"]["core_hours"] > 0 for line in read_generations(tmp_path / "run"))
     assert (tmp_path / "run" / "elite.gif").read_bytes().startswith(b"GIF8")
     assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert "--resume" in lines[-1]
@@ -88,6 +97,11 @@ def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: P
     assert "nothing to evolve" in finished.stdout
     assert "--budget.generations 2" in finished.stdout
     assert "elite of generation 0" not in finished.stdout  # it was tested before
+    requeued = run(
+        config, "--run-dir", tmp_path / "run", "--cluster", "allocation", "--budget.generations", 1, "--no-pictures",
+        environ={**environment(), "SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"},
+    )  # fmt: skip
+    assert (requeued.returncode, requeued.stdout.splitlines()[0]) == (0, finished.stdout.splitlines()[0])
     (tmp_path / "run" / "elite_test.json").unlink()
     tested = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1, "--no-pictures")
     assert "elite of generation 0" in tested.stdout
@@ -109,6 +123,12 @@ BAD = {
     "table too small": ("[noise]\nsize = 1000", (), "noise.size: expected at least the policy's 4052658 parameters"),
     "impossible flag": ("", ("--ga.population", "0"), "ga.population"),
     "no nodes": ("", ("--nodes", "0"), "--nodes: expected at least 1, found 0"),
+    "unknown cluster": ("", ("--cluster", "slurmm"), "--cluster: expected local, slurm, allocation"),
+    "cost above what is asked for": (
+        SMALL,
+        (*SLURM, "--nodes", "8", "--budget.hours", "5"),
+        "generic asks above 1,000 core-hours; pass --yes",
+    ),
 }
 
 
@@ -146,12 +166,43 @@ def test_a_missing_config_and_a_misspelt_flag_exit_2(config: Path, tmp_path: Pat
     assert run("--help").returncode == 0
 
 
-def start(config: Path, run_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], int]:
+def test_a_dry_run_shows_script_and_cost_and_starts_nothing(config: Path, tmp_path: Path) -> None:
+    flags = ("--cluster", "slurm", "--machine", "peta4-skylake", "--machine.account", "A-SL3-CPU", "--nodes", 8)
+    result = run(config, "--run-dir", tmp_path / "run", *flags, "--budget.hours", 5, "--dry-run")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "#SBATCH -A A-SL3-CPU" in result.stdout
+    assert "module load rhel7/default-peta4" in result.stdout
+    assert "8 jobs of this script; largest cost: 1,280 core-hours" in result.stdout
+    local = run(config, "--run-dir", tmp_path / "run", "--rollouts-per-node", 1, "--dry-run")
+    assert (local.returncode, local.stdout) == (0, "no job is asked for: this would run on 1 × 1 processes\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_user_is_asked_before_a_dear_run(config: Path, tmp_path: Path) -> None:
+    environ = {**environment(), "PATH": str(tmp_path)}  # no sbatch: what goes on ends there
+    for answer, status, named in ((b"n\r", 2, "not confirmed"), (b"y\r", 1, "found no sbatch in PATH")):
+        process, terminal = start(config, tmp_path / "run", *SLURM, environ=environ)
+        output = bytearray()
+        for data in read(terminal):
+            output += data
+            if output.endswith(b"Go on? [y/N] "):
+                os.write(terminal, answer)
+        assert process.wait(10) == status
+        assert named in output.decode()
+        assert "Traceback" not in output.decode()
+        assert (tmp_path / "run").exists() == (status == 1)
+        os.close(terminal)
+
+
+def start(
+    config: Path, run_dir: Path, *flags: str, environ: dict[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start a run on a terminal of its own; returns the process and the terminal."""
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
         [*RUN, str(config), "--run-dir", str(run_dir), "--no-pictures", *flags],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**environment(), "TERM": "xterm"}, start_new_session=True,
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**(environ or environment()), "TERM": "xterm"},
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C becomes a signal
     )  # fmt: skip
     os.close(theirs)
@@ -208,6 +259,23 @@ def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, nu
     )
     assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", budget).returncode == 0
     assert log(run_dir) == log(tmp_path / "whole")
+
+
+def test_a_closed_terminal_ends_a_run_in_good_order(config: Path, tmp_path: Path) -> None:
+    process, terminal = start(config, tmp_path / "run", "--budget.generations", "1000")
+    output = bytearray()
+    for data in read(terminal):
+        output += data
+        if b"gen    1" in output:
+            break
+    processes = family(process)
+    os.close(terminal)
+    os.killpg(process.pid, signal.SIGHUP)  # as a shell does that was hung up on
+    assert process.wait(20) == 130
+    wait_until(lambda: all_gone(processes), 5, "all processes gone")
+    budget = str(len(log(tmp_path / "run")) + 1)
+    flags = ("--run-dir", tmp_path / "run", "--no-pictures", "--resume", "--budget.generations", budget)
+    assert run(config, *flags).returncode == 0
 
 
 def test_a_master_killed_at_any_moment_resumes_to_the_same_result(config: Path, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""Flags for nodes: which machine they mean, what is refused, and which clusters they open."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+from pathlib import Path
+
+import pytest
+import tyro
+from rich.console import Console
+from rich.live import Live
+
+from gadask.command_line import NodeFlags, StderrHandler, check_node_flags, confirm_cost, default_node_flags
+from gadask.errors import ConfigError, UsageError
+from gadask.machine import Machine, load_machine
+
+SLURM = ("--cluster", "slurm", "--machine", "generic")
+
+
+@pytest.fixture(autouse=True)
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the empty folder of the user's own machine files."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    (tmp_path / "gadask").mkdir()
+    return tmp_path / "gadask"
+
+
+def parsed(*argv: str) -> NodeFlags:
+    flags: NodeFlags = tyro.cli(
+        NodeFlags, args=argv, default=default_node_flags(argv), config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    check_node_flags(flags)
+    return flags
+
+
+def test_flags_win_over_the_machine_file(users: Path) -> None:
+    (users / "mine.toml").write_text('base = "peta4-skylake"\naccount = "A-SL3-CPU"\nwall_time = "02:00:00"\n')
+    flags = parsed(
+        "--cluster", "slurm", "--machine=mine", "--machine.account", "B-SL3-CPU", "--machine.preamble", "a b", "c"
+    )  # fmt: skip
+    assert flags.fields == dataclasses.replace(load_machine("mine"), account="B-SL3-CPU", preamble=("a b", "c"))
+    assert flags.fields.wall_time == "02:00:00"
+    assert parsed("--cluster", "slurm", "--machine", str(users / "mine.toml")).fields.account == "A-SL3-CPU"
+
+
+def test_every_field_of_a_machine_is_a_flag() -> None:
+    values: dict[str, list[str]] = {"wall_time": ["01:00:00"], "memory": ["7GB"], "required": ["partition"]}
+    for field in dataclasses.fields(Machine):
+        value = values.get(field.name, ["7"] if not field.name.endswith("directives") else [])
+        flag = f"--machine.{field.name.replace('_', '-')}"
+        given = [f"{flag}=--qos=7"] if not value else [flag, *value]
+        needed = [] if field.name != "required" else ["--machine.partition", "p"]
+        assert getattr(parsed(*SLURM, *given, *needed).fields, field.name) != getattr(Machine(), field.name)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--cluster", "slurmm"), "--cluster: expected local, slurm, allocation, or the address of a Dask scheduler"),
+        (("--cluster", "tls://login"), "such as tls://host:8786, found 'tls://login'"),
+        (("--cluster", "http://login:8786"), "found 'http://login:8786'"),
+        (
+            ("--cluster", "slurm"),
+            "--machine: expected with --cluster slurm, found none; give a machine file, or one of",
+        ),
+        ((*SLURM[:3], "peta4-skylak"), "no machine is called 'peta4-skylak'; did you mean 'peta4-skylake'?"),
+        ((*SLURM[:3], "peta4-skylake"), "--machine.account: expected, because peta4-skylake refuses jobs without it"),
+        (("--machine", "generic"), "--machine: expected with --cluster slurm or allocation, found with local"),
+        (("--machine.cores", "3"), "--machine: expected with --cluster slurm or allocation, found with local"),
+        ((*SLURM, "--machine.cores", "0"), "--machine.cores: expected at least 1, found 0"),
+        ((*SLURM, "--machine.wall-time", "12"), "--machine.wall_time: expected HH:MM:SS or D-HH:MM:SS, found '12'"),
+        ((*SLURM, "--nodes", "0"), "--nodes: expected at least 1, found 0"),
+        (("--cluster", "allocation", "--nodes", "2"), "--nodes: expected with --cluster local or slurm"),
+        (("--cluster", "tcp://127.0.0.1:8786", "--nodes", "2"), "--nodes: expected with --cluster local or slurm"),
+        (("--rollouts-per-node", "0"), "--rollouts-per-node: expected at least 1, found 0"),
+        (("--start-timeout", "0"), "--start-timeout: expected more than 0, found 0"),
+        (("--start-timeout", "nan"), "--start-timeout: expected more than 0, found nan"),
+    ],
+)
+def test_flags_that_no_cluster_can_be_opened_with(argv: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parsed(*argv)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_allocation_is_only_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(
+        ConfigError, match=r"--cluster allocation: expected inside a Slurm job, .* jobs/allocation\.sbatch"
+    ):
+        parsed("--cluster", "allocation")
+    assert parsed("--cluster", "allocation", "--dry-run").dry_run
+
+
+def test_the_kinds_of_clusters() -> None:
+    kinds = {address: parsed("--cluster", address).kind for address in ("local", "allocation", "tls://a.b-c:1")}
+    assert kinds == {"local": "local", "allocation": "allocation", "tls://a.b-c:1": "existing"}
+    assert parsed("--cluster", "tcp://[::1]:8786").kind == "existing"
+    assert parsed(*SLURM).kind == "slurm"
+
+
+def test_rollouts_are_the_flags_or_the_machines_or_the_nodes_own() -> None:
+    assert parsed(*SLURM).n_processes is None
+    assert parsed(*SLURM, "--machine.rollouts-per-node", "5").n_processes == 5
+    assert parsed(*SLURM, "--machine.rollouts-per-node", "5", "--rollouts-per-node", "3").n_processes == 3
+    assert parsed("--nodes", "10000").n_processes == 1
+
+
+def test_a_queue_is_given_more_time_than_a_process() -> None:
+    assert (parsed().start_timeout_s, parsed().node_timeout_s) == (120, 120)
+    assert parsed(*SLURM).start_timeout_s == 86_400
+    slurm = parsed(*SLURM, "--start-timeout", "5")
+    assert slurm.start_timeout_s == 5 < slurm.node_timeout_s
+
+
+def test_a_script_must_agree_to_what_a_run_may_cost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "empty").open("w+") as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        confirm_cost(parsed(*SLURM), 1000, "1,000 core-hours")
+        confirm_cost(parsed(*SLURM, "--machine.confirm-core-hours", "inf"), float("inf"), "no limit")
+        confirm_cost(parsed(*SLURM, "--yes"), float("inf"), "no limit")
+        confirm_cost(parsed(), float("inf"), "no limit")  # this machine costs nothing
+        with pytest.raises(UsageError, match="this may cost 1,001 core-hours, and generic asks above 1,000"):
+            confirm_cost(parsed(*SLURM), 1001, "1,001 core-hours")
+
+
+def test_a_warning_is_written_above_a_live_display() -> None:
+    output = io.StringIO()
+    logger = logging.Logger("somebody")
+    logger.addHandler(StderrHandler())
+    with Live("the display", console=Console(file=output, force_terminal=True), auto_refresh=False, transient=True):
+        logger.warning("a node was lost: [Errno 5]")
+    assert "a node was lost: [Errno 5]" in output.getvalue()
