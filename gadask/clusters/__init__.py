@@ -5,7 +5,50 @@ connections use TLS with certificates made for this one cluster, on one machine 
 can run code as its owner.
 """
 
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
 from gadask.clusters.base import Cluster, NodeCounts
 from gadask.clusters.local import local_cluster, local_processes
+from gadask.machine import Machine
 
-__all__ = ["Cluster", "NodeCounts", "local_cluster", "local_processes"]
+__all__ = ["Cluster", "NodeCounts", "job_folder", "local_cluster", "local_processes", "open_cluster"]
+
+
+def open_cluster(
+    cluster: str, machine: Machine, n_nodes: int, run_dir: Path, start_timeout_s: float
+) -> AbstractAsyncContextManager[Cluster]:
+    """Return the context manager of a cluster: `local`, `slurm`, `allocation`, or the address of a Dask scheduler.
+
+    `n_nodes` counts for `local` and `slurm`, the machine for `slurm` and `allocation`.
+    """
+    match cluster:
+        case "local":
+            return local_cluster(n_nodes)
+        case "slurm":
+            from gadask.clusters.slurm import slurm_cluster
+
+            return slurm_cluster(machine, n_nodes, folder=job_folder(machine, run_dir), start_timeout_s=start_timeout_s)
+        case "allocation":
+            from gadask.clusters.allocation import allocation_cluster
+
+            return allocation_cluster(machine, folder=job_folder(machine, run_dir))
+        case address:
+            from gadask.clusters.existing import existing_cluster
+
+            return existing_cluster(address)
+
+
+def job_folder(machine: Machine, run_dir: Path) -> Path:
+    """Return the folder for keys and job logs, which all nodes see: in the run directory, or where `shared` says.
+
+    It is the same whenever a run is resumed.
+    """
+    run_dir = run_dir.absolute()
+    if machine.shared is None:
+        return run_dir / "cluster"
+    digest = hashlib.sha256(bytes(run_dir)).hexdigest()
+    return Path(machine.shared).expanduser().absolute() / f"gadask-{run_dir.name}-{digest[:8]}"

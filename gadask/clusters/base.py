@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from distributed import Client
 
@@ -15,6 +20,10 @@ DASK_CONFIG = {
     "distributed.scheduler.work-stealing": False,
     # The parents are broadcast; a worker that died a moment ago is not to hold up the others for the usual 30 s.
     "distributed.comm.timeouts.connect": "10s",
+    # A worker ends when its connection breaks. The kernel tries again after as long as it has tried already, so this
+    # rides out a cut of half the time; with Dask's 30 s a cut of 15 s can cost a node. It is also how long a node that
+    # vanished without a word, as in a power cut, holds up the generation.
+    "distributed.comm.timeouts.tcp": "90s",
     # The shared noise table is no reason to restart a worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -23,7 +32,12 @@ DASK_CONFIG = {
 }
 """Dask's settings for the process that holds the scheduler, and for workers that it starts."""
 
+DEATH_TIMEOUT_S = 300
+"""A worker that cannot reach the scheduler, or set up its node, for so long gives up."""
+
 DASHBOARD_PORT = 8787
+
+_LOG_LINES, _LOG_BYTES = 3, 4000
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,40 @@ class Cluster(ABC):
     @abstractmethod
     def counts(self) -> NodeCounts:
         """Return how the cluster stands now; cheap, and never waits."""
+
+
+def dask_environment() -> dict[str, str]:
+    """Return `DASK_CONFIG` as the environment variables that give it to workers which are started by a command."""
+    return {
+        f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value) for key, value in DASK_CONFIG.items()
+    }
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Do some work while the block runs; what it raises ends the block and comes out of it."""
+    failure: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as failures:
+        failure = failures.exceptions[0]  # what came first: the work's, or the block's own
+    if failure is not None:
+        raise failure
+
+
+def end_of_log(log: Path) -> str:
+    """Return the last lines of a log, as one."""
+    try:
+        text = log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+    except OSError as error:
+        return f"its log {log} cannot be read: {error.strerror}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"its log {log} ends: {' | '.join(lines[-_LOG_LINES:])}" if lines else f"its log {log} is empty"
 
 
 def free_port(wanted: int) -> int:

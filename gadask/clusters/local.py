@@ -14,6 +14,7 @@ from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
 from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, Cluster, NodeCounts, free_port
+from gadask.dashboard.page import install, remember
 from gadask.dispatch import CHUNKS_IN_FLIGHT
 from gadask.errors import ClusterError
 
@@ -45,6 +46,7 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
 
     Raises `ClusterError` if they do not start.
     """
+    install()
     with dask.config.set(DASK_CONFIG):
         cluster = LocalCluster(
             n_workers=n_nodes,
@@ -59,6 +61,7 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
         )
         try:
             await _start(cluster)
+            remember(cluster.scheduler)
             async with Client(cluster, asynchronous=True, set_as_default=False) as client:
                 yield Local(client, cluster, n_nodes)
         except (OSError, RuntimeError, TimeoutError) as error:

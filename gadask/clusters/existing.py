@@ -1,0 +1,171 @@
+"""Nodes of a Dask scheduler that runs already, on whatever workers it has.
+
+TLS files come from Dask's own configuration, `distributed.comm.tls`. The scheduler and its workers belong to their
+owner: when the last run that uses them ends, gadask's noise table and rollout processes go, the workers stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import re
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import dask
+from distributed import Client, Lock, Semaphore
+from distributed.security import Security
+
+from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts
+from gadask.errors import ClusterError, UsageError
+from gadask.node import PLUGIN_NAME
+
+_logger = logging.getLogger(__name__)
+
+_CONNECT_S = 8.0
+_LEAVE_S = 15.0
+_POLL_S = 2.0
+_MOST_RUNS = 10**6
+
+
+class Existing(Cluster):
+    """Nodes of somebody's scheduler; what they cost is not known here."""
+
+    def __init__(self, client: Client, dashboard: str) -> None:
+        """Describe a scheduler that the client is connected to."""
+        self.client = client
+        self.dashboard = dashboard
+        self._n_workers = 0
+        self._n_lost = 0
+
+    def counts(self) -> NodeCounts:
+        """Return how the cluster stood a moment ago."""
+        return NodeCounts(wanted=self._n_workers, running=self._n_workers, lost=self._n_lost)
+
+    async def poll(self) -> None:
+        """Bring the counts up to date."""
+        identity = await self.client.scheduler.identity(n_workers=0)
+        self._n_lost += max(0, self._n_workers - identity["n_workers"])
+        self._n_workers = identity["n_workers"]
+
+
+@asynccontextmanager
+async def existing_cluster(address: str) -> AsyncIterator[Existing]:
+    """Use the scheduler at `address`, such as `tls://login:8786`; it may have workers already.
+
+    Raises `UsageError` for a text that is no such address, or if Dask's configuration lacks TLS files that it needs;
+    `ClusterError` if no scheduler answers there within seconds.
+    """
+    security = _security(address)
+    with dask.config.set(DASK_CONFIG):
+        client = await _connect(address, security)
+        async with client:
+            identity = await client.scheduler.identity(n_workers=-1)
+            for host, n_workers in Counter(worker["host"] for worker in identity["workers"].values()).items():
+                if n_workers > 1:
+                    _logger.warning(
+                        "%d workers share %s: --rollouts-per-node is the number of each of them", n_workers, host
+                    )
+            cluster = Existing(client, _dashboard(address, identity["services"].get("dashboard")))
+            await cluster.poll()
+            polling = asyncio.create_task(_poll_for_ever(cluster))
+            try:
+                async with _shared_plugin(client):
+                    yield cluster
+            finally:
+                polling.cancel()
+                await asyncio.wait({polling})
+
+
+def _security(address: str) -> Security:
+    """Return Dask's configured TLS, checked; warn where there is none on a network."""
+    match = re.fullmatch(r"(tls|tcp)://(.+):(\d+)", address)
+    if match is None:
+        raise UsageError(f"--cluster: expected an address such as tls://host:8786, found {address!r}")
+    if match[1] == "tcp":
+        if not _is_loopback(match[2]):
+            _logger.warning(
+                "%s is not encrypted: whoever reaches that port runs code as its owner; use tls:// with certificates",
+                address,
+            )
+        return Security(require_encryption=False)
+    try:
+        security = Security(require_encryption=True)
+        usable = security.get_connection_args("client")["ssl_context"] is not None
+    except OSError as error:
+        raise UsageError(f"{address}: Dask's TLS files cannot be used: {error}") from None
+    if not usable:
+        raise UsageError(
+            f"{address}: expected TLS files in Dask's configuration, found none; set"
+            " DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
+        )
+    return security
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine under an address that only this machine has."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(entry[4][0]).split("%")[0]).is_loopback for entry in found)
+
+
+async def _connect(address: str, security: Security) -> Client:
+    client = Client(address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
+    try:
+        async with asyncio.timeout(_CONNECT_S + 1):  # for a port that takes connections and says nothing
+            return await client
+    except (OSError, ValueError, RuntimeError, ImportError, MemoryError) as error:  # whatever may answer there
+        await client.close()
+        found = " ".join(str(error).split()) or f"no answer ({type(error).__name__})"
+        raise ClusterError(
+            f"{address}: expected a Dask scheduler, found: {found}; compare host, port and tls:// or tcp:// with the"
+            " scheduler's log"
+        ) from None
+
+
+def _dashboard(address: str, port: int | None) -> str:
+    host = address.partition("://")[2].rpartition(":")[0]
+    return "none on this scheduler" if port is None else f"http://{host}:{port}/status"
+
+
+async def _poll_for_ever(cluster: Existing) -> None:
+    while True:
+        with contextlib.suppress(OSError):  # a lost scheduler is the master's to report
+            await cluster.poll()
+        await asyncio.sleep(_POLL_S)
+
+
+@asynccontextmanager
+async def _shared_plugin(client: Client) -> AsyncIterator[None]:
+    """Unregister `NodePlugin` at the end unless another run uses this scheduler.
+
+    Runs are counted by leases of a Dask semaphore, which end with their client, however that ends. The lock keeps a run
+    that starts from taking nodes for its own that one which ends is about to free.
+    """
+    lock = Lock(f"{PLUGIN_NAME}-leaving", client.scheduler, client.loop)
+    runs = Semaphore(_MOST_RUNS, f"{PLUGIN_NAME}-runs", client.scheduler, client.loop)
+    async with lock:
+        await runs.acquire()
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                if client.status == "running":
+                    async with lock:
+                        await runs.release()
+                        if not await runs.get_value():
+                            await client.unregister_worker_plugin(PLUGIN_NAME)
+        except ValueError:
+            pass  # never registered
+        except OSError as error:
+            _logger.warning("gadask's processes may be left on the workers of this scheduler: %s", error)
+        finally:
+            for leases in (lock, runs):
+                leases.refresh_callback.stop()

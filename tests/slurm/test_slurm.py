@@ -1,0 +1,204 @@
+"""`--cluster slurm` on a real Slurm, through `jobs/run.py`: what a user sees, and faults 5, 14 and 16."""
+
+from __future__ import annotations
+
+import re
+import signal
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.local_slurm import LocalSlurm
+from tests.slurm.runs import command, environment, parents, slurm_command, started, write_files
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+GENERATIONS = 12
+"""Generations that are compared; other runs are the beginning of the same, or go on."""
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """Parents and elites of the run on this machine."""
+    folder = tmp_path_factory.mktemp("reference")
+    write_files(folder, step_s=0, generations=GENERATIONS)
+    result = subprocess.run(command(folder), env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return parents(folder / "run")
+
+
+@dataclass(frozen=True)
+class QuietRun:
+    """What was seen of an undisturbed run on two nodes."""
+
+    folder: Path
+    status: int
+    out: str
+    err: str
+    modes: dict[str, int]
+    listening: list[str]
+    rollout_processes: list[int]
+
+
+@pytest.fixture(scope="module")
+def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> QuietRun:
+    """An undisturbed run on two nodes with as many processes as gadask chooses."""
+    folder = tmp_path_factory.mktemp("quiet")
+    write_files(folder, generations=3, population=200)
+    with started(slurm_command(folder, "--nodes", 2), folder) as run:
+        run.wait_for(r"gen +0 ")
+        keys = folder / "run" / "cluster"
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (keys, *keys.glob("*.pem"))}
+        ours = slurm_session.processes()
+        pids = {run.process.pid, *(process.pid for process in ours)}
+        listening = [line for line in listeners() if any(f"pid={pid}," in line for pid in pids)]
+        servers = [process for process in ours if "gadask.forkserver" in process.cmdline()]
+        rollouts = [len(child.children()) for child in servers if len(child.children()) > 1]
+        status = run.finish()
+    return QuietRun(folder, status, run.out, run.err, modes, listening, rollouts)
+
+
+def listeners() -> list[str]:
+    return subprocess.run(["ss", "-ltnp"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: Path) -> None:
+    assert (quiet.status, quiet.err) == (0, "")
+    write_files(tmp_path, step_s=0, generations=3, population=200)
+    subprocess.run(command(tmp_path), env=environment(), capture_output=True, check=True)
+    assert parents(quiet.folder / "run") == parents(tmp_path / "run")
+
+
+def test_31_processes_play_on_32_cores(quiet: QuietRun) -> None:
+    assert quiet.rollout_processes == [31, 31]
+
+
+def test_keys_are_private_and_go_at_the_end(quiet: QuietRun) -> None:
+    assert quiet.modes == {"cluster": 0o700, "certificate.pem": 0o600, "key.pem": 0o600}
+    assert not list((quiet.folder / "run" / "cluster").glob("*.pem"))
+
+
+def test_no_port_is_open_to_the_network(quiet: QuietRun) -> None:
+    addresses = [line.split()[3] for line in quiet.listening]
+    assert len(addresses) >= 6  # scheduler, dashboard; worker, its HTTP server and nanny of each node
+    assert [address for address in addresses if not address.startswith("127.0.0.1:")] == []
+
+
+def test_the_summary_tells_of_dashboard_and_core_hours(quiet: QuietRun) -> None:
+    assert re.search(r"dashboard: http://127.0.0.1:(\d+)/status after ssh -N -L \1:127.0.0.1:\1 \S+@\S+", quiet.out)
+    hours = re.search(r"core-hours: ([\d.]+)", quiet.out)
+    assert hours is not None
+    assert 0 < float(hours[1]) < 64 * 120 / 3600
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_nodes_that_are_cancelled_or_preempted_lose_nothing_and_are_replaced(
+    slurm: LocalSlurm, tmp_path: Path, reference: list[object]
+) -> None:
+    write_files(tmp_path, step_s=0.05, generations=10_000)
+    with started(slurm_command(tmp_path, "--nodes", 2, "--rollouts-per-node", 2), tmp_path) as run:
+        run.wait_for("gen +0 ")
+        first, second = slurm.wait_for(2, "RUNNING")
+        slurm.call("scancel", first.id)
+        third = slurm.wait_for(2, "RUNNING", deadline_s=60)[-1]
+        assert (third.id > second.id, third.node) == (True, first.node)
+        run.wait_for("nodes: 2 of 2 running, 1 lost")
+        slurm.call("scancel", "--batch", "--signal=TERM", second.id)  # what preemption and --signal=B: send
+        slurm.wait_for(1, "COMPLETED")
+        run.wait_for("nodes: 2 of 2 running, 2 lost")
+        closed = len(parents(tmp_path / "run"))
+        run.wait_for(f"gen +{closed + 1} ")  # the one after that in which the nodes were lost
+        run.process.send_signal(signal.SIGINT)
+        assert run.finish() == 130
+    told = [line.partition("asked for: ")[2] for line in run.err.splitlines()]
+    assert [re.sub("after.*", "", line) for line in told] == [
+        f"job {first.id} on {first.node}: CANCELLED ",
+        f"job {second.id} on {second.node}: COMPLETED ",
+    ]
+    played = parents(tmp_path / "run")[:GENERATIONS]
+    assert played == reference[: len(played)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_job_of_two_minutes_is_left_in_good_order_and_replaced(
+    slurm: LocalSlurm, tmp_path: Path, reference: list[object]
+) -> None:
+    write_files(tmp_path, wall_time="00:02:00", leave_before_s=95, generations=10_000)
+    with started(slurm_command(tmp_path, "--nodes", 1, "--rollouts-per-node", 2), tmp_path) as run:
+        slurm.wait_for(2, "COMPLETED", deadline_s=200)
+        run.wait_for(f"gen +{len(parents(tmp_path / 'run')) + 1} ")
+        run.process.send_signal(signal.SIGINT)
+        assert run.finish() == 130
+    assert (run.err, "lost" in run.out) == ("", False)
+    played = parents(tmp_path / "run")[:GENERATIONS]
+    assert played == reference[: len(played)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_killed_master_leaves_nothing_that_a_resumed_run_does_not_clear_away(
+    slurm: LocalSlurm, tmp_path: Path, reference: list[object]
+) -> None:
+    write_files(tmp_path, generations=4)
+    words = slurm_command(tmp_path, "--rollouts-per-node", 2)
+    with started([*words, "--nodes", "3"], tmp_path) as run:
+        run.wait_for(r"nodes: 2 of 3 running, 1 pending \((Resources|Priority)\)")
+        run.wait_for("gen +0 ")
+        run.process.kill()
+        assert run.finish() == -signal.SIGKILL
+    slurm.wait_for(2, "COMPLETED", "FAILED")  # a worker does not outlive its scheduler
+    (third,) = slurm.wait_for(1, "RUNNING")
+    with started([*words, "--resume"], tmp_path) as run:
+        slurm.wait_for(1, "CANCELLED")
+        assert run.finish() == 0, run.err
+    assert third.id in [job.id for job in slurm.in_state("CANCELLED")]
+    assert parents(tmp_path / "run") == reference[:4]
+
+
+@pytest.mark.parametrize("partition", ["skylake", "closed"])
+def test_an_interrupt_leaves_no_job_and_no_key(slurm: LocalSlurm, tmp_path: Path, partition: str) -> None:
+    write_files(tmp_path)
+    with started(slurm_command(tmp_path, "--machine.partition", partition), tmp_path) as run:
+        run.wait_for("nodes: 0 of 1 running, 1 pending")
+        run.process.send_signal(signal.SIGTERM)
+        assert run.finish(20) == 130
+    assert "continue with: " in run.out
+    assert run.err == ""
+    assert sorted(path.name for path in (tmp_path / "run" / "cluster").iterdir() if path.suffix != ".log") == ["job.sh"]
+    assert not [job for job in slurm.jobs() if job.state in ("PENDING", "RUNNING")]
+
+
+REFUSED = {
+    "wrong partition": (("--machine.partition", "skylark"), "invalid partition specified: skylark"),
+    "memory over the node's": (("--machine.memory", "900GB"), "Memory specification can not be satisfied"),
+    "dead at start": (("--machine.python", "/no/python"), "/no/python: No such file or directory"),
+    "broken preamble": (("--machine.preamble", "echo no such module", "exit 3"), "ends: no such module;"),
+    "never starts": (("--machine.partition", "closed", "--start-timeout", 4), "it can't use this partition"),
+    "no interface": (("--machine.interface", "ib7"), "'ib7'"),
+}
+
+
+@pytest.mark.parametrize(("flags", "reason"), REFUSED.values(), ids=REFUSED)
+def test_a_failure_is_one_line_and_leaves_no_job(
+    slurm: LocalSlurm, tmp_path: Path, flags: tuple[object, ...], reason: str
+) -> None:
+    write_files(tmp_path)
+    with started(slurm_command(tmp_path, *flags), tmp_path) as run:
+        assert run.finish() == 1
+    *warnings, error = run.err.splitlines()
+    assert all(line.startswith("WARNING: a node was lost") for line in warnings)
+    assert error.startswith("error: ")
+    assert reason in error
+    assert not [job for job in slurm.jobs() if job.state in ("PENDING", "RUNNING")]
+
+
+def test_a_machine_without_slurm_is_one_line(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    with started(slurm_command(tmp_path), tmp_path, PATH=str(tmp_path)) as run:
+        assert run.finish() == 1
+    assert re.match("error: expected Slurm's commands, found no sbatch in PATH.*\\n$", run.err)

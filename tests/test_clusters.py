@@ -1,0 +1,222 @@
+"""Keys, job scripts, and nodes that leave; clusters on a real Slurm are tested in `tests/slurm/`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, Worker
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gadask import node
+from gadask.clusters import local_cluster
+from gadask.clusters.jobqueue import job_script, lifetime
+from gadask.clusters.queue import submit
+from gadask.clusters.security import load_keys, temporary_keys
+from gadask.errors import ClusterError
+from gadask.machine import Machine
+from gadask.messages import Breeding, Chunk, Kind, unpack_rows
+from gadask.node import NodePlugin
+from gadask.task import prepare_task
+from tests.conftest import faulty_config
+
+
+def test_keys_can_be_read_by_their_owner_alone_and_go_with_the_cluster(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "cluster"
+    old = os.umask(0)
+    try:
+        with temporary_keys(folder) as security:
+            paths = [Path(path) for path in {security.tls_ca_file, security.tls_worker_key}]
+            modes = {stat.S_IMODE(path.stat().st_mode) for path in paths}
+            assert (modes, stat.S_IMODE(folder.stat().st_mode)) == ({0o600}, 0o700)
+            assert {path.parent for path in paths} == {folder}
+            assert load_keys(folder).get_tls_config_for_role("worker") == security.get_tls_config_for_role("worker")
+            assert security.get_listen_args("scheduler")["ssl_context"] is not None
+    finally:
+        os.umask(old)
+    assert list(folder.iterdir()) == []
+
+
+def test_keys_of_a_killed_master_are_replaced_and_a_failure_leaves_none(tmp_path: Path) -> None:
+    for name in ("key.pem", "certificate.pem"):
+        (tmp_path / name).write_text("old")
+    tmp_path.chmod(0o755)
+
+    def fail() -> None:
+        with temporary_keys(tmp_path) as security:
+            assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+            assert "PRIVATE KEY" in Path(str(security.tls_scheduler_key)).read_text()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_hold_keys_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ClusterError, match=r"cannot write the cluster's keys: .*file"), temporary_keys(file):
+        pass
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, -1)
+        with pytest.raises(ClusterError, match="found somebody else's"), temporary_keys(tmp_path):
+            pass
+
+
+MACHINE = Machine(
+    name="peta4",
+    partition="skylake",
+    account="ME-SL3-CPU",
+    cores=32,
+    memory="187GiB",
+    wall_time="12:00:00",
+    preamble=("module purge", "module load python"),
+    interface="ib0",
+    scratch="$TMPDIR/my scratch",
+    extra_directives=("--qos=long",),
+    skip_directives=("--mem",),
+    python="/opt/my python/bin/python",
+    leave_before_s=600,
+)
+
+
+def test_the_job_script(tmp_path: Path) -> None:
+    folder = tmp_path / "my runs" / "cluster"
+    head, *body = job_script(MACHINE, folder).split("\nmodule purge\n")
+    assert [line.removeprefix("#SBATCH ") for line in head.splitlines() if line][1:] == [
+        "-J gadask-peta4",
+        "-p skylake",
+        "-A ME-SL3-CPU",
+        "-n 1",
+        "--cpus-per-task=32",
+        "-t 12:00:00",
+        "--signal=B:TERM@200",
+        f'--output="{folder}/job-%j.log"',
+        "--open-mode=append",
+        "--qos=long",
+    ]
+    (text,) = body
+    load, *exports, worker = text.splitlines()
+    assert load == "module load python"
+    assert "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=20" in exports
+    assert all(line.startswith("export DASK_") for line in exports)
+    bash = f"TMPDIR=/scratch; SECONDS=100; printf '%s\\n' {worker.removeprefix('exec ')}"
+    words = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert worker.startswith("exec ")  # or Slurm's TERM would end at the shell
+    assert words[:4] == ["/opt/my python/bin/python", "-m", "distributed.cli.dask_worker", "tls://SCHEDULER"]
+    flags = dict(pairwise(words))
+    assert flags["--lifetime"] == f"{43_200 - 600 - 300 - 100}s"
+    assert flags["--lifetime-stagger"] == "300s"
+    assert flags["--local-directory"] == "/scratch/my scratch"
+    assert flags["--tls-key"] == str(folder / "key.pem")
+    assert flags["--dashboard-address"] == "127.0.0.1:0"
+    assert {"--nanny", "--no-dashboard", "--interface"} <= flags.keys()
+
+
+def test_a_job_script_of_no_demands_leaves_the_sites_defaults(tmp_path: Path) -> None:
+    script = job_script(Machine(), tmp_path)
+    assert not re.search(r"#SBATCH (-p|-A) |--interface|None", script)
+    assert f"exec {shlex.quote(sys.executable)} -m" in script
+
+
+@given(wall_s=st.integers(60, 10**6), share=st.floats(0, 0.999))
+def test_every_node_leaves_in_time(wall_s: int, share: float) -> None:
+    hours, rest = divmod(wall_s, 3600)
+    days, hours = divmod(hours, 24)
+    wall_time = f"{days}-{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    machine = Machine(wall_time=wall_time, leave_before_s=share * wall_s)
+    lifetime_s, stagger_s = lifetime(machine)
+    assert 0 < lifetime_s - stagger_s <= lifetime_s + stagger_s <= wall_s - share * wall_s + 1e-6
+
+
+def test_importing_dask_jobqueue_leaves_ctrl_c_as_it_was() -> None:
+    code = "import signal, gadask.clusters.slurm; print(signal.getsignal(signal.SIGINT).__name__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "default_int_handler\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [("echo 123", "123"), ("echo '45;cluster2'", "45"), ("echo Welcome to node 7; echo 123", "123")],
+)
+def test_the_number_of_a_job_is_found_in_what_a_sites_sbatch_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, found: str
+) -> None:
+    _write_sbatch(tmp_path, monkeypatch, answer)
+    assert asyncio.run(submit("job.sh")) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("printf 'sbatch: error: no account\nsbatch: error: Failed' >&2; exit 1", "sbatch: no account; Failed$"),
+        ("exit 3", "sbatch: exit status 3$"),
+        ("echo hello", "sbatch: expected the number of a job, found 'hello'$"),
+    ],
+)
+def test_the_reason_of_a_refusal_is_slurms_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, reason: str
+) -> None:
+    _write_sbatch(tmp_path, monkeypatch, answer)
+    with pytest.raises(ClusterError, match=reason):
+        asyncio.run(submit("job.sh"))
+
+
+def _write_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    (folder / "sbatch").write_text(f"#!/bin/sh\n{answer}\n")
+    (folder / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
+    config = faulty_config("slow", step_s=0.03)
+    task = prepare_task(config)
+    chunk = Chunk(0, Kind.CHILD, tuple((slot, 0) for slot in range(6)))
+
+    def digest(dask_worker: Worker) -> str:
+        info = node.describe(dask_worker)
+        assert info is not None
+        return info.digest
+
+    def is_playing(dask_worker: Worker) -> bool:
+        plugin: Any = dask_worker.plugins[node.PLUGIN_NAME]
+        return plugin.node is not None and plugin.node.n_tasks > 0
+
+    def leave(dask_worker: Worker) -> None:
+        dask_worker.loop.add_callback(dask_worker.close)
+
+    async def play() -> tuple[str, node.ChunkResult]:
+        async with local_cluster(2) as cluster:
+            client: Client = cluster.client
+            await client.register_plugin(NodePlugin(task.noise, 1))
+            digests = await client.run(digest)
+            first = next(iter(digests))
+            future = client.submit(
+                node.play,
+                (task, Breeding(0, (), ())),
+                chunk,
+                digests[first],
+                pure=False,
+                workers=[first],
+                allow_other_workers=True,
+            )
+            while not (await client.run(is_playing, workers=[first]))[first]:
+                await asyncio.sleep(0.01)
+            await client.run(leave, workers=[first])
+            return first, await future
+
+    first, result = asyncio.run(play())
+    assert result.node != first
+    assert sorted(unpack_rows(result.rows)["slot"]) == [0, 1, 2, 3, 4, 5]
