@@ -1,21 +1,26 @@
 """Nodes and the chunks in flight on them: the master's hands.
 
-`Dispatcher` finds the nodes of a Dask cluster, refuses those whose noise table differs, keeps two chunks in flight on
-each (so that no rollout process waits for a chunk's last episode), and hands back rows as they arrive. A chunk
+`Dispatcher` finds the nodes of a Dask cluster, refuses those whose noise table differs, keeps so many episodes in
+flight on each that no rollout process waits for the last one of a chunk, and hands back rows as they arrive. A chunk
 whose node was lost is played again elsewhere; it gives the same rows, so nothing else has to be put right.
+
+Chunks are as small as the master can bear: the rows of one come back together, so what is done waits for its longest
+episode. Several chunks are therefore in flight on a node, and together they outlast the longest episode.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from distributed import Client, Future, as_completed
@@ -28,14 +33,19 @@ from gadask.messages import Breeding, Chunk, Kind, Status, Task, unpack_rows
 from gadask.node import ChunkResult, NodeInfo, NodePlugin
 
 _logger = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 CHUNKS_IN_FLIGHT = 2
 """Chunks that each node holds."""
 
-_CHUNK_S = 4.0
+_CHUNKS_PER_S = 10.0  # from all nodes together; each costs the master some milliseconds
+_ROUND_TRIP_S = 0.5  # at most, until a chunk that came back is replaced
+_COPIES = 8  # of the parents, made before the first chunk; one alone might be on a node that is about to leave
+_MEMORY = 300  # episodes
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
-_SCHEDULER_TIMEOUT_S = 60.0  # a lost scheduler breaks the connection at once; a busy machine is only slow
+_SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
+_RECONNECT_S = 3.0  # Dask's client tries for 30 s; a scheduler that is there takes it back at once
 
 
 @dataclass(frozen=True)
@@ -84,10 +94,13 @@ class Dispatcher:
         self._arrivals: as_completed | None = None
         self._next: asyncio.Future[tuple[Future, object]] | None = None
         self._scattered: dict[int, tuple[Breeding, Future]] = {}
-        self._episode_s = 0.0
+        self._n_outstanding: Counter[str] = Counter()
+        self._episode_s = 0.0  # a running mean; 0 before the first
+        self._longest_s = 0.0
         self._process_s = 0.0
         self._counted_at = time.monotonic()
         self._node_timeout_s = node_timeout_s
+        self._connected_at = time.monotonic()
         self._last_node_at = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -123,10 +136,11 @@ class Dispatcher:
     async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
         """Stop what is still played of these kinds; the rows come back as `STOPPED`."""
         for kind in kinds:
+            stopping = self._client.run(
+                node.close_generation, self._task, kind, generation, workers=list(self.nodes), on_error="ignore"
+            )
             with _scheduler_errors():
-                await self._client.run(
-                    node.close_generation, self._task, kind, generation, workers=list(self.nodes), on_error="ignore"
-                )
+                await self._ask(stopping)
 
     def take_process_seconds(self) -> float:
         """Return the process time that passed on all nodes since the last call."""
@@ -205,29 +219,34 @@ class Dispatcher:
                 )
 
     async def _worker_addresses(self) -> set[str]:
+        self._check_connection()  # a client that has given up has no scheduler to ask
+        asking = asyncio.wait_for(self._client.scheduler.ncores(), _SCHEDULER_TIMEOUT_S)
         with _scheduler_errors():
-            identity = await asyncio.wait_for(self._client.scheduler.identity(n_workers=-1), _SCHEDULER_TIMEOUT_S)
-        return set(identity["workers"])
+            return set(await self._ask(asking))
 
     async def _describe(self, addresses: set[str]) -> dict[str, NodeInfo | None]:
         if not addresses:
             return {}
         with _scheduler_errors():
-            infos = await self._client.run(node.describe, workers=list(addresses), on_error="return")
+            infos = await self._ask(self._client.run(node.describe, workers=list(addresses), on_error="return"))
         return {a: info if isinstance(info, NodeInfo) else None for a, info in infos.items()}
 
     async def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
-        """Bring every node to two chunks, the emptiest first."""
-        while self.nodes:
-            load = Counter(dict.fromkeys(self.nodes, 0))
-            load.update(item.address for item in self._in_flight.values() if item.address in self.nodes)
-            address, n_chunks = min(load.items(), key=lambda pair: pair[1])
-            if n_chunks >= CHUNKS_IN_FLIGHT:
+        """Give every node as many episodes as keep it busy, the emptiest first."""
+        if not self._again and not ledger.n_to_issue and not ledger.quota.first:
+            return
+        depth = self._depth(ledger)
+        size = self._chunk_size(ledger, depth)
+        loads = [(self._load(address), address) for address in self.nodes]
+        heapq.heapify(loads)
+        while loads:
+            load, address = loads[0]
+            if (depth - load) * self.nodes[address].n_processes < size / 2:
                 return
             if self._again:
                 item = replace(self._again.pop(), address=address)
             else:
-                chunk = ledger.take(self._chunk_size(ledger, self.nodes[address].n_processes))
+                chunk = ledger.take(size)
                 if chunk is None:
                     return
                 item = _InFlight(chunk, breeding, address, 0)
@@ -236,14 +255,36 @@ class Dispatcher:
             except (OSError, TimeoutError):  # a node went while the parents were sent; the watch finds out which
                 self._again.append(item)
                 return
+            if address in self.nodes:
+                heapq.heapreplace(loads, (self._load(address), address))
+            else:  # it went meanwhile
+                heapq.heappop(loads)
 
-    def _chunk_size(self, ledger: Ledger, n_processes: int) -> int:
-        """Return how many episodes keep a node's processes busy for some seconds, fewer towards the end."""
-        most = n_processes * max(1.0, _CHUNK_S / self._episode_s) if self._episode_s else n_processes
-        if not ledger.n_to_issue:  # beyond the quota: just enough to keep the processes busy
-            return n_processes
-        share = ledger.n_to_issue * n_processes / (CHUNKS_IN_FLIGHT * self.n_processes)
-        return math.ceil(min(most, share))
+    def _load(self, address: str) -> float:
+        """Return the episodes in flight on a node, for each of its processes."""
+        return self._n_outstanding[address] / self.nodes[address].n_processes
+
+    def _depth(self, ledger: Ledger) -> float:
+        """Return how many episodes for each process are to be in flight on a node."""
+        depth = 2.0  # beyond the quota: just enough to keep the processes busy
+        if self._episode_s and ledger.n_to_issue:
+            depth = 1 + max(self._longest_s, _ROUND_TRIP_S) / self._episode_s
+        return max(depth, 2.0 * node.LANE_ROUNDS * self._task.n_lanes)
+
+    def _chunk_size(self, ledger: Ledger, depth: float) -> int:
+        """Return how many episodes make a chunk: what the master can bear, and the same for all where few are left."""
+        if not self.nodes:
+            return 1
+        n_processes = min(info.n_processes for info in self.nodes.values())
+        size = self.n_processes / (self._episode_s or 1.0) / _CHUNKS_PER_S
+        if ledger.quota.first:  # it closes when rows come back, not when their episodes end
+            size = min(size, n_processes)
+        size = max(size, node.LANE_ROUNDS * self._task.n_lanes * n_processes)
+        room = depth * self.n_processes - self._n_outstanding.total()
+        if not 0 < ledger.n_to_issue < room:
+            return math.ceil(min(size, depth / 2 * n_processes))
+        share = ledger.n_to_issue / len(self.nodes)
+        return math.ceil(share / math.ceil(share / size))
 
     async def _submit(self, item: _InFlight) -> None:
         assert self._arrivals is not None
@@ -258,15 +299,20 @@ class Dispatcher:
             key=f"play-{item.chunk.kind.name.lower()}-{self._client.id}-{next(_chunk_numbers)}",
         )
         self._in_flight[future] = item
+        self._n_outstanding[item.address] += len(item.chunk.episodes)
         self._arrivals.add(future)
 
     async def _scatter(self, breeding: Breeding) -> Future:
-        """Return the parents' index lists as a future, sent to every node once for all chunks made from them."""
+        """Return the parents' index lists as a future, which goes to every node once for all chunks made from them.
+
+        A few nodes have them from here; the others ask one that has them when their first chunk comes.
+        """
         known = self._scattered.get(id(breeding))
         if known is None or known[1].status != "finished":  # lost with the only nodes that held it
             in_use = {id(item.breeding) for item in [*self._in_flight.values(), *self._again]}
             self._scattered = {key: pair for key, pair in self._scattered.items() if key in in_use}
-            (future,) = await self._client.scatter([(self._task, breeding)], broadcast=True, hash=False)
+            scattering = self._client.scatter([(self._task, breeding)], broadcast=_COPIES, hash=False)
+            (future,) = await self._ask(scattering)
             known = self._scattered[id(breeding)] = (breeding, future)
         return known[1]
 
@@ -289,11 +335,10 @@ class Dispatcher:
     def _take(self, future: Future, result: object) -> Arrival | None:
         """Return a chunk's rows, or queue it again."""
         item = self._in_flight.pop(future)
+        self._n_outstanding[item.address] -= len(item.chunk.episodes)
         if future.status == "finished" and isinstance(result, ChunkResult):
             rows = unpack_rows(result.rows)
-            played_s = rows["seconds"][rows["status"] == Status.OK]
-            if len(played_s):
-                self._episode_s = float(played_s.mean())
+            self._learn(rows["seconds"][rows["status"] == Status.OK])
             return Arrival(result.node, rows, result.reasons)
         n_errors = item.n_errors
         if future.status == "error":
@@ -306,6 +351,14 @@ class Dispatcher:
                 self.nodes.pop(item.address, None)
         self._again.append(replace(item, n_errors=n_errors))
         return None
+
+    def _learn(self, seconds: NDArray[np.floating[Any]]) -> None:
+        """Take note of how long episodes are; what was learnt fades over some hundreds of them."""
+        if not len(seconds):
+            return
+        share = 1 - (1 - 1 / _MEMORY) ** len(seconds) if self._episode_s else 1.0
+        self._episode_s += share * (float(seconds.mean()) - self._episode_s)
+        self._longest_s = max(float(seconds.max()), (1 - share) * self._longest_s + share * self._episode_s)
 
     async def _wait_for_nodes(self) -> None:
         """Wait a little for a node to come."""
@@ -323,6 +376,23 @@ class Dispatcher:
         elif time.monotonic() - self._last_node_at > self._node_timeout_s:
             refusals = "".join(f"; refused {reason}" for reason in self.refused.values())
             raise ClusterError(f"no node for {self._node_timeout_s:.0f} s{refusals}")
+
+    async def _ask(self, request: Awaitable[_Answer]) -> _Answer:
+        """Return the scheduler's answer; raises `ClusterError` where the connection breaks for good before."""
+        answer = asyncio.ensure_future(request)
+        try:
+            while not answer.done():
+                await asyncio.wait({answer}, timeout=_POLL_S)
+                self._check_connection()
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    def _check_connection(self) -> None:
+        if self._client.status == "running":
+            self._connected_at = time.monotonic()
+        elif self._client.status != "connecting" or time.monotonic() - self._connected_at > _RECONNECT_S:
+            raise ClusterError("the Dask scheduler is lost: the connection to it broke and cannot be made again")
 
     def _tally(self) -> None:
         now_s = time.monotonic()

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin, get_worker, secede
 from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
+from gadask.cores import granted_cores
 from gadask.errors import NodeError
 from gadask.forkserver import ForkServer
 from gadask.genome import AncestorCache, count_genes, draw_child
@@ -45,6 +46,11 @@ PLUGIN_NAME = "gadask"
 
 _JOB_S = 0.05
 """Cheap episodes are sent to a process several at a time, so that a job takes about this long."""
+
+LANE_ROUNDS = 4
+"""A job that is played in lanes has so many episodes for each, if there are so many."""
+
+_MAX_EPISODES_A_JOB = 500  # a packet must hold their rows, and a reason for each
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
     name = PLUGIN_NAME
 
     def __init__(self, noise: NoiseConfig, n_processes: int | None = None) -> None:
-        """`n_processes=None` takes one less than the cores that the worker may use, but at least one."""
+        """`n_processes=None` takes one less than the cores that the worker was given, but at least one."""
         self.noise = noise
         self.n_processes = n_processes
         self.node: Node | None = None
@@ -84,8 +90,9 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
 
     async def setup(self, worker: Worker) -> None:
         """Fill the noise table and start the rollout processes; on failure close the worker and raise."""
-        if worker.nanny is not None:  # a process of its own: Ctrl-C is for the master, which ends its nodes in order
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if worker.nanny is not None:  # a process of its own: the terminal's signals are for the master, which ends it
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         try:
             node = await asyncio.to_thread(Node, self.noise, self.n_processes)
         except Exception as error:
@@ -122,13 +129,13 @@ class Node:
         """Start the fork server, fill the noise table over all cores, start the processes."""
         cpus = sorted(os.sched_getaffinity(0))
         if n_processes is None:
-            n_processes = max(1, len(cpus) - 1)
+            n_processes = max(1, granted_cores() - 1)
         # A core is left to the Dask worker where there is one to spare. With fewer processes than that, other nodes
         # share the machine, and which cores are theirs is the kernel's to say.
         rollout_cpus = cpus[len(cpus) - n_processes :] if n_processes < len(cpus) else cpus
         pinned = n_processes >= max(2, len(cpus) - 1)
         self.noise = noise
-        server = ForkServer(noise, n_processes, len(cpus))
+        server = ForkServer(noise, n_processes, min(len(cpus), granted_cores()))
         self.digest = server.digest
         self.pool = Pool(server, n_processes, rollout_cpus if pinned else None)
         self._tasks: dict[str, _TaskState] = {}
@@ -147,7 +154,7 @@ class Node:
         with self._weights_ready(state, weights) as rows_of:
             planned = _plan(task, breeding, chunk, rows_of)
             jobs: list[Job] = []
-            size = self._episodes_a_job(state, len(planned))
+            size = self._episodes_a_job(state, len(planned), task.n_lanes)
             for start in range(0, len(planned), size):
                 episodes = tuple(planned[start : start + size])
                 jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes))
@@ -221,10 +228,12 @@ class Node:
 
         self.pool.stop(matches)
 
-    def _episodes_a_job(self, state: _TaskState, n_episodes: int) -> int:
-        if not state.episode_s:
-            return 1
-        return max(1, min(int(_JOB_S / state.episode_s), n_episodes // (4 * self.pool.n_processes)))
+    def _episodes_a_job(self, state: _TaskState, n_episodes: int, n_lanes: int) -> int:
+        cheap = int(_JOB_S / state.episode_s) if state.episode_s else 1
+        if n_lanes:  # lanes idle at the end of a job, so that it should be long
+            share = -(-n_episodes // self.pool.n_processes)
+            return max(1, min(share, max(LANE_ROUNDS * n_lanes, min(cheap, _MAX_EPISODES_A_JOB))))
+        return max(1, min(cheap, n_episodes // (4 * self.pool.n_processes)))
 
 
 def _weights_needed(breeding: Breeding, chunk: Chunk) -> list[Genome]:
@@ -271,7 +280,12 @@ def _node() -> Node:
 
 
 def play(made_from: tuple[Task, Breeding], chunk: Chunk, digest: str) -> ChunkResult:
-    """Play a chunk on the node where this Dask task runs; refuses if its noise table is not the run's."""
+    """Play a chunk on the node where this Dask task runs; refuses if its noise table is not the run's.
+
+    It waits outside the worker's threads, so that the chunks of all runs are in the pool's queue at once. In the
+    worker's own queue some would wait behind the last episodes of others.
+    """
+    secede()
     node = _node()
     if node.digest != digest:
         raise NodeError(f"noise table {node.digest} differs from the run's {digest}")

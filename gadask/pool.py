@@ -1,8 +1,8 @@
 """A node's rollout processes: one supervised socket each, deadlines, replacement, death with the parent.
 
-One thread supervises. It hands every idle process the next job, kills a process whose episode passed its deadline,
-replaces processes that died, and queues their episodes again. Why not `multiprocessing.Pool` or
-`ProcessPoolExecutor`: one killed child hangs the first and breaks the whole of the second.
+One thread supervises. It hands every idle process the next job, in turns between runs (`fairqueue.py`), kills a process
+whose episode passed its deadline, replaces processes that died, and queues their episodes again. Why not
+`multiprocessing.Pool` or `ProcessPoolExecutor`: one killed child hangs the first and breaks the whole of the second.
 
 What holds: every submitted episode gets exactly one row; a row is `TIMEOUT` only after its own deadline passed and
 `ERROR` only after its process died under it `MAX_DEATHS` times or it raised twice; nothing outlives the pool.
@@ -20,7 +20,6 @@ import signal
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.errors import NodeError
+from gadask.fairqueue import FairQueue
 from gadask.forkserver import ForkServer, packet_socketpair
 from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
 
@@ -91,6 +91,7 @@ class _Pending:
     timeout_s: float
     deaths: int = 0
     stopped: bool = False
+    sent_at: float = 0.0
 
 
 @dataclass
@@ -126,7 +127,8 @@ class Pool:
         self._words = np.frombuffer(self._mapping, np.int64).reshape(-1, WORDS_PER_PROCESS)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._queue: deque[_Pending] = deque()
+        self._queue: FairQueue[_Pending] = FairQueue(n_processes)
+        self._must_drop = False
         self._tasks: dict[int, _SharedTask] = {}
         self._closing = False
         self._failed_starts = 0
@@ -176,10 +178,11 @@ class Pool:
         self.stop(lambda job: job.task_number == number)
         with self._lock:
             os.close(self._tasks.pop(number).weights_fd)
+            self._must_drop = True
         self._wake()
 
     def submit(self, jobs: Sequence[Job]) -> Batch:
-        """Queue jobs behind those submitted before; thread-safe."""
+        """Queue jobs behind those that their run submitted before; thread-safe."""
         batch = Batch(len(jobs))
         with self._lock:
             if self._closing:
@@ -187,7 +190,8 @@ class Pool:
             for job in jobs:
                 shared = self._tasks.get(job.task_number)
                 timeout_s = shared.message.task.env.episode_timeout_s if shared else 0.0  # removed: answered unplayed
-                self._queue.append(_Pending(next(self._numbers), job, batch, timeout_s))
+                self._queue.put(job.task_number, _Pending(next(self._numbers), job, batch, timeout_s))
+                self._must_drop |= shared is None
         self._wake()
         return batch
 
@@ -198,6 +202,7 @@ class Pool:
             for pending in [*self._queue, *running]:
                 if matches(pending.job):
                     pending.stopped = True
+            self._must_drop = True
             for process in self._processes:
                 if process.pending and process.pending.stopped:
                     self._words[process.index, 0] = process.pending.number
@@ -256,7 +261,7 @@ class Pool:
             self._failed_starts = 0
         elif isinstance(message, Answer):
             with self._lock:
-                pending, process.pending = process.pending, None
+                pending = self._take_back(process)
             if pending is not None:
                 pending.batch.add(message.rows, message.reasons)
         else:
@@ -271,14 +276,23 @@ class Pool:
             if self._failed_starts > _MAX_FAILED_STARTS:
                 raise NodeError(f"rollout processes die while they start: {error or 'killed'}")
         with self._lock:
-            if process.pending is not None:
-                self._requeue(process.pending, int(self._words[process.index, 1]), process.overdue_place, error)
+            pending = self._take_back(process)
+            if pending is not None:
+                self._requeue(pending, int(self._words[process.index, 1]), process.overdue_place, error)
             self._processes[process.index] = self._spawn(process.index)
+
+    def _take_back(self, process: _Process) -> _Pending | None:
+        """Free a process from its job, and charge the job's run for the time."""
+        pending, process.pending = process.pending, None
+        if pending is not None:
+            self._queue.done(pending.job.task_number, time.monotonic() - pending.sent_at)
+        return pending
 
     def _requeue(self, pending: _Pending, place: int, overdue: int | None, error: Exception | None) -> None:
         """Queue a dead process's job again, episode by episode.
 
-        It died under the episode at `place`, or was killed for the one at `overdue`; `error` is what it said.
+        It died under the episode at `place`, or was killed for the one at `overdue`; `error` is what it said. While
+        `SEVERAL` were played none is to blame: whose fault it was shows when they are played one by one.
         """
         job, batch = pending.job, pending.batch
         parts: list[Job] = [job]
@@ -296,27 +310,33 @@ class Pool:
                 _answer_unplayed(waiting, Status.ERROR, str(error or f"{deaths} rollout processes died under it"))
             else:
                 again.append(waiting)
-        self._queue.extendleft(reversed(again))
+        self._queue.put_back(job.task_number, again)
+        self._must_drop = True  # it may have been stopped while it was played
 
     def _dispatch(self) -> None:
         with self._lock:
+            if self._must_drop:
+                self._must_drop = False
+                for unwanted in self._queue.drop(self._is_unwanted):
+                    _answer_unplayed(unwanted, Status.STOPPED, "stopped")
             for process in self._processes:
                 for number in process.known_tasks - self._tasks.keys():
                     process.known_tasks.remove(number)
                     _send(process, number)
-                while process.pid and process.overdue_place is None and process.pending is None and self._queue:
-                    pending = self._queue.popleft()
+                if not process.pid or process.overdue_place is not None or process.pending is not None:
+                    continue
+                if pending := self._queue.take():
                     number = pending.job.task_number
-                    if pending.stopped or number not in self._tasks:
-                        _answer_unplayed(pending, Status.STOPPED, "stopped")
-                        continue
                     if number not in process.known_tasks:
                         process.known_tasks.add(number)
                         shared = self._tasks[number]
                         _send(process, shared.message, shared.weights_fd)
                     self._words[process.index, 1:] = 0, time.monotonic_ns()
-                    process.pending = pending
+                    process.pending, pending.sent_at = pending, time.monotonic()
                     _send(process, (pending.number, pending.job))
+
+    def _is_unwanted(self, pending: _Pending) -> bool:
+        return pending.stopped or pending.job.task_number not in self._tasks
 
     def _seconds_to_deadline(self) -> float | None:
         """Return the time until the first running episode is overdue; None while nothing is played."""
@@ -342,7 +362,7 @@ class Pool:
             running = [process.pending for process in self._processes if process.pending]
             for pending in [*self._queue, *running]:
                 pending.batch.fail(self._failure)
-            self._queue.clear()
+            self._queue.drop(lambda pending: True)
             for process in self._processes:
                 if process.pid:
                     with contextlib.suppress(ProcessLookupError):

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from gadask import pool
 from gadask.config import Config
 from gadask.envs import make_env
 from gadask.errors import NodeError
@@ -38,8 +39,11 @@ PARENTS: tuple[Genome, ...] = ((5,), (6, 7), (6, 7, 8))
 
 
 @contextmanager
-def node_of(config: Config, n_processes: int = 2) -> Iterator[tuple[Node, Task]]:
+def node_of(config: Config, n_processes: int = 2, n_a_job: int | None = None) -> Iterator[tuple[Node, Task]]:
+    """Yield a node and a task; with `n_a_job` a rollout process gets that many episodes at a time."""
     node = Node(config.noise, n_processes)
+    if n_a_job:
+        node._episodes_a_job = lambda *_: n_a_job  # type: ignore[method-assign]
     try:
         yield node, prepare_task(config)
     finally:
@@ -57,6 +61,12 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 def play(node: Node, task: Task, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
     return node.play(task, Breeding(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)
+
+
+def struck(config: Config, n: int, every: int) -> set[int]:
+    """Slots of generation 1 in which a fault strikes."""
+    seeds = [env_seed(config.seed, Purpose.CHILD_EPISODE, 1, slot, 0) for slot in range(n)]
+    return {slot for slot, seed in enumerate(seeds) if seed % every == 0}
 
 
 def played_here(config: Config, chunk: Chunk) -> list[tuple[object, ...]]:
@@ -97,10 +107,10 @@ def test_candidates_are_played_unmutated() -> None:
     assert len({row[-2] for row in outcome(rows)}) == 12  # another seed for each episode
 
 
-@pytest.mark.parametrize("victims", [slice(0, 1), slice(None)], ids=["one", "all"])
-def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: slice) -> None:
+@pytest.mark.parametrize(("victims", "n_a_job"), [(slice(0, 1), 1), (slice(None), 10)], ids=["one", "all"])
+def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: slice, n_a_job: int) -> None:
     config = faulty_config(step_s=0.002)
-    with node_of(faulty_config(step_s=0.002)) as (node, task):
+    with node_of(config, n_a_job=n_a_job) as (node, task):
         before = node.pool.pids
         results: list[NDArray[np.void]] = []
         player = threading.Thread(target=lambda: results.append(play(node, task, children(60))[0]))
@@ -108,7 +118,7 @@ def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: 
         wait_until(lambda: all(psutil.Process(pid).num_ctx_switches()[0] > 50 for pid in before), 20, "playing")
         for pid in before[victims]:
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: len(set(node.pool.pids) - set(before)) >= len(before[victims]), 10, "replaced")
+        wait_until(lambda: len(set(node.pool.pids) - set(before)) >= len(before[victims]), 2, "replaced")
         player.join()
     assert outcome(results[0]) == played_here(config, children(60))
 
@@ -122,68 +132,101 @@ def test_the_fork_server_is_replaced() -> None:
     assert (rows["status"] == Status.OK).all()
 
 
-@pytest.mark.parametrize("fault", ["reset", "step"])
-def test_an_error_is_retried_once_in_a_fresh_environment(fault: str, tmp_path: Path) -> None:
-    with node_of(faulty_config(fault, once=str(tmp_path / "struck"))) as (node, task):
-        rows, reasons = play(node, task, children(8))
-    assert (tmp_path / "struck").exists()
-    assert outcome(rows) == played_here(faulty_config(), children(8))
-    assert reasons == {}
+def test_an_error_is_retried_once_in_a_fresh_environment(tmp_path: Path) -> None:
+    sound = played_here(faulty_config(), children(8))
+    with node_of(faulty_config()) as (node, task):
+        for fault in ("make", "reset", "step"):
+            faulty = replace(task, env=faulty_config(fault, once=str(tmp_path / fault)).env, run_id=fault)
+            rows, reasons = play(node, faulty, children(8))
+            assert (tmp_path / fault).exists()
+            assert outcome(rows) == sound, fault
+            assert reasons == {}
 
 
-@pytest.mark.parametrize("fault", ["reset", "step", "text"])
-def test_an_environment_that_raises_gives_error_rows_with_the_reason(fault: str) -> None:
-    sound = outcome_by_slot(faulty_config(), 30)
-    with node_of(faulty_config(fault, every=3)) as (node, task):
+@pytest.mark.parametrize(
+    ("fault", "n_a_job", "reason"),
+    [("reset", 1, "RuntimeError: it cannot be reset"), ("step", 10, "RuntimeError: it cannot step")],
+)
+def test_an_environment_that_raises_gives_error_rows_with_the_reason(fault: str, n_a_job: int, reason: str) -> None:
+    config = faulty_config(fault, every=3)
+    with node_of(config, n_a_job=n_a_job) as (node, task):
         rows, reasons = play(node, task, children(30))
+    failed = failures(rows, Status.ERROR, struck(config, 30, every=3))
+    assert reasons == dict.fromkeys(failed, reason)
+
+
+def failures(rows: NDArray[np.void], status: Status, slots: set[int]) -> list[int]:
+    """Return the places of failed rows: those of `slots`, with `status`; all others are as without a fault."""
     failed = rows["status"] != Status.OK
-    assert 0 < failed.sum() < 30
-    assert set(reasons) <= set(np.flatnonzero(failed).tolist())
-    if fault != "text":
-        assert (rows["status"][failed] == Status.ERROR).all()
-        what = {"reset": "it cannot be reset", "step": "it cannot step"}[fault]
-        assert {reasons[i] for i in np.flatnonzero(failed).tolist()} == {f"RuntimeError: {what}"}
-    for row in rows[~failed]:
-        assert row["return"] == sound[int(row["slot"])]
+    assert set(rows["slot"][failed].tolist()) == slots
+    assert 0 < len(slots) < len(rows)
+    assert (rows["status"][failed] == status).all()
+    sound = played_here(faulty_config(), children(len(rows)))
+    assert outcome(rows[~failed]) == [row for row in sound if row[1] not in slots]
+    return np.flatnonzero(failed).tolist()
 
 
-def outcome_by_slot(config: Config, n: int) -> dict[int, object]:
-    return {int(str(row[1])): row[5] for row in played_here(config, children(n))}
+def test_an_environment_that_cannot_be_made_gives_error_rows() -> None:
+    with node_of(faulty_config()) as (node, task):
+        task = replace(task, env=faulty_config("make").env)
+        rows, reasons = play(node, task, children(4, generation=0))
+    assert (rows["status"] == Status.ERROR).all()
+    assert len(reasons) == 4
+    assert all("it cannot be made" in reason for reason in reasons.values())
 
 
-@pytest.mark.parametrize("fault", ["nan", "inf"])
-def test_a_return_that_is_not_finite_has_its_status(fault: str) -> None:
-    with node_of(faulty_config(fault, every=2)) as (node, task):
-        rows, _ = play(node, task, children(20))
-    bad = ~np.isfinite(rows["return"])
-    assert 0 < bad.sum() < 20
-    assert (rows["status"][bad] == Status.NONFINITE).all()
-    assert (rows["status"][~bad] == Status.OK).all()
+def test_a_return_that_is_not_finite_has_its_status() -> None:
+    with node_of(faulty_config()) as (node, task):
+        for fault in ("nan", "inf", "text"):
+            config = faulty_config(fault, every=2)
+            rows, _ = play(node, replace(task, env=config.env, run_id=fault), children(20))
+            failed = failures(rows, Status.NONFINITE, struck(config, 20, every=2))
+            assert not np.isfinite(rows["return"][failed]).any()
 
 
-def test_an_episode_that_kills_its_process_three_times_is_an_error() -> None:
-    with node_of(faulty_config("kill", every=7)) as (node, task):
+def test_an_episode_that_kills_its_process_three_times_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = faulty_config("kill", every=7)
+    with node_of(config, n_a_job=10) as (node, task):
         rows, reasons = play(node, task, children(30))
-    failed = np.flatnonzero(rows["status"] != Status.OK).tolist()
-    assert failed
-    assert {reasons[i] for i in failed} == {"3 rollout processes died under it"}
-    assert sorted(rows["slot"].tolist()) == list(range(30))
+        failed = failures(rows, Status.ERROR, struck(config, 30, every=7))
+        assert reasons == dict.fromkeys(failed, "3 rollout processes died under it")
+
+        monkeypatch.setattr(pool, "MAX_DEATHS", 1)  # so that blame of the rest of its job would show
+        failures(play(node, task, children(30))[0], Status.ERROR, struck(config, 30, every=7))
 
 
-@pytest.mark.parametrize("fault", ["hang", "hang-in-c"])
-def test_a_hanging_episode_is_a_timeout_and_its_siblings_are_not_touched(fault: str) -> None:
+@pytest.mark.parametrize(("fault", "n_a_job"), [("hang", 1), ("hang-in-c", 10)])
+def test_a_hanging_episode_is_a_timeout_and_its_siblings_are_not_touched(fault: str, n_a_job: int) -> None:
     config = faulty_config(fault, every=9)
     config = replace(config, env=replace(config.env, episode_timeout_s=0.5))
-    sound = outcome_by_slot(faulty_config(), 30)
-    with node_of(config) as (node, task):
+    with node_of(config, n_a_job=n_a_job) as (node, task):
         rows, reasons = play(node, task, children(30))
         wait_until(lambda: len(node.pool.pids) == 2, 10, "replaced")
-    hung = rows["status"] == Status.TIMEOUT
-    assert 0 < hung.sum() < 30
-    assert sorted(rows["slot"].tolist()) == list(range(30))
-    assert all("0.5 s" in reasons[i] for i in np.flatnonzero(hung).tolist())
-    for row in rows[~hung]:
-        assert row["return"] == sound[int(row["slot"])]
+    failed = failures(rows, Status.TIMEOUT, struck(config, 30, every=9))
+    assert reasons == dict.fromkeys(failed, "no end after 0.5 s; its process was killed")
+
+
+def test_a_hanging_process_is_killed_within_two_seconds_of_its_deadline(tmp_path: Path) -> None:
+    config = faulty_config("hang-in-c", once=str(tmp_path / "hanging"))
+    config = replace(config, env=replace(config.env, episode_timeout_s=0.5))
+    results: list[NDArray[np.void]] = []
+    with node_of(config, 1) as (node, task):
+        player = threading.Thread(target=lambda: results.append(play(node, task, children(1))[0]))
+        player.start()
+        wait_until((tmp_path / "hanging").exists, 20, "hanging")
+        wait_until(lambda: results, 0.5 + 2, "killed")
+        player.join()
+        wait_until(lambda: node.pool.pids, 10, "replaced")
+    assert results[0]["status"].tolist() == [Status.TIMEOUT]
+
+
+def test_each_episode_of_a_job_has_the_deadline_for_itself() -> None:
+    config = faulty_config(step_s=0.01)
+    config = replace(config, env=replace(config.env, episode_timeout_s=1.0))
+    with node_of(config, 1, n_a_job=12) as (node, task):
+        rows, _ = play(node, task, children(12))
+    assert rows["seconds"].sum() > 1.5 > 1.0 > rows["seconds"].max()
+    assert (rows["status"] == Status.OK).all()
 
 
 def test_closing_a_generation_stops_its_episodes_and_no_others() -> None:
@@ -227,34 +270,32 @@ def test_closing_the_pool_fails_those_who_wait() -> None:
     assert caught
 
 
-def test_children_die_with_their_parent_however_it_dies() -> None:
+def test_children_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     program = """
-import sys, time
+import sys
 from gadask.node import Node
-from gadask.config import NoiseConfig
 from gadask.messages import Breeding, Chunk, Kind
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
-config = faulty_config("hang-in-c")
+config = faulty_config("hang-in-c", once=sys.argv[1])
 node = Node(config.noise, 2)
-print(*node.pool.pids, flush=True)
 node.play(prepare_task(config), Breeding(0, (), ()), Chunk(0, Kind.CHILD, ((0, 0), (1, 0))))
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pids = [int(pid) for pid in parent.stdout.readline().split()]
-        family = [psutil.Process(pid) for pid in pids] + psutil.Process(parent.pid).children(recursive=True)
-        wait_until(lambda: all("libc" in _maps(pid) for pid in pids), 10, "started")
+    hanging = tmp_path / "hanging"
+    with subprocess.Popen([sys.executable, "-c", program, str(hanging)]) as parent:
+        wait_until(hanging.exists, 60, "a rollout process that hangs in C code")
+        family = psutil.Process(parent.pid).children(recursive=True)
         parent.kill()
-    wait_until(lambda: not any(_alive(process) for process in family), 5, "children gone")
+    assert len(family) == 3
+    try:
+        wait_until(lambda: not any(_alive(process) for process in family), 5, "children gone")
+    finally:
+        for process in filter(_alive, family):
+            process.kill()
 
 
 def _alive(process: psutil.Process) -> bool:
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-
-
-def _maps(pid: int) -> str:
-    return Path(f"/proc/{pid}/maps").read_text()
 
 
 def test_a_table_that_does_not_fit_is_refused() -> None:

@@ -34,8 +34,8 @@ async def _measure() -> dict[str, float]:
         async with local_cluster() as cluster:
             async for generation in evolve(config, cluster.client, run_dir, n_processes=2):
                 if generation.number == 0:
-                    begun_at_bytes = _loopback_bytes()
-            sent_bytes = _loopback_bytes() - begun_at_bytes
+                    begun_at_bytes = loopback_bytes()
+            sent_bytes = loopback_bytes() - begun_at_bytes
         lines = [json.loads(line) for line in (run_dir / "generations.jsonl").read_text().splitlines()][1:]
     n_episodes = sum(line["episodes"] for line in lines)
     return {
@@ -45,7 +45,7 @@ async def _measure() -> dict[str, float]:
     }
 
 
-def _loopback_bytes() -> int:
+def loopback_bytes() -> int:
     """Return the bytes that loopback carried: requests, results, TLS and TCP headers, heartbeats and all."""
     for line in Path("/proc/net/dev").read_text().splitlines():
         name, _, fields = line.partition(":")
