@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import platform
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 _PACKAGES = ("gadask", "numpy", "torch", "dask", "distributed", "dask-jobqueue", "gymnasium", "ale-py", "pyarrow")
 _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME")
 _SIMD = ("sse4", "avx", "fma", "amx", "asimd", "sve")
+_HERE = Path(__file__).parent
 
 
 def provenance(noise_digest: str) -> dict[str, Any]:
@@ -22,6 +25,7 @@ def provenance(noise_digest: str) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **_versions()},
         "commit": _commit(),
+        "source": source_digest(_HERE),
         "command": sys.argv,
         "host": platform.node(),
         "system": platform.platform(),
@@ -29,6 +33,32 @@ def provenance(noise_digest: str) -> dict[str, Any]:
         "noise_digest": noise_digest,
         "slurm": {name: os.environ[name] for name in _SLURM if name in os.environ},
     }
+
+
+def changes(before: object, after: dict[str, Any]) -> list[str]:
+    """Return what code differs between two entries, such as `"torch 2.6.0 → 2.13.0"`; `before` may be damaged."""
+    before = before if isinstance(before, dict) else {}
+    versions = before.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
+    found = [
+        f"{name} {versions.get(name)} → {version}"
+        for name, version in after.get("versions", {}).items()
+        if versions.get(name) != version
+    ]
+    if before.get("source") != after.get("source"):
+        sources = [f"{entry.get('source')} (commit {entry.get('commit')})" for entry in (before, after)]
+        found.append(f"gadask's source {' → '.join(sources)}")
+    return found
+
+
+def source_digest(folder: Path) -> str:
+    """Return a digest of the Python files in a folder that can be read: it tells apart code that no commit does."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        with contextlib.suppress(OSError):  # no reason to stop a run
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 def cpu() -> dict[str, Any]:
@@ -69,7 +99,7 @@ def _commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    command = ["git", "-C", str(_HERE), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

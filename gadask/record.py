@@ -29,12 +29,13 @@ from gadask.checkpoint import (
     check_same_run,
     decode,
     encode,
-    strict_json,
     without_wall_clock,
 )
 from gadask.config import Config, dump_config, load_config
 from gadask.episodes import WALL_CLOCK_COLUMNS, episode_table, episodes_path, read_episodes, to_parquet
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
+from gadask.generations import LOG, encode_line, read_generations
+from gadask.provenance import changes
 
 __all__ = [
     "WALL_CLOCK_COLUMNS",
@@ -42,6 +43,7 @@ __all__ = [
     "State",
     "check_same_run",
     "episode_table",
+    "holds_run",
     "read_episodes",
     "read_generations",
     "read_run",
@@ -51,7 +53,6 @@ __all__ = [
 _CONFIG = "config.toml"
 _PROVENANCE = "provenance.json"
 _EPISODES = "episodes"
-_LOG = "generations.jsonl"
 _CHECKPOINT = "checkpoint.json"
 _PREVIOUS = "checkpoint.previous.json"
 _LOCK = ".lock"
@@ -152,6 +153,8 @@ class RunDirectory:
     def add_provenance(self, entry: Json) -> None:
         """Add one entry, see `gadask.provenance`, to `provenance.json`: one for each start of the run.
 
+        Logs a warning if the start before was made with other code.
+
         Raises:
             RecordError: it cannot be written. A damaged file is put aside as `provenance.damaged.json`.
         """
@@ -168,6 +171,8 @@ class RunDirectory:
                 _logger.warning("%s: damaged; put aside as provenance.damaged.json", path)
                 files.atomic_write(path.with_name("provenance.damaged.json"), content)
                 entries = []
+        if entries and (found := changes(entries[-1], entry)):
+            _logger.warning("%s: going on with other code, which may play otherwise: %s", self.path, "; ".join(found))
         files.atomic_write(path, json.dumps([*entries, entry], indent=1, allow_nan=False).encode() + b"\n")
 
     def close_generation(self, episodes: pa.Table, line: Json, state: State) -> None:
@@ -184,10 +189,10 @@ class RunDirectory:
                 f"{self.path}: expected to close generation {self._generation + 1}, found {state.generation}"
             )
         try:
-            text = strict_json({"generation": state.generation, **line})
+            text = encode_line({"generation": state.generation, **line})
         except (TypeError, ValueError) as error:
             raise RecordError(f"generation {state.generation}: its log line is not strict JSON: {error}") from None
-        log = self.path / _LOG
+        log = self.path / LOG
         digest = self._log_digest.copy()
         digest.update(text)
         size_bytes = self._log_size_bytes + len(text)
@@ -227,7 +232,7 @@ class RunDirectory:
 
     def _cut_newer(self) -> None:
         """Remove what was written after the last good checkpoint."""
-        log = self.path / _LOG
+        log = self.path / LOG
         if log.exists() and log.stat().st_size > self._log_size_bytes:
             files.append(log, self._log_size_bytes, b"")
         for table in sorted((self.path / _EPISODES).glob("*.parquet")):
@@ -236,6 +241,11 @@ class RunDirectory:
         for directory in (self.path, self.path / _EPISODES):
             for temporary in files.temporary_files(directory):
                 files.remove(temporary)
+
+
+def holds_run(path: Path | str) -> bool:
+    """Whether `path` is the directory of a run, which is then to be resumed."""
+    return (Path(path) / _CONFIG).exists()
 
 
 def read_run(path: Path | str) -> tuple[Config, State]:
@@ -249,21 +259,6 @@ def read_run(path: Path | str) -> tuple[Config, State]:
     return config, decode(content).state
 
 
-def read_generations(path: Path | str) -> Iterator[Json]:
-    """Yield the lines of a run directory's log, oldest first, up to a torn last line.
-
-    Raises:
-        RecordError: a line is damaged.
-    """
-    log = Path(path) / _LOG
-    for number, text in enumerate((files.read(log) or b"").split(b"\n")[:-1], start=1):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            raise RecordError(f"{log}: line {number} is damaged: expected JSON; restore the file from a copy") from None
-        yield line
-
-
 def _refuse_used(path: Path) -> None:
     """Raise unless the directory is empty, or was left by a process killed while it made it."""
     leftovers = {path / _LOCK, path / _CHECKPOINT, *files.temporary_files(path)}
@@ -275,7 +270,7 @@ def _refuse_used(path: Path) -> None:
 
 
 def _refuse_missing(path: Path) -> None:
-    if not (path / _CONFIG).exists():
+    if not holds_run(path):
         raise RunDirectoryError(f"{path}: no run here to resume (no {_CONFIG}); leave --resume out to start one")
 
 
@@ -290,7 +285,7 @@ def _load(path: Path) -> tuple[Config, str, bytes, files.Digest]:
             continue
         try:
             checkpoint = decode(content)
-            log_digest = _log_digest(path / _LOG, checkpoint)
+            log_digest = _log_digest(path / LOG, checkpoint)
         except RecordError as error:
             reasons.append(f"{path / name}: {error}")
             continue

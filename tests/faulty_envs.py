@@ -2,6 +2,7 @@
 
 An episode is a walk whose length and rewards follow from its seed; the fault strikes in episodes whose seed is
 divisible by `every`, at step 3. With `once`, a path, it strikes only as long as that file does not exist, and makes it.
+An environment that raised is broken for good: only a fresh one can play on.
 """
 
 from __future__ import annotations
@@ -38,15 +39,19 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         self.observation_space = Box(-1, 1, (3,), np.float32)
         self.action_space = Discrete(2)
         self._fault, self._every, self._once, self._step_s = fault, every, once, step_s
+        self._broken = False
         if fault == "make" and self._strikes(0):
             raise RuntimeError("it cannot be made")
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
         assert seed is not None
+        if self._broken:
+            raise RuntimeError("it is broken")
         self._seed, self._steps = seed, 0
         self._length = int(self.np_random.integers(5, 30))
         if self._fault == "reset" and self._strikes(seed):
+            self._broken = True
             raise RuntimeError("it cannot be reset")
         return self._observe(), {}
 
@@ -80,6 +85,7 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
 
     def _go_wrong(self, reward: float) -> Any:
         if self._fault == "step":
+            self._broken = True
             raise RuntimeError("it cannot step")
         if self._fault == "hang":
             while True:

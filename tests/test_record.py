@@ -23,7 +23,7 @@ from gadask.checkpoint import Checkpoint, decode, encode
 from gadask.config import BudgetConfig, Config, EnvConfig, GAConfig, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.messages import ROW, Kind, Status
-from gadask.provenance import provenance
+from gadask.provenance import changes, provenance, source_digest
 from gadask.record import (
     RunDirectory,
     State,
@@ -299,6 +299,38 @@ def test_provenance_says_what_the_run_was_made_with(monkeypatch: pytest.MonkeyPa
     assert entry["slurm"]["SLURM_JOB_ID"] == "4711"
     assert entry["versions"]["numpy"] == np.__version__
     assert entry["cpu"]["model"]
+
+
+def test_going_on_with_other_code_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    entry = provenance("")
+    started_with = entry | {"versions": entry["versions"] | {"torch": "1.0"}, "commit": "abc", "source": "0123"}
+    RunDirectory.create(tmp_path / "run", CONFIG).close()
+    for start in (started_with, entry, entry):
+        with RunDirectory.resume(tmp_path / "run")[0] as directory:
+            directory.add_provenance(start)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"{tmp_path / 'run'}: going on with other code, which may play otherwise:"
+        f" torch 1.0 → {entry['versions']['torch']};"
+        f" gadask's source 0123 (commit abc) → {entry['source']} (commit {entry['commit']})"
+    )
+
+
+@pytest.mark.parametrize("before", [None, [], {}, {"versions": 1}, {"versions": {"numpy": []}, "source": {}}])
+def test_code_that_cannot_be_told_from_a_damaged_entry_is_other_code(before: object) -> None:
+    assert changes(before, provenance(""))
+
+
+def test_the_source_digest_tells_code_apart(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    seen = [source_digest(tmp_path)]
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("policies/b.py", ""), ("policies/b.py", "y")):
+        (tmp_path / name).write_text(text)
+        seen.append(source_digest(tmp_path))
+    assert len(set(seen)) == 5
+    (tmp_path / "py.typed").touch()
+    assert source_digest(tmp_path) == seen[-1]
 
 
 def test_provenance_imports_nothing_heavy() -> None:
