@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -20,14 +21,17 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from gadask.config import BudgetConfig, Config, GAConfig
+from gadask.budget import budget_reached, budget_share
+from gadask.config import Config, GAConfig
+from gadask.dashboard.events import Event, end_event, generation_event, node_entry, progress_event, run_event
+from gadask.dashboard.reporter import Reporter
 from gadask.dispatch import Arrival, Dispatcher
-from gadask.errors import EvolutionError
+from gadask.errors import EvolutionError, GadaskError
 from gadask.genome import child_genome, count_genes, draw_child
 from gadask.ledger import Heading, Ledger, Quota
 from gadask.messages import ROW, Breeding, Genome, Kind, Status, Task
 from gadask.provenance import provenance
-from gadask.record import RunDirectory, State, episode_table
+from gadask.record import RunDirectory, State, episode_table, read_generations
 from gadask.selection import Elite, Population, Scored, advance, choose_candidates, mean_return
 from gadask.summary import Timing, log_line
 from gadask.task import prepare_task
@@ -63,6 +67,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+CoreHours = Callable[[], float]
 
 
 async def evolve(
@@ -73,12 +78,16 @@ async def evolve(
     resume: bool = False,
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
+    noise_digest: str | None = None,
     on_progress: OnProgress | None = None,
+    core_hours: CoreHours = lambda: 0.0,
 ) -> AsyncGenerator[Generation, None]:
     """Evolve until the budget is reached; yields each generation once it is safely recorded.
 
     `client` is an asynchronous Dask client. `n_processes` is the number of rollout processes of a node, by default one
-    less than its cores. Closing the generator, or an error, leaves the run directory at the last closed generation.
+    less than its cores. `noise_digest` is that of the noise table which a new run's nodes must have, by default that
+    of the first. `core_hours` returns what the cluster has charged since it started, for the log. Closing the
+    generator, or an error, leaves the run directory at the last closed generation.
 
     Raises:
         UsageError: config, environment, policy or run directory cannot be used; nothing was started.
@@ -94,20 +103,29 @@ async def evolve(
     with directory:
         if budget_reached(config.budget, state):
             return
-        digest = state.noise_digest or None
+        digest = state.noise_digest or noise_digest
         dispatcher = Dispatcher(client, task, n_processes, digest, node_timeout_s)
+        reporter = Reporter(client)
+        reason = "stopped"
         try:
             await dispatcher.start()
             assert dispatcher.digest is not None
             state = replace(state, noise_digest=dispatcher.digest)
             directory.add_provenance(provenance(dispatcher.digest))
-            run = _Run(config.ga, task, dispatcher, on_progress)
+            await reporter.send(run_event(task.run_id, directory.path, config, list(read_generations(directory.path))))
+            run = _Run(config, task, dispatcher, reporter, on_progress, core_hours)
             while not budget_reached(config.budget, state):
                 generation, episodes = await run.play_generation(state)
                 state = generation.state
                 directory.close_generation(episodes, generation.line, state)
                 yield generation
+            reason = ""
+        except GadaskError as error:
+            reason = str(error)
+            error.add_note(f"{directory.path} holds everything up to the last closed generation; resume it to go on")
+            raise
         finally:
+            await reporter.send(end_event(task.run_id, reason))
             await dispatcher.close()
 
 
@@ -149,22 +167,6 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
         client.sync(stop, asynchronous=False)
 
 
-def budget_reached(budget: BudgetConfig, state: State) -> str | None:
-    """Return the name of the first limit of the budget that a run has reached; None if it goes on."""
-    elite = state.population.elite
-    spent = {
-        "generations": state.generation + 1,
-        "frames": state.frames,
-        "hours": state.elapsed_s / 3600,
-        "elite_mean": -math.inf if elite is None else elite.mean,
-    }
-    for name, value in spent.items():
-        limit = getattr(budget, name)
-        if limit is not None and value >= limit:
-            return name
-    return None
-
-
 @dataclass
 class _Books:
     """Everything that arrived in one generation."""
@@ -178,7 +180,8 @@ class _Books:
         counted = arrival.rows[headings == Heading.COUNTED]
         valid = counted["status"] == Status.OK
         self.n_failed += int((~valid).sum())
-        self.best = max(self.best, counted["return"][valid & (counted["kind"] == Kind.CHILD)].max(initial=-math.inf))
+        children = counted["return"][valid & (counted["kind"] == Kind.CHILD)]
+        self.best = max(self.best, float(children.max(initial=-math.inf)))
 
     def rows(self) -> NDArray[np.void]:
         return np.concatenate([np.zeros(0, ROW), *(arrival.rows for arrival, _ in self.arrivals)])
@@ -196,11 +199,23 @@ class _Books:
 class _Run:
     """Plays one generation after another; holds what outlives a generation but not the run."""
 
-    def __init__(self, ga: GAConfig, task: Task, dispatcher: Dispatcher, on_progress: OnProgress | None) -> None:
-        self._ga = ga
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        dispatcher: Dispatcher,
+        reporter: Reporter,
+        on_progress: OnProgress | None,
+        core_hours: CoreHours,
+    ) -> None:
+        self._ga = config.ga
+        self._budget = config.budget
         self._task = task
         self._dispatcher = dispatcher
+        self._reporter = reporter
         self._on_progress = on_progress
+        self._core_hours = core_hours
+        self._charged_core_hours = 0.0
         self._n_genes = count_genes(task.noise.size, task.n_params)
         self._breedings: dict[int, Breeding] = {}
         self._kept: list[Arrival] = []
@@ -245,11 +260,17 @@ class _Run:
         )
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
         line["timing"]["elapsed_s"] = state.elapsed_s
+        nodes = self._node_times(books, timing.wall_s)
+        await self._reporter.send(generation_event(self._task.run_id, number, line, nodes))
         return Generation(number, state, after.elite, timing, line), self._table(books, rows, headings)
 
     async def _play(self, ledger: Ledger, breeding: Breeding, books: _Books, state: State) -> None:
         async for arrival in self._dispatcher.play(ledger, breeding):
             self._book(ledger, books, arrival, state)
+            progress = self._progress(ledger, books, state)
+            if self._on_progress is not None:
+                self._on_progress(progress)
+            await self._reporter.send_progress(lambda: self._progress_event(progress))  # noqa: B023 (called at once)
 
     def _book(self, ledger: Ledger, books: _Books, arrival: Arrival, state: State) -> None:
         headings = ledger.add(arrival.rows)
@@ -267,20 +288,33 @@ class _Run:
                 f" ga.max_failed_share = {self._ga.max_failed_share:g} of {ledger.n_wanted}; the first reason:"
                 f" {reasons[0] if reasons else 'a return that is not finite'}"
             )
-        if self._on_progress is not None:
-            self._on_progress(
-                Progress(
-                    generation=ledger.quota.generation,
-                    n_counted=ledger.rows[Heading.COUNTED],
-                    n_wanted=ledger.n_wanted,
-                    best=books.best,
-                    elite=state.population.elite,
-                    frames=state.frames + ledger.frames,
-                    elapsed_s=state.elapsed_s + time.monotonic() - self._began_at,
-                    nodes=len(self._dispatcher.nodes),
-                    processes=self._dispatcher.n_processes,
-                )
-            )
+
+    def _progress(self, ledger: Ledger, books: _Books, state: State) -> Progress:
+        return Progress(
+            generation=ledger.quota.generation,
+            n_counted=ledger.rows[Heading.COUNTED],
+            n_wanted=ledger.n_wanted,
+            best=books.best,
+            elite=state.population.elite,
+            frames=state.frames + ledger.frames,
+            elapsed_s=state.elapsed_s + time.monotonic() - self._began_at,
+            nodes=len(self._dispatcher.nodes),
+            processes=self._dispatcher.n_processes,
+        )
+
+    def _progress_event(self, progress: Progress) -> Event:
+        return progress_event(
+            self._task.run_id,
+            generation=progress.generation,
+            n_counted=progress.n_counted,
+            n_wanted=progress.n_wanted,
+            best=progress.best,
+            frames=progress.frames,
+            elapsed_s=progress.elapsed_s,
+            budget_share=budget_share(self._budget, progress.generation, progress.frames, progress.elapsed_s),
+            nodes=progress.nodes,
+            processes=progress.processes,
+        )
 
     async def _stop_late(self, generation: int, *kinds: Kind) -> None:
         """End what was issued beyond the quota, where there can be any."""
@@ -313,6 +347,7 @@ class _Run:
     def _timing(self, ledger: Ledger) -> Timing:
         now_s = time.monotonic()
         wall_s, self._began_at = now_s - self._began_at, now_s
+        charged_before, self._charged_core_hours = self._charged_core_hours, self._core_hours()
         busy_s = ledger.seconds[Heading.COUNTED]
         return Timing(
             wall_s=wall_s,
@@ -321,7 +356,21 @@ class _Run:
             discarded_s=ledger.seconds.total() - busy_s,
             nodes=len(self._dispatcher.nodes),
             processes=self._dispatcher.n_processes,
+            core_hours=self._charged_core_hours - charged_before,
         )
+
+    def _node_times(self, books: _Books, wall_s: float) -> dict[str, Event]:
+        """Return where the process time of each node went."""
+        busy_s: defaultdict[str, float] = defaultdict(float)
+        discarded_s: defaultdict[str, float] = defaultdict(float)
+        for arrival, headings in books.arrivals:
+            seconds, counted = arrival.rows["seconds"], headings == Heading.COUNTED
+            busy_s[arrival.node] += float(seconds[counted].sum())
+            discarded_s[arrival.node] += float(seconds[~counted].sum())
+        return {
+            address: node_entry(info.host, info.n_processes, wall_s, busy_s[address], discarded_s[address])
+            for address, info in self._dispatcher.nodes.items()
+        }
 
     def _table(self, books: _Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
         parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)

@@ -36,6 +36,8 @@ class Timing:
     discarded_s: float
     nodes: int
     processes: int
+    core_hours: float = 0.0
+    """Charged since the generation before closed, as the cluster counts it; the queue and the start are the first's."""
 
     @property
     def busy_share(self) -> float:
@@ -77,6 +79,7 @@ def log_line(
             {
                 "genome": to_text(genome),
                 "mean": _mean(evaluations.get(slot, ())),
+                "standard_error": _standard_error(evaluations.get(slot, ())),
                 "episodes": len(evaluations.get(slot, ())),
             }
             for slot, genome in enumerate(breeding.candidates)
@@ -106,6 +109,18 @@ def _mean(values: Sequence[float] | NDArray[Any]) -> float | None:
         return math.fsum(values) / len(values)
     except (ZeroDivisionError, OverflowError):
         return None
+
+
+def _standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of the mean; None of fewer than two values and where it overflows."""
+    mean = _mean(values)
+    if mean is None or len(values) < 2:
+        return None
+    try:
+        error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    except OverflowError:
+        return None
+    return error if math.isfinite(error) else None
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:

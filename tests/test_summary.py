@@ -75,8 +75,8 @@ def test_a_line_by_hand() -> None:
     line = strict(line_of(rows, {0: [10.0], 1: [11.0, 14.0]}))
     assert line["parents"] == ["5-6", "7"]
     assert line["candidates"] == [
-        {"genome": "5-6", "mean": 10.0, "episodes": 1},
-        {"genome": "8-9", "mean": 12.5, "episodes": 2},
+        {"genome": "5-6", "mean": 10.0, "standard_error": None, "episodes": 1},
+        {"genome": "8-9", "mean": 12.5, "standard_error": 1.5, "episodes": 2},
     ]
     assert line["elite"] == {"genome": "8-9", "mean": 12.5, "episodes": 3, "generation": 3}
     assert line["children"]["n"] == 7
@@ -132,7 +132,7 @@ def test_a_line_is_strict_json(returns: list[float], status: Status, elite: Elit
     if not valid:
         assert line["children"]["mean"] is None
     assert (line["elite"] is None) == (elite is None)
-    assert line["candidates"][1] == {"genome": "8-9", "mean": None, "episodes": 0}
+    assert line["candidates"][1] == {"genome": "8-9", "mean": None, "standard_error": None, "episodes": 0}
 
 
 def test_damaged_rows_do_not_reach_the_line() -> None:

@@ -53,6 +53,7 @@ def generation_event(
 def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
     """Return what the page shows of a generation: returns, lengths in agent steps, times in seconds."""
     timing, elite = line["timing"], line["elite"] or {}
+    errors = {one["genome"]: one.get("standard_error") for one in line["candidates"]}
     lengths = line["lengths"]
     return {
         "number": number,
@@ -60,7 +61,7 @@ def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
         "elapsed_s": timing["elapsed_s"],
         "quantiles": line["children"]["quantiles"],
         "elite": elite.get("mean"),
-        "elite_error": elite.get("standard_error"),
+        "elite_error": errors.get(elite.get("genome")),
         "steps_counted": lengths["counted"]["mean"],
         "steps_all": lengths["all"]["mean"],
         "wall_s": timing["wall_s"],
@@ -87,7 +88,7 @@ def progress_event(
         "generation": generation,
         "n_counted": n_counted,
         "n_wanted": n_wanted,
-        "best": best if math.isfinite(best) else None,
+        "best": float(best) if math.isfinite(best) else None,
         "frames": frames,
         "elapsed_s": elapsed_s,
         "budget_share": budget_share,
