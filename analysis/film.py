@@ -1,17 +1,16 @@
-"""Film a run's elite: `python analysis/film.py RUN_DIR [--output ELITE.gif] [--seed 7]`.
+"""Film the elite of a run, or of several: `python analysis/film.py RUN_DIR … [--out ELITE.gif] [--seed 7]`.
 
 The film shows one recorded episode again: of the evaluation episodes that crowned the elite, the one whose return is
 nearest to their mean. Its seed follows from its row, and its weights from the genome; of the noise only the chunks that
 the genome needs are made. So a laptop films what a cluster evolved. Another version of gadask, or a CPU that rounds
 otherwise, may choose other actions; a return that differs from the recorded one is logged.
 
-A GIF shows the whole episode in at most a minute, with return and step below the picture: at its own speed, or two,
-four, ... times as fast. All its frames share one palette, which is exact up to 239 colours; an Atari game has fewer.
+A film shows the whole episode in at most a minute, with return and step below the picture: at its own speed, or two,
+four, ... times as fast. Of several runs it is a wall: their films side by side, in at most 20 seconds.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,42 +23,44 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from analysis.command import run_command
+from analysis.figures import check_suffix
+from analysis.movie import Clip, Film, Picture, captioned, to_gif, to_mp4, wall
+from analysis.runs import find_runs, game_of
 from gadask import files
-from gadask.config import EnvConfig
+from gadask.config import Config, EnvConfig
 from gadask.envs import Env, make_env
-from gadask.errors import GadaskError, RunDirectoryError, UsageError
+from gadask.errors import RunDirectoryError, UsageError
 from gadask.genome import to_text
+from gadask.lanes import as_played
 from gadask.messages import Genome, Kind
 from gadask.noise import LazyNoise
-from gadask.policies import Policy, make_policy
+from gadask.policies import make_policy
 from gadask.record import read_episodes, read_generations, read_run
-from gadask.rollout import watch_episode
-from gadask.seeding import env_seed
+from gadask.rollout import Actor, watch_episode
+from gadask.seeding import Purpose, env_seed, stream
 from gadask.selection import Elite
 from gadask.weights import decode
 
+SUFFIXES = (".gif", ".mp4")
 _EMULATOR_FRAMES_PER_S = 60
 _STEPS_PER_S = 30  # of an environment without emulator: most of Gymnasium's say 15 to 50
 _PICTURES_PER_S = 15
-_MAX_S = 60
-_LAST_PICTURE_S = 2.0
+_MAX_S, _MAX_WALL_S = 60, 20
 _WIDTH = 320  # pixels, roughly
-_MARGIN, _FONT_SIZE, _CAPTION_HEIGHT = 8, 16, 26
-_N_GREYS = 16
-_N_COLORS = 256 - _N_GREYS - 1  # the caption has the greys, and one entry stands for transparent
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Film the elite of a run."""
+    """Film the elite of a run, or those of several side by side."""
 
-    run_dir: tyro.conf.Positional[Path]
-    """Directory of the run."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="ELITE.gif")] = None
-    """GIF to write; by default RUN_DIR/elite.gif."""
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Directory of the run; several, or a folder of them, for a wall of films."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="ELITE.gif")] = None
+    """GIF or MP4 file to write; by default RUN_DIR/elite.gif, and wall.gif for several."""
     max_steps: int | None = None
     """Cut the film after this many agent steps; by default it shows the whole episode."""
     seed: int | None = None
@@ -67,69 +68,90 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Film:
-    """Pictures of one episode, equally many steps apart but for the last, which is its end."""
+class Recorded:
+    """One recorded episode."""
 
-    pictures: list[NDArray[np.uint8]]
-    """In colour, each uint8 `(height, width, 3)`."""
-    steps: list[int]
-    """Agent steps played when each picture was taken."""
-    returns: list[float]
-    """Sum of the rewards when each picture was taken."""
-    picture_s: float
-    """Seconds for which each picture is shown."""
-    speed: int
-    """How many times as fast as the environment the film runs."""
+    kind: Kind
+    generation: int
+    slot: int
+    episode: int
+    return_: float
+
+    def seeds(self, config: Config) -> tuple[int, np.random.Generator]:
+        """Return its environment's seed, and the stream of actions that a policy may sample."""
+        slot = 0 if config.ga.common_random_numbers else self.slot
+        seed = env_seed(config.seed, self.kind.purpose, self.generation, slot, self.episode)
+        return seed, stream(config.seed, self.kind.action_purpose, self.generation, self.slot, self.episode)
 
 
 def film_elite(
     run_dir: Path | str, path: Path | str | None = None, max_steps: int | None = None, seed: int | None = None
 ) -> Path | None:
-    """Film one episode of a run's elite and return the GIF written, by default `run_dir/elite.gif`.
+    """Film one episode of a run's elite and return the file written, by default `run_dir/elite.gif`.
 
     Returns None, and logs why, where the environment cannot be rendered. Arguments are those of the command.
 
     Raises:
+        UsageError: `path` ends in something else than .gif or .mp4, or there is no ffmpeg for the latter.
         RunDirectoryError: there is no run, or it has no elite yet.
         EnvError, PolicyError: environment or policy are not installed here.
         RecordError: the run directory is damaged, or the file cannot be written.
     """
-    run_dir = Path(run_dir)
-    config, state = read_run(run_dir)
-    elite = state.population.elite
-    if elite is None:
-        raise RunDirectoryError(f"{run_dir}: expected an elite to film, found none; evolve another generation")
-    recorded = None
-    if seed is None:
-        seed, recorded = typical_episode(run_dir, config.seed, elite)
-    if max_steps is None or max_steps >= config.env.max_steps:
-        max_steps = config.env.max_steps
-    else:
-        recorded = None  # of the whole episode
+    path = Path(run_dir) / "elite.gif" if path is None else Path(path)
+    check_suffix(path, SUFFIXES)
+    made = _film_run(Path(run_dir), max_steps, seed, _MAX_S)
+    return None if made is None else _write_clip(captioned(made[0]), path, made[1])
+
+
+def film_wall(run_dirs: Sequence[Path | str], path: Path | str, max_steps: int | None = None) -> Path | None:
+    """Film the elites of several runs side by side and return the file written.
+
+    Runs whose environment cannot be rendered are left out; None where that is all of them. Raises as `film_elite`.
+    """
+    path = Path(path)
+    check_suffix(path, SUFFIXES)
+    films, names = [], []
+    for run_dir in map(Path, run_dirs):
+        made = _film_run(run_dir, max_steps, None, _MAX_WALL_S)
+        if made is not None:
+            config, _ = read_run(run_dir)
+            films.append(made[0])
+            names.append(f"{game_of(config)}, seed {config.seed}")
+    return _write_clip(wall(films, names), path, "; ".join(names)) if films else None
+
+
+def film_genome(
+    config: Config,
+    genome: Genome,
+    seed: int,
+    actions: np.random.Generator | None = None,
+    max_steps: int | None = None,
+    max_s: float = _MAX_S,
+) -> Film | None:
+    """Return a film of one episode of any genome; None, with the reason logged, where it cannot be rendered.
+
+    `seed` is the environment's, `actions` the stream from which a policy that samples draws. The film lasts at most
+    about `max_s` seconds.
+
+    Raises:
+        EnvError, PolicyError: environment or policy are not installed here.
+    """
     env = _open(config.env, seed)
     if env is None:
         return None
     with closing(env), _one_thread():
-        policy = make_policy(config.policy, env.observation_space, env.action_space)
-        _load(policy, elite.genome, LazyNoise(config.noise), config.ga.mutation_power)
-        film = film_episode(env, policy, seed, max_steps)
-    if recorded is not None and film.returns[-1] != recorded:
-        _logger.warning(
-            "this is not the recorded episode: expected return %g, found %g; gadask has changed since, or this machine"
-            " rounds otherwise: compare them with provenance.json",
-            recorded,
-            film.returns[-1],
-        )
-    path = run_dir / "elite.gif" if path is None else Path(path)
-    about = f"{config.env.id}, elite of generation {elite.generation}, seed {seed}, return {film.returns[-1]:g}"
-    files.atomic_write(path, to_gif(film, about))
-    return path
+        policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
+        decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, config.ga.mutation_power)
+        return film_episode(env, policy, seed, max_steps or config.env.max_steps, actions, max_s)
 
 
-def typical_episode(run_dir: Path, run_seed: int, elite: Elite) -> tuple[int, float]:
-    """Return environment seed and return of the episode nearest to the elite's mean among those that crowned it.
+def typical_episode(run_dir: Path, elite: Elite) -> Recorded:
+    """Return the episode nearest to the elite's mean among those that crowned it.
 
-    With `candidates = 0` that is its only one, which it played as a child.
+    With `candidates = 0` these are what it played as a child.
+
+    Raises:
+        RecordError: the generation's episodes are damaged or missing.
     """
     episodes = read_episodes(run_dir, elite.generation).to_pandas()
     line = next(line for line in read_generations(run_dir) if line["generation"] == elite.generation)
@@ -142,23 +164,29 @@ def typical_episode(run_dir: Path, run_seed: int, elite: Elite) -> tuple[int, fl
         own &= (episodes["kind"] == "child") & (episodes["gene"] == elite.genome[-1])
         kind = Kind.CHILD
     row = episodes.loc[(episodes.loc[own, "return"] - elite.mean).abs().idxmin()]
-    seed = env_seed(run_seed, kind.purpose, int(row["generation"]), int(row["slot"]), int(row["episode"]))
-    return seed, float(row["return"])
+    return Recorded(kind, int(row["generation"]), int(row["slot"]), int(row["episode"]), float(row["return"]))
 
 
-def film_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Film:
+def film_episode(
+    env: Env,
+    policy: Actor,
+    seed: int,
+    max_steps: int,
+    actions: np.random.Generator | None = None,
+    max_s: float = _MAX_S,
+) -> Film:
     """Play the episode that `rollout.play_episode` plays, and keep as many pictures as its film needs."""
     step_s = env.frames_per_step / _EMULATOR_FRAMES_PER_S if env.frames_per_step > 1 else 1 / _STEPS_PER_S
     interval = max(1, round(1 / (step_s * _PICTURES_PER_S)))
     picture_s, speed = interval * step_s, 1
-    taken: list[tuple[NDArray[np.uint8], int, float]] = []
+    taken: list[tuple[Picture, int, float]] = []
     now = (0, 0.0)
     with torch.inference_mode():
-        for steps, return_, _ in watch_episode(env, policy, seed, max_steps):
+        for steps, return_, _ in watch_episode(env, policy, seed, max_steps, actions):
             now = steps, return_
             if now[0] % (interval * speed) == 0:
                 taken.append((_shrunk(env.render()), *now))
-            if len(taken) * picture_s > _MAX_S:
+            if len(taken) * picture_s > max_s:
                 taken = taken[::2]
                 speed *= 2
         if taken[-1][1] != now[0]:
@@ -167,34 +195,54 @@ def film_episode(env: Env, policy: Policy, seed: int, max_steps: int) -> Film:
     return Film(list(pictures), list(decisions), list(returns), picture_s, speed)
 
 
-def to_gif(film: Film, about: str) -> bytes:
-    """Return the film as a GIF that runs for ever; `about` becomes its comment."""
-    palette, indices = _shared_palette(film.pictures)
-    greys = np.linspace(0, 255, _N_GREYS, dtype=np.uint8)[:, None].repeat(3, axis=1)
-    colors = np.concatenate([palette, greys, greys[:1]]).tobytes()  # the last one stands for transparent
-    images = []
-    for picture, steps, return_ in zip(indices, film.steps, film.returns, strict=True):
-        caption = _caption(picture.shape[1], steps, return_, film.speed)
-        image = Image.fromarray(np.concatenate([picture, caption + np.uint8(len(palette))]))
-        image.putpalette(colors)
-        images.append(image)
-    ends_cs = [round(100 * film.picture_s * (i + 1)) for i in range(len(images))]  # a GIF counts hundredths
-    durations_ms = [10 * (end - start) for start, end in zip([0, *ends_cs], ends_cs, strict=False)]
-    durations_ms[-1] += round(1000 * _LAST_PICTURE_S)
-    content = io.BytesIO()
-    images[0].save(
-        content,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=durations_ms,
-        loop=0,
-        palette=colors,  # one for all pictures
-        transparency=len(palette) + _N_GREYS,
-        optimize=True,  # what stays the same is transparent
-        comment=about.encode(),
-    )
-    return content.getvalue()
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status, 1 where the environment cannot be rendered."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    arguments = tyro.cli(Arguments, args=list(argv))
+    return run_command(lambda: _write(arguments))
+
+
+def _write(arguments: Arguments) -> Path | None:
+    run_dirs = find_runs(arguments.run_dirs)
+    if len(run_dirs) == 1:
+        return film_elite(run_dirs[0], arguments.out, arguments.max_steps, arguments.seed)
+    if arguments.seed is not None:
+        raise UsageError(f"--seed: expected with one run, found it with {len(run_dirs)}; leave it out for a wall")
+    return film_wall(run_dirs, arguments.out or Path("wall.gif"), arguments.max_steps)
+
+
+def _film_run(run_dir: Path, max_steps: int | None, seed: int | None, max_s: float) -> tuple[Film, str] | None:
+    """Return a film of a run's elite and what it shows in words; None where it cannot be rendered."""
+    config, state = read_run(run_dir)
+    elite = state.population.elite
+    if elite is None:
+        raise RunDirectoryError(f"{run_dir}: expected an elite to film, found none; evolve another generation")
+    expected = None
+    if seed is None:
+        recorded = typical_episode(run_dir, elite)
+        seed, actions = recorded.seeds(config)
+        is_whole = max_steps is None or max_steps >= config.env.max_steps
+        expected = recorded.return_ if is_whole else None
+    else:
+        actions = stream(config.seed, Purpose.TEST_ACTIONS, 0, 0, seed)
+    max_steps = min(max_steps or config.env.max_steps, config.env.max_steps)
+    film = film_genome(config, elite.genome, seed, actions, max_steps, max_s)
+    if film is None:
+        return None
+    if expected is not None and film.returns[-1] != expected:
+        _logger.warning(
+            "this is not the recorded episode: expected return %g, found %g; gadask has changed since, or this machine"
+            " rounds otherwise: compare them with provenance.json",
+            expected,
+            film.returns[-1],
+        )
+    about = f"{config.env.id}, elite of generation {elite.generation}, seed {seed}, return {film.returns[-1]:g}"
+    return film, about
+
+
+def _write_clip(clip: Clip, path: Path, about: str) -> Path:
+    files.atomic_write(path, to_gif(clip, about) if path.suffix == ".gif" else to_mp4(clip, about))
+    return path
 
 
 def _open(config: EnvConfig, seed: int) -> Env | None:
@@ -218,10 +266,6 @@ def _open(config: EnvConfig, seed: int) -> Env | None:
     return env
 
 
-def _load(policy: Policy, genome: Genome, noise: LazyNoise, mutation_power: float) -> None:
-    decode(policy.flat, genome, noise, policy.initialise, mutation_power)
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Compute as rollout processes do: sums in another order could change an action."""
@@ -233,54 +277,10 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _shrunk(picture: NDArray[np.uint8]) -> Picture:
     """Return a copy, shrunk by a whole factor to about `_WIDTH`."""
     factor = max(1, round(picture.shape[1] / _WIDTH))
     return np.array(Image.fromarray(picture).reduce(factor) if factor > 1 else picture)
-
-
-def _shared_palette(pictures: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
-    """Return at most `_N_COLORS` colours, uint8 `(n, 3)`, and the pictures as indices of them, enlarged to `_WIDTH`."""
-    packed = [picture.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32) for picture in pictures]
-    colors = np.unique(np.concatenate([np.unique(picture) for picture in packed]))
-    if len(colors) <= _N_COLORS:
-        palette = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=1).astype(np.uint8)
-        indices = [np.searchsorted(colors, picture).astype(np.uint8) for picture in packed]
-    else:
-        sample = np.concatenate(pictures[:: max(1, len(pictures) // 16)])
-        reference = Image.fromarray(sample).quantize(_N_COLORS)
-        palette = np.array(reference.getpalette(), np.uint8).reshape(-1, 3)[:_N_COLORS]
-        dither = Image.Dither.NONE  # dots that change from picture to picture
-        indices = [np.array(Image.fromarray(p).quantize(palette=reference, dither=dither)) for p in pictures]
-    factor = max(1, round(_WIDTH / pictures[0].shape[1]))
-    return palette, [picture.repeat(factor, axis=0).repeat(factor, axis=1) for picture in indices]
-
-
-def _caption(width: int, steps: int, return_: float, speed: int) -> NDArray[np.uint8]:
-    """Return the line below a picture: 0 (black) to `_N_GREYS` − 1 (white), uint8 `(_CAPTION_HEIGHT, width)`."""
-    image = Image.new("L", (width, _CAPTION_HEIGHT))
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT_SIZE)
-    middle = _CAPTION_HEIGHT // 2
-    text = f"return {return_:,.0f}" if return_.is_integer() else f"return {return_:,.1f}"
-    draw.text((_MARGIN, middle), text, fill=255, font=font, anchor="lm")
-    text = f"step {steps:,}" if speed == 1 else f"step {steps:,}  {speed}x"  # the font has no ×
-    draw.text((width - _MARGIN, middle), text, fill=255, font=font, anchor="rm")
-    return np.array(image) // np.uint8(256 // _N_GREYS)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command line; returns the exit status, 1 where the environment cannot be rendered."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    arguments = tyro.cli(Arguments, args=list(argv))
-    try:
-        path = film_elite(arguments.run_dir, arguments.output, arguments.max_steps, arguments.seed)
-    except GadaskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    if path is None:
-        return 1
-    print(path)
-    return 0
 
 
 if __name__ == "__main__":

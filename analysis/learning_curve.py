@@ -1,18 +1,17 @@
-"""Draw a run's learning curve: `python analysis/learning_curve.py RUN_DIR [--output CURVE.png]`.
+"""Draw a run's learning curve: `python analysis/learning_curve.py RUN_DIR [--out CURVE.png]`.
 
 The abscissa counts emulator frames, candidates' evaluation included, as the budget does; each generation stands where
-it closed. Bands are quantiles of its children's returns, one episode each. The elite is drawn where it was crowned,
-as mean ± standard error over its evaluation episodes. That mean is the best of several noisy ones and so too high;
-the elite test, on episodes that no selection has seen, is not.
+it closed. Bands are quantiles of its children's returns. The elite is drawn where it was crowned, as mean ± standard
+error over its evaluation episodes. That mean is the best of several noisy ones and so too high; the elite test, on
+episodes that no selection has seen, is not.
 
-Colours are those of Okabe and Ito (2008), *Color universal design*.
+PNG, PDF and SVG are drawn by matplotlib, which needs no browser; `plot_learning_curve` is the interactive figure of the
+same for reports and notebooks. For several seeds or games see `analysis/curves.py`.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,22 +19,40 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import tyro
+from bokeh.models import HoverTool, Whisker
+from bokeh.plotting import figure
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from analysis.command import run_command
+from analysis.figures import (
+    CHILD,
+    ELITE,
+    check_suffix,
+    engineering,
+    frames_label,
+    mix,
+    new_figure,
+    save,
+    source_of,
+    style_legend,
+)
+from analysis.runs import EliteTest, Run, elite_errors, episode_frame, load_run, read_elite_test
 from gadask import files
-from gadask.config import Config
-from gadask.errors import GadaskError, RecordError, RunDirectoryError, UsageError
-from gadask.record import read_episodes, read_generations, read_run
 
-_CHILDREN, _ELITE, _TEST = "#0072B2", "#D55E00", "#000000"
-_BANDS = (("0.05", "0.95", "#D3E5F1", "children, 5–95 %"), ("0.25", "0.75", "#94C3E0", "children, 25–75 %"))
+SUFFIXES = (".png", ".pdf", ".svg")
+EPISODE_COLUMNS = ("kind", "slot", "counted", "status", "return")
+"""Columns of `runs.episode_frame` that the elite's standard error needs."""
+
+_TEST = "#000000"
+_BANDS = (("child_q05", "child_q95", mix(CHILD, 0.17), "children, 5–95 %"),
+          ("child_q25", "child_q75", mix(CHILD, 0.42), "children, 25–75 %"))  # fmt: skip
 _MAX_MARKED = 40  # more generations than this are lines without markers
-_SUFFIXES = (".png", ".pdf", ".svg")
 _STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -44,7 +61,15 @@ _STYLE = {
     "axes.titlesize": 10,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "svg.hashsalt": "gadask",  # or no two files would be the same
 }
+_TOOLTIP = """
+<div style="font-size: 12px">
+  generation <b>@generation</b>, @frames{0,0} frames<br>
+  elite: @elite_mean{0,0.0} over @elite_episodes episodes<br>
+  children: median @child_median{0,0.0}, best @child_max{0,0.0}
+</div>
+"""
 
 
 @dataclass(frozen=True)
@@ -53,21 +78,8 @@ class Arguments:
 
     run_dir: tyro.conf.Positional[Path]
     """Directory of the run."""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="CURVE.png")] = None
-    """PNG, PDF or SVG file to write; by default RUN_DIR/learning_curve.png."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What is drawn, one entry a generation; NaN where a generation has no such value. Arrays are float64."""
-
-    frames: NDArray[np.float64]
-    """Frames of the whole run when the generation closed."""
-    quantiles: dict[str, NDArray[np.float64]]
-    """Children's returns, by quantile as in the log: `"0.05"`, `"0.5"`, `"1"` and so on."""
-    elite_mean: NDArray[np.float64]
-    elite_error: NDArray[np.float64]
-    """Standard error of the elite's mean."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="CURVE.png")] = None
+    """PNG, PDF or SVG file to write; by default RUN_DIR/learning_curve.png. HTML is interactive."""
 
 
 def draw_learning_curve(run_dir: Path | str, path: Path | str | None = None) -> Path:
@@ -75,107 +87,111 @@ def draw_learning_curve(run_dir: Path | str, path: Path | str | None = None) -> 
 
     Raises:
         RunDirectoryError: there is no run, or none of its generations is closed.
-        UsageError: `path` ends in something else than .png, .pdf or .svg.
+        UsageError: `path` ends in something else than .png, .pdf, .svg or .html.
         RecordError: the run directory is damaged, or the file cannot be written.
     """
-    run_dir = Path(run_dir)
-    path = run_dir / "learning_curve.png" if path is None else Path(path)
-    if path.suffix not in _SUFFIXES:
-        raise UsageError(f"{path}: expected a name that ends in {', '.join(_SUFFIXES)}, found {path.suffix!r}")
-    config, _ = read_run(run_dir)
-    lines = list(read_generations(run_dir))
-    if not lines:
-        raise RunDirectoryError(f"{run_dir}: expected at least one closed generation, found none; let the run go on")
+    path = Path(run_dir) / "learning_curve.png" if path is None else Path(path)
+    check_suffix(path, (*SUFFIXES, ".html"))
+    run = load_run(run_dir)
+    errors = elite_errors(run.generations, episode_frame(run.path, columns=EPISODE_COLUMNS))
+    test = read_elite_test(run.path)
+    if path.suffix == ".html":
+        return save(plot_learning_curve(run, errors, test), path, describe(run))
     with rc_context(_STYLE):
-        figure = Figure(figsize=(7, 4.4), dpi=200, layout="constrained")
-        axes = figure.subplots()
-        _draw_curve(axes, read_curve(run_dir, lines))
-        _draw_test(axes, run_dir, frames=lines[-1]["total"]["frames"])
-        _label(axes, config, lines)
-        figure.legend(loc="outside lower center", ncols=3)
+        picture = Figure(figsize=(7, 4.4), dpi=200, layout="constrained")
+        axes = picture.subplots()
+        _draw_curve(axes, run.generations, errors)
+        if test is not None:
+            _draw_test(axes, test, frames=_test_place(run.generations, test))
+        _label(axes, run)
+        picture.legend(loc="outside lower center", ncols=3)
         content = io.BytesIO()
-        figure.savefig(content, format=path.suffix[1:])
+        date = {} if path.suffix == ".png" else {"CreationDate" if path.suffix == ".pdf" else "Date": None}
+        picture.savefig(content, format=path.suffix[1:], metadata=date)
     files.atomic_write(path, content.getvalue())
     return path
 
 
-def read_curve(run_dir: Path, lines: Sequence[dict[str, Any]]) -> Curve:
-    """Return what there is to draw of the log's `lines`, at least one."""
-    names = ("0.05", "0.25", "0.5", "0.75", "0.95", "1")
-    quantiles = {name: [line["children"]["quantiles"].get(name) for line in lines] for name in names}
-    return Curve(
-        frames=np.array([line["total"]["frames"] for line in lines], np.float64),
-        quantiles={name: np.array(values, np.float64) for name, values in quantiles.items()},
-        elite_mean=np.array([line["elite"] and line["elite"]["mean"] for line in lines], np.float64),
-        elite_error=np.array([_elite_error(run_dir, line) for line in lines], np.float64),
-    )
+def plot_learning_curve(
+    run: Run, errors: NDArray[np.float64], test: EliteTest | None = None, width: int = 1000
+) -> figure:
+    """Return the interactive learning curve; `errors` as `runs.elite_errors` returns them."""
+    frame = run.generations
+    table = frame.drop(columns="elite").assign(low=frame["elite_mean"] - errors, high=frame["elite_mean"] + errors)
+    source = source_of(table)
+    plot = new_figure(x=frames_label(frame), y="episode return", width=width, height=420)
+    plot.xaxis.formatter = engineering()
+    for lower, upper, color, label in _BANDS:
+        plot.varea("frames", lower, upper, source=source, color=color, legend_label=label)
+    line = {"x": "frames", "source": source}
+    plot.line(**line, y="child_median", color=CHILD, line_width=2, legend_label="children, median")
+    plot.line(**line, y="child_max", color=CHILD, line_dash="dotted", legend_label="children, best")
+    elite = plot.line(**line, y="elite_mean", color=ELITE, line_width=2, legend_label="elite, mean ± s.e.")
+    whisker = Whisker(source=source, base="frames", lower="low", upper="high", line_color=ELITE)
+    whisker.update(upper_head=None, lower_head=None)
+    plot.add_layout(whisker)
+    renderers = [elite]
+    if len(frame) <= _MAX_MARKED:
+        for column, color, size in (("child_median", CHILD, 5), ("child_max", CHILD, 4), ("elite_mean", ELITE, 7)):
+            renderers.append(plot.scatter(**line, y=column, color=color, size=size))
+    if test is not None:
+        place = _test_place(frame, test)
+        label = f"elite test, {len(test.returns)} fresh episodes"
+        plot.scatter([place], [test.mean], marker="diamond", size=11, color=_TEST, legend_label=label)
+        if test.error == test.error:
+            plot.segment([place], [test.mean - test.error], [place], [test.mean + test.error], color=_TEST)
+    plot.add_tools(HoverTool(renderers=renderers[-1:], tooltips=_TOOLTIP, mode="vline"))
+    plot.x_range.start = 0
+    style_legend(plot.legend[0])
+    plot.add_layout(plot.legend[0], "right")
+    return plot
 
 
-def _elite_error(run_dir: Path, line: dict[str, Any]) -> float:
-    """Return the standard error of the elite's mean; NaN without two evaluation episodes in this generation."""
-    genomes = [candidate["genome"] for candidate in line["candidates"]]
-    elite = line["elite"]
-    if elite is None or elite["genome"] not in genomes:
-        return math.nan
-    try:
-        episodes = read_episodes(run_dir, line["generation"]).to_pandas()
-    except RecordError:  # the log alone is enough for everything else
-        return math.nan
-    own = episodes["counted"] & (episodes["kind"] == "evaluation") & (episodes["status"] == "ok")
-    own &= episodes["slot"] == genomes.index(elite["genome"])
-    return _standard_error(episodes.loc[own, "return"].to_numpy())
+def describe(run: Run) -> str:
+    """Return in words what a run is."""
+    config = run.config
+    return f"{run.game} · {config.policy.kind} · population {config.ga.population:,} · seed {config.seed}"
 
 
-def _standard_error(returns: NDArray[np.float64]) -> float:
-    return float(np.std(returns, ddof=1) / len(returns) ** 0.5) if len(returns) > 1 else math.nan
-
-
-def _draw_curve(axes: Axes, curve: Curve) -> None:
-    x, quantiles = curve.frames, curve.quantiles
+def _draw_curve(axes: Axes, frame: pd.DataFrame, errors: NDArray[np.float64]) -> None:
+    x = frame["frames"].to_numpy(np.float64)
     marked = len(x) <= _MAX_MARKED
 
-    def widened(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def widened(column: str) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = frame[column].to_numpy()
         return values if len(values) > 1 else values.repeat(2)  # an area needs two places
 
     x_children = x if len(x) > 1 else x * [0.95, 1.05]
     for lower, upper, color, label in _BANDS:
-        band = widened(quantiles[lower]), widened(quantiles[upper])
-        axes.fill_between(x_children, *band, color=color, linewidth=0, label=label)
-    axes.plot(x_children, widened(quantiles["0.5"]), color=_CHILDREN, linewidth=1.6, label="children, median")
-    marker = "." if marked else ""
-    axes.plot(x, quantiles["1"], color=_CHILDREN, linewidth=0.8, linestyle=":", marker=marker, label="children, best")
-    error = np.nan_to_num(curve.elite_error)
-    label = "elite, mean ± s.e." if error.any() else "elite"
+        axes.fill_between(x_children, widened(lower), widened(upper), color=color, linewidth=0, label=label)
+    axes.plot(x_children, widened("child_median"), color=CHILD, linewidth=1.6, label="children, median")
+    best: dict[str, Any] = {"color": CHILD, "linewidth": 0.8, "linestyle": ":", "marker": "." if marked else ""}
+    axes.plot(x, frame["child_max"], label="children, best", **best)
+    known = np.nan_to_num(errors)
+    label = "elite, mean ± s.e." if known.any() else "elite"
     style: dict[str, Any] = {"linewidth": 1.8, "elinewidth": 1, "marker": "o" if marked else "", "markersize": 4}
-    axes.errorbar(x, curve.elite_mean, error, color=_ELITE, label=label, **style)
+    axes.errorbar(x, frame["elite_mean"], known, color=ELITE, label=label, **style)
 
 
-def _draw_test(axes: Axes, run_dir: Path, frames: int) -> None:
-    """Draw the elite test, if there is one, beside the end of the run."""
-    path = run_dir / "elite_test.json"
-    content = files.read(path)
-    if content is None:
-        return
-    try:
-        test = json.loads(content)
-        returns = np.array(test["returns"], np.float64)
-        mean = float(returns.mean())
-    except (ValueError, KeyError, TypeError):
-        raise RecordError(f"{path}: damaged; expected the elite's returns; test the elite again") from None
-    error = np.nan_to_num(_standard_error(returns))
-    label = f"elite test, {len(returns)} fresh episodes"
-    # A little to the right, so that it does not hide the last elite.
+def _draw_test(axes: Axes, test: EliteTest, frames: float) -> None:
+    label = f"elite test, {len(test.returns)} fresh episodes"
     style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 5, "capsize": 3}
-    axes.errorbar(1.02 * frames, mean, error, color=_TEST, label=label, **style)
+    axes.errorbar(frames, test.mean, np.nan_to_num(test.error), color=_TEST, label=label, **style)
 
 
-def _label(axes: Axes, config: Config, lines: Sequence[dict[str, Any]]) -> None:
-    total = lines[-1]["total"]
-    env = config.env.id.removeprefix("ALE/")
-    axes.set_title(f"{env} · {config.policy.kind} · population {config.ga.population:,} · seed {config.seed}")
-    axes.set_xlabel("environment steps" if total["frames"] == total["steps"] else "emulator frames")
+def _test_place(frame: pd.DataFrame, test: EliteTest) -> float:
+    """Return where an elite test is drawn: a little beside the generation that crowned it, so as not to hide it."""
+    crowned = frame.loc[frame["generation"] == test.generation, "frames"]
+    last = float(frame["frames"].iloc[-1])
+    return float(crowned.iloc[0] if len(crowned) else last) + 0.02 * last
+
+
+def _label(axes: Axes, run: Run) -> None:
+    last = float(run.generations["frames"].iloc[-1])
+    axes.set_title(describe(run))
+    axes.set_xlabel(frames_label(run.generations))
     axes.set_ylabel("episode return")
-    axes.set_xlim(0, (1.04 if len(lines) > 1 else 2) * total["frames"])
+    axes.set_xlim(0, (1.04 if len(run.generations) > 1 else 2) * last)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
@@ -186,12 +202,7 @@ def _label(axes: Axes, config: Config, lines: Sequence[dict[str, Any]]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
     arguments = tyro.cli(Arguments, args=list(argv))
-    try:
-        print(draw_learning_curve(arguments.run_dir, arguments.output))
-    except GadaskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    return run_command(lambda: draw_learning_curve(arguments.run_dir, arguments.out))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""What the commands of this folder share: they print the file they wrote, or say in one line why they did not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gadask.errors import GadaskError, UsageError
+
+
+def run_command(write: Callable[[], Path | None]) -> int:
+    """Print the path that `write()` returns; returns the exit status.
+
+    0 is success, 2 bad usage, 1 any other error of gadask; also 1 where `write` returns None, having logged why.
+    """
+    try:
+        path = write()
+    except GadaskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    if path is None:
+        return 1
+    print(path)
+    return 0

@@ -1,0 +1,224 @@
+"""Learning curves of a study: `python analysis/curves.py RUN_DIR … [--out CURVES.html]`.
+
+One panel a game. A line is the median over seeds of the elite's mean return, a band its bootstrapped 95 % interval:
+seeds are drawn with replacement, as ga-dist's plot of 2018 did. The elite of a run at some number of frames is the one
+crowned last before. A curve ends where the first of its runs ends, so that no seed drops out on the way; a run that
+ended because its elite was good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. Overlays
+are ga-dist's curve and published scores of that game; see `analysis.published`.
+
+The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For scores on
+fresh episodes see `analysis/scores.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import tyro
+from bokeh.layouts import column, gridplot
+from bokeh.models import LayoutDOM, Span, Title
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from analysis.command import run_command
+from analysis.figures import (
+    GREY,
+    PALETTE,
+    Lines,
+    check_suffix,
+    engineering,
+    frames_label,
+    legend_strip,
+    new_figure,
+    save,
+)
+from analysis.published import SYSTEMS, ga_dist_curves, published_scores
+from analysis.runs import load_study, study_frame
+
+GA_DIST = "ga-dist, 2018: median of 5 seeds"
+_OVERLAID = {"ga_1B": "dashed", "random_search_1B": "dotted"}
+_N_POINTS = 400
+_N_RESAMPLES = 2000
+_MAX_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw learning curves: one panel a game, the median and its 95 % interval over seeds."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories, or folders of them."""
+    out: Annotated[Path, tyro.conf.arg(metavar="CURVES.html")] = Path("curves.html")
+    """HTML, PNG or SVG file to write."""
+    overlays: bool = True
+    """Draw ga-dist's curves of 2018 and published scores."""
+
+
+def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.DataFrame:
+    """Return the median over seeds of the elite's mean return, with its interval, on a grid of frames.
+
+    `generations` needs the columns `game`, `system`, `run`, `frames`, `elite_mean` and `goal`, as `runs.study_frame`
+    returns them. Columns of the result: `game`, `system`, `frames`, `median`, `lower`, `upper`, `seeds`; `lower` and
+    `upper` are NaN for one seed. A run without an elite is left out.
+    """
+    curves = []
+    for (game, system), own in generations.groupby(["game", "system"], sort=False):
+        runs = [run.dropna(subset="elite_mean") for _, run in own.groupby("run", sort=False)]
+        runs = [run for run in runs if len(run)]
+        if not runs:
+            continue
+        first = max(run["frames"].iloc[0] for run in runs)
+        ends = [run["frames"].iloc[-1] for run in runs if not run["goal"].iloc[0]]
+        last = max(first, min(ends) if ends else max(run["frames"].iloc[-1] for run in runs))
+        grid = _grid([run["frames"].to_numpy() for run in runs], first, last, n_points)
+        values = np.stack([elite_at(run, grid) for run in runs])
+        lower, upper = median_interval(values)
+        curves.append(
+            pd.DataFrame(
+                {
+                    "game": game,
+                    "system": system,
+                    "frames": grid,
+                    "median": np.median(values, axis=0),
+                    "lower": lower,
+                    "upper": upper,
+                    "seeds": len(runs),
+                }
+            )
+        )
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+
+def elite_at(run: pd.DataFrame, frames: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the elite that a run had at each of `frames`: the last crowned; NaN before the first.
+
+    `run` needs the columns `frames`, ascending, and `elite_mean`.
+    """
+    place = np.searchsorted(run["frames"].to_numpy(), frames, side="right") - 1
+    return np.where(place < 0, np.nan, run["elite_mean"].to_numpy()[place])
+
+
+def median_interval(
+    values: NDArray[np.float64], level: float = 0.95, n_resamples: int = _N_RESAMPLES
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the bootstrapped interval of the median over the first axis, the same each time.
+
+    `values` has shape `(seeds, places)`; both results `(places,)`, NaN for one seed.
+    """
+    n_seeds, n_places = values.shape
+    if n_seeds < 2:
+        return np.full(n_places, np.nan), np.full(n_places, np.nan)
+    drawn = np.random.default_rng(0).integers(n_seeds, size=(n_resamples, n_seeds))
+    # A resample is known by how often it holds each seed, and few such counts are distinct.
+    counted, n_times = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
+    medians = np.median(values[counted], axis=1).repeat(n_times, axis=0)
+    lower, upper = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return lower, upper
+
+
+def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int = 1000) -> LayoutDOM:
+    """Return a grid of panels, one a game, with one legend; columns as in `learning_curves`, and `steps`."""
+    curves = learning_curves(generations)
+    games = sorted(curves["game"].unique()) if len(curves) else []
+    systems = {system: PALETTE[i % len(PALETTE)] for i, system in enumerate(generations["system"].unique())}
+    n_columns = min(_MAX_COLUMNS, math.ceil(math.sqrt(len(games)))) or 1
+    size = {"width": width // n_columns, "height": round(width / n_columns * (0.45 if n_columns == 1 else 0.75))}
+    lines = {system: (color, "solid") for system, color in systems.items()}
+    panels = []
+    for game in games:
+        of_game = generations[generations["game"] == game]
+        panel = new_figure(title=game, x=frames_label(of_game), y="elite's mean return", **size)
+        panel.xaxis.formatter = engineering()
+        own = curves[curves["game"] == game]
+        for system, color in systems.items():
+            _draw(panel, own[own["system"] == system], color)
+        shown = own[["median", "lower", "upper"]].to_numpy()
+        end = float(own["frames"].max())
+        if overlays:
+            shown = np.append(shown, _draw_ga_dist(panel, game, end, lines))
+            shown = np.append(shown, _draw_published(panel, game, shown, lines))
+        panel.x_range.start, panel.x_range.end = 0, 1.02 * end
+        panel.y_range.start, panel.y_range.end = _range(shown)
+        panels.append(panel)
+    grid = gridplot(panels, ncols=n_columns, toolbar_location="right" if len(panels) == 1 else None)
+    return column(grid, legend_strip(lines, width))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = tyro.cli(Arguments, args=list(argv))
+    return run_command(lambda: _write(arguments))
+
+
+def _write(arguments: Arguments) -> Path:
+    check_suffix(arguments.out)
+    layout = plot_curves(study_frame(load_study(arguments.run_dirs)), overlays=arguments.overlays)
+    return save(layout, arguments.out, "Learning curves")
+
+
+def _grid(frames: Sequence[NDArray[np.float64]], first: float, last: float, n_points: int) -> NDArray[np.float64]:
+    """Return every place where a run crowned an elite, or `n_points` evenly spaced ones where that is fewer."""
+    places = np.unique(np.concatenate(frames))
+    places = places[(places >= first) & (places <= last)].astype(np.float64)
+    return places if len(places) <= n_points else np.linspace(first, last, n_points)
+
+
+def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
+    """Draw one system's median and interval as steps: an elite stays until the next is crowned."""
+    x = curve["frames"].to_numpy().repeat(2)[1:]
+    band = curve[["lower", "upper"]].to_numpy().repeat(2, axis=0)[:-1]
+    if len(curve) and not np.isnan(band).any():
+        panel.varea(x, band[:, 0], band[:, 1], color=color, alpha=0.2)
+    panel.step(curve["frames"], curve["median"], mode="after", color=color, line_width=2)
+    panel.scatter(curve["frames"].iloc[-1:], curve["median"].iloc[-1:], color=color, size=6)
+
+
+def _draw_ga_dist(panel: figure, game: str, end: float, lines: Lines) -> NDArray[np.float64]:
+    """Draw ga-dist's curve of a game up to `end` frames and return the scores that are shown; none for other games."""
+    curve = ga_dist_curves()
+    curve = curve[curve["game"] == game]
+    if curve.empty:
+        return np.zeros(0)
+    frames = np.append(curve["frames"][curve["frames"] < end], end)
+    scores: NDArray[np.float64] = np.interp(frames, curve["frames"], curve["score"])
+    lines[GA_DIST] = GREY, "solid"
+    panel.line(frames, scores, color=GREY, line_width=1.5)
+    return scores
+
+
+def _draw_published(panel: figure, game: str, shown: NDArray[np.float64], lines: Lines) -> NDArray[np.float64]:
+    """Draw published scores that are not far from what is shown, name the others, and return those drawn."""
+    published = published_scores()
+    if game not in published.index:
+        return np.zeros(0)
+    low, high = _range(shown)
+    drawn, beyond = [], []
+    for column_, dash in _OVERLAID.items():
+        score = float(published.loc[game, column_])
+        if low - (high - low) / 2 <= score <= high + (high - low) / 2:
+            panel.add_layout(Span(location=score, dimension="width", line_color=GREY, line_dash=dash, line_width=1.5))
+            lines[f"{SYSTEMS[column_]} (Such et al., recalled)"] = GREY, dash
+            drawn.append(score)
+        else:
+            beyond.append(f"{SYSTEMS[column_]}: {score:,g} {'↑' if score > high else '↓'}")
+    if beyond:
+        style = {"text_color": GREY, "text_font_size": "11px", "text_font_style": "normal", "align": "left"}
+        panel.add_layout(Title(text="out of range: " + "; ".join(beyond), **style), "above")
+    return np.array(drawn)
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * (high - low) or max(1.0, 0.05 * abs(high))
+    return low - margin, high + margin
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

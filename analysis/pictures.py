@@ -1,0 +1,77 @@
+"""Draw every figure of a study into a folder: `python analysis/pictures.py RUN_DIR … [--out FOLDER]`.
+
+`curves.png` and `scores.png` are of all runs, `wall.gif` shows their elites; `raster.png`, `lineage.png` and
+`length_bias.png` are of the run with the most generations, the first of equals.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from analysis import curves, film, length_bias, lineage, raster, scores
+from analysis.ancestry import read_lineage
+from analysis.command import run_command
+from analysis.figures import save
+from analysis.runs import Run, episode_frame, load_study, study_frame
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw every figure of a study into a folder."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories, or folders of them."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("pictures")
+    """Folder to write to; made where it is missing."""
+    wall: bool = True
+    """Film the elites too."""
+
+
+def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
+    """Draw the figures of a study and return the files written.
+
+    Raises:
+        UsageError: there is no Chromium here.
+        RecordError: a run directory is damaged, or a file cannot be written.
+    """
+    longest = max(runs, key=lambda run: len(run.generations))
+    ga = longest.config.ga
+    episodes = episode_frame(longest.path)
+    drawn = raster.last_generations(longest.generations)
+    closings = length_bias.first_n_closing(episodes, ga.population, ga.parents)
+    note = raster.describe(drawn, longest.generations["generation"].tolist())
+    layouts = {
+        "curves": curves.plot_curves(study_frame(runs)),
+        "raster": raster.plot_raster(episodes[episodes["recorded_in"].isin(drawn)], note),
+        "lineage": lineage.plot_lineage(read_lineage(longest.path, episodes)),
+        "length_bias": length_bias.plot_length_bias(episodes, longest.generations, closings, ga.population),
+    }
+    table = scores.aggregates(scores.final_scores(runs))
+    if len(table):
+        layouts["scores"] = scores.plot_aggregates(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [save(layout, folder / f"{name}.png", name) for name, layout in layouts.items()]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = tyro.cli(Arguments, args=list(argv))
+    return run_command(lambda: _write(arguments))
+
+
+def _write(arguments: Arguments) -> Path:
+    runs = load_study(arguments.run_dirs)
+    draw_pictures(runs, arguments.out)
+    if arguments.wall:
+        film.film_wall([run.path for run in runs], arguments.out / "wall.gif")
+    return arguments.out
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

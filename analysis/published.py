@@ -1,0 +1,45 @@
+"""Published results to compare with: ga-dist's learning curves of 2018, and scores of other systems.
+
+The data lie beside this module in `data/`; each file begins with where it comes from. The scores of Such et al. 2017
+are recalled: check them against the paper before quoting them.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pandas as pd
+
+SYSTEMS = {
+    "random_search_1B": "random search, 1B frames",
+    "ga_1B": "GA, 1B frames",
+    "ga_6B": "GA, 6B frames",
+    "es_1B": "ES, 1B frames",
+    "a3c_1B": "A3C, 1B frames",
+    "dqn_200M": "DQN, 200M frames",
+}
+"""Columns of `published_scores` that are systems, and how they are written out: all as in Such et al. 2017."""
+
+
+def ga_dist_curves() -> pd.DataFrame:
+    """Return the learning curves of ga-dist (2018) on 13 Atari games.
+
+    Columns: `game`; `frames`, emulator frames with evaluation of candidates included, rounded to 10 million; `score`,
+    the median over 5 seeds of the elite's mean over its 30 evaluation episodes.
+    """
+    table = _read("ga_dist_2018_curves.csv")
+    frames = table["million_frames"] * 1_000_000
+    return pd.DataFrame({"game": table["game"], "frames": frames, "score": table["elite_mean_median_of_5_seeds"]})
+
+
+def published_scores() -> pd.DataFrame:
+    """Return mean returns, one row a game; the index is the game.
+
+    Columns: those of `SYSTEMS`; `random_agent` and `human`, which normalised scores are computed with.
+    """
+    return _read("published_scores.csv").set_index("game")
+
+
+def _read(name: str) -> pd.DataFrame:
+    with (resources.files("analysis") / "data" / name).open() as file:
+        return pd.read_csv(file, comment="#")

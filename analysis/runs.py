@@ -1,0 +1,291 @@
+"""Run directories as pandas frames: one row a generation, or one row an episode.
+
+A run directory needs neither gadask nor this module to be read:
+
+    config = tomllib.loads(Path("RUN_DIR/config.toml").read_text())
+    generations = pandas.read_json("RUN_DIR/generations.jsonl", lines=True)
+    episodes = pandas.read_parquet("RUN_DIR/episodes")
+
+Here the log's nested values become flat columns, and several runs become a study. Everything works on a run that is
+still going on, or was killed: what counts is the closed generations.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gadask import files
+from gadask.config import Config, config_to_dict, load_config
+from gadask.episodes import episodes_path
+from gadask.errors import RecordError, RunDirectoryError
+from gadask.record import read_episodes, read_generations
+
+QUANTILES = {
+    "child_min": "0",
+    "child_q05": "0.05",
+    "child_q25": "0.25",
+    "child_median": "0.5",
+    "child_q75": "0.75",
+    "child_q95": "0.95",
+    "child_max": "1",
+}
+"""Columns with quantiles of the counted children's returns, and their names in the log."""
+
+_TIMES = ("wall_s", "process_s", "busy_s", "discarded_s", "idle_s", "nodes", "processes", "elapsed_s")
+_NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.episode_timeout_s", "budget.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory, its episodes aside."""
+
+    path: Path
+    config: Config
+    generations: pd.DataFrame
+    """As `generation_frame` returns it."""
+
+    @property
+    def game(self) -> str:
+        """As `game_of` its config."""
+        return game_of(self.config)
+
+
+@dataclass(frozen=True)
+class EliteTest:
+    """An elite's returns on episodes that no selection has seen."""
+
+    generation: int
+    """The generation that crowned the elite."""
+    genome: str
+    returns: NDArray[np.float64]
+    """Shape `(episodes,)`."""
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; NaN for one episode."""
+        return standard_error(self.returns)
+
+
+def game_of(config: Config) -> str:
+    """Return the environment's name: `Frostbite` of `ALE/Frostbite-v5`, other ids as they are."""
+    game = config.env.id
+    return game.removeprefix("ALE/").rpartition("-v")[0] if game.startswith("ALE/") else game
+
+
+def find_runs(paths: Iterable[Path | str]) -> list[Path]:
+    """Return the run directories among and below `paths`, sorted below each.
+
+    A path that is a run directory is not looked into further.
+
+    Raises:
+        RunDirectoryError: there is none at or below one of the paths.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        configs = [path / "config.toml"] if (path / "config.toml").exists() else sorted(path.glob("**/config.toml"))
+        runs = [config.parent for config in configs if (config.parent / "checkpoint.json").exists()]
+        if not runs:
+            raise RunDirectoryError(f"{path}: expected a run directory, or a folder of them, found none")
+        found += runs
+    return list(dict.fromkeys(found))
+
+
+def load_run(run_dir: Path | str) -> Run:
+    """Read one run.
+
+    Raises:
+        RunDirectoryError: there is no run, or none of its generations is closed.
+        ConfigError, RecordError: the run directory is damaged.
+    """
+    path = Path(run_dir)
+    if not (path / "config.toml").exists():
+        raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
+    generations = generation_frame(path)
+    if generations.empty:
+        raise RunDirectoryError(f"{path}: expected at least one closed generation, found none; let the run go on")
+    return Run(path, load_config(path / "config.toml"), generations)
+
+
+def load_study(paths: Iterable[Path | str]) -> list[Run]:
+    """Read every run among and below `paths` that has a closed generation.
+
+    Raises:
+        RunDirectoryError: there is no such run.
+        ConfigError, RecordError: a run directory is damaged.
+    """
+    found = find_runs(paths)
+    runs = [load_run(path) for path in found if files.read(path / "generations.jsonl")]
+    if not runs:
+        raise RunDirectoryError(f"{found[0]}: expected at least one closed generation, found none; let the run go on")
+    return runs
+
+
+def generation_frame(run_dir: Path | str) -> pd.DataFrame:
+    """Return the log as a frame, one row a generation; empty where there is no log.
+
+    Columns: `generation`; `frames`, `steps`, `episodes` of the whole run when it closed; `children` and `child_mean`,
+    and those of `QUANTILES`: number and returns of the counted children; `counted_steps` and `all_steps`: mean episode
+    length of counted and of all children, in agent steps; `failed` episodes; `elite` (genome as text), `elite_mean`,
+    `elite_episodes`, `elite_generation` (whose evaluation crowned it), `elite_slot` (its place among the candidates)
+    and `elite_changed`; of this generation `wall_s`, `process_s`, `busy_s`, `discarded_s`, `idle_s`, `nodes`,
+    `processes`, and `core_hours` that a cluster charged; `elapsed_s` of the whole run, over all restarts. NaN, −1 or
+    None where there is no such value.
+    """
+    rows, elite = [], None
+    for line in read_generations(run_dir):
+        row = _row(line)
+        row["elite_changed"] = elite is not None and row["elite"] is not None and row["elite"] != elite
+        elite = row["elite"] or elite
+        rows.append(row)
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows)
+    floats = ["child_mean", *QUANTILES, "counted_steps", "all_steps", "elite_mean"]
+    return frame.astype(dict.fromkeys(floats, np.float64))
+
+
+def episode_frame(
+    run_dir: Path | str, generations: Sequence[int] | None = None, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return episodes as a frame, one row an episode: of all closed generations, or of those given.
+
+    Columns are those of `gadask.episodes.episode_table`, or those given, and `recorded_in`, the generation in whose
+    file the row stands: with `late = "admit"` it can be later than the row's own. A generation without a file is left
+    out.
+
+    Raises:
+        RecordError: a file is damaged.
+    """
+    run_dir = Path(run_dir)
+    if generations is None:
+        generations = [line["generation"] for line in read_generations(run_dir)]
+    present = [number for number in generations if episodes_path(run_dir, number).exists()]
+    tables = []
+    for number in present:
+        table = read_episodes(run_dir, number)
+        table = table if columns is None else table.select(list(columns))
+        recorded_in = pa.array(np.full(len(table), number, np.int32))
+        tables.append(table.append_column("recorded_in", recorded_in))
+    if not tables:
+        return pd.DataFrame()
+    return pa.concat_tables(tables).unify_dictionaries().to_pandas(self_destruct=True)
+
+
+def elite_errors(generations: pd.DataFrame, episodes: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the standard error of each generation's elite mean, shape `(generations,)`.
+
+    NaN without two evaluation episodes. `episodes` needs the columns `kind`, `slot`, `counted`, `status`, `return` and
+    `recorded_in`, and may be empty.
+    """
+    if episodes.empty:
+        return np.full(len(generations), math.nan)
+    own = episodes[episodes["counted"] & (episodes["kind"] == "evaluation") & (episodes["status"] == "ok")]
+    errors = own.groupby(["recorded_in", "slot"])["return"].agg(lambda returns: standard_error(returns.to_numpy()))
+    places = list(zip(generations["generation"], generations["elite_slot"], strict=True))
+    return np.array([errors.get(place, math.nan) for place in places], np.float64)
+
+
+def read_elite_test(run_dir: Path | str) -> EliteTest | None:
+    """Return the last test of the run's elite, None where there was none.
+
+    Raises:
+        RecordError: the file is damaged.
+    """
+    path = Path(run_dir) / "elite_test.json"
+    content = files.read(path)
+    if content is None:
+        return None
+    try:
+        test = json.loads(content)
+        returns = np.array(test["returns"], np.float64)
+        if not returns.size or returns.ndim != 1:
+            raise ValueError
+        return EliteTest(int(test["generation"]), str(test["genome"]), returns)
+    except (ValueError, KeyError, TypeError):
+        raise RecordError(f"{path}: damaged; expected the elite's returns; test the elite again") from None
+
+
+def standard_error(returns: NDArray[np.float64]) -> float:
+    """Return the standard error of the mean; NaN for fewer than two returns."""
+    return float(np.std(returns, ddof=1) / len(returns) ** 0.5) if len(returns) > 1 else math.nan
+
+
+def study_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return the generations of several runs in one frame.
+
+    Added are the columns `run`, `game`, `seed`, `system` and `goal`. `system` is as in `system_names`. `goal` says
+    whether the run ended because its elite was good enough (`budget.elite_mean`), and so would not have changed any
+    more.
+    """
+    frames = [
+        run.generations.assign(
+            run=str(run.path),
+            game=run.game,
+            seed=run.config.seed,
+            system=system,
+            goal=run.generations["elite_mean"].iloc[-1] >= (run.config.budget.elite_mean or math.inf),
+        )
+        for run, system in zip(runs, system_names(runs), strict=True)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def system_names(runs: Sequence[Run]) -> list[str]:
+    """Return for each run what tells it from others of the same game, seed and budget aside.
+
+    These are the fields in which they differ, such as `closing = first`; `gadask` where there are none.
+    """
+    flat = [_flat(config_to_dict(run.config)) for run in runs]
+    keys = dict.fromkeys(key for fields in flat for key in fields if not key.startswith(_NOT_A_SYSTEM))
+    games = [
+        [fields for run, fields in zip(runs, flat, strict=True) if run.game == game] for game in {r.game for r in runs}
+    ]
+    differing = [key for key in keys if any(len({fields.get(key) for fields in own}) > 1 for own in games)]
+    if not differing:
+        return ["gadask"] * len(runs)
+    return [", ".join(f"{key.rpartition('.')[2]} = {fields.get(key)}" for key in differing) for fields in flat]
+
+
+def _row(line: dict[str, Any]) -> dict[str, Any]:
+    children, lengths, elite, timing = line["children"], line["lengths"], line["elite"], line["timing"]
+    genomes = [candidate["genome"] for candidate in line["candidates"]]
+    genome = elite and elite["genome"]
+    return {
+        "generation": line["generation"],
+        **{name: line["total"][name] for name in ("frames", "steps", "episodes")},
+        "children": children["n"],
+        "child_mean": children["mean"],
+        **{column: children["quantiles"].get(name) for column, name in QUANTILES.items()},
+        "counted_steps": lengths["counted"]["mean"],
+        "all_steps": lengths["all"]["mean"],
+        "failed": sum(line["failed"].values()),
+        "elite": genome,
+        "elite_mean": elite and elite["mean"],
+        "elite_episodes": elite["episodes"] if elite else 0,
+        "elite_generation": elite["generation"] if elite else -1,
+        "elite_slot": genomes.index(genome) if genome in genomes else -1,
+        **{name: timing[name] for name in _TIMES},
+        "core_hours": timing.get("core_hours", 0.0),  # runs of before gadask kept accounts have none
+    }
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

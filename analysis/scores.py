@@ -1,0 +1,211 @@
+"""Final scores of a study: `python analysis/scores.py RUN_DIR … [--out SCORES.html] [--normalised human]`.
+
+A run's score is the mean of its elite test, on episodes that no selection has seen, where its last elite was tested;
+else the mean that crowned it, which is the best of several noisy ones and so too high (marked *). A game's score is the
+median over seeds. Published systems have one score a game; see `analysis.published`, and check recalled ones before
+quoting.
+
+A normalised score is 0 for a random agent and 1 for the reference: a human player, or random search with 1 billion
+frames. An aggregate is the interquartile mean of all normalised scores, each run of each game counting once, with its
+95 % interval from a stratified bootstrap: runs are drawn with replacement within each game (Agarwal et al. 2021, *Deep
+reinforcement learning at the edge of the statistical precipice*, arXiv 2108.13264).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import tyro
+from bokeh.models import CategoricalTickFormatter, FactorRange, Whisker
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from analysis.command import run_command
+from analysis.figures import CHILD, GREY, LIGHT_GREY, SUFFIXES, check_suffix, new_figure, save, source_of
+from analysis.page import Page
+from analysis.published import SYSTEMS, published_scores
+from analysis.runs import Run, load_study, read_elite_test, system_names
+from gadask import files
+
+Reference = Literal["human", "random_search_1B"]
+
+REFERENCES: dict[Reference, str] = {"human": "a human player", "random_search_1B": "random search, 1B frames"}
+_N_RESAMPLES = 5000
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Make the table of final scores, and aggregates over games."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories, or folders of them."""
+    out: Annotated[Path, tyro.conf.arg(metavar="SCORES.html")] = Path("scores.html")
+    """HTML, PNG or SVG file to write, or CSV for the table alone."""
+    normalised: Reference = "human"
+    """What has a normalised score of 1."""
+
+
+def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return one row a run.
+
+    Columns: `run`, `game`, `system`, `seed`, `frames`; `score`, `error` (standard error, NaN where it is not known),
+    `episodes`, and `is_test`, whether they are those of an elite test. Runs without an elite are left out.
+
+    Raises:
+        RecordError: an elite test is damaged.
+    """
+    rows = []
+    for run, system in zip(runs, system_names(runs), strict=True):
+        last, test = run.generations.iloc[-1], read_elite_test(run.path)
+        if test is not None and test.genome == last["elite"]:
+            score = (test.mean, test.error, len(test.returns), True)
+        else:
+            score = (last["elite_mean"], math.nan, last["elite_episodes"], False)
+        if not math.isnan(score[0]):
+            rows.append((str(run.path), run.game, system, run.config.seed, last["frames"], *score))
+    names = ["run", "game", "system", "seed", "frames", "score", "error", "episodes", "is_test"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def score_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the median over seeds, games × systems, and published scores beside it, NaN where there is none.
+
+    `scores` needs the columns `game`, `system` and `score`.
+    """
+    own = scores.pivot_table(index="game", columns="system", values="score", aggfunc="median", sort=False).sort_index()
+    published = published_scores()[list(SYSTEMS)].rename(columns=SYSTEMS)
+    return own.join(published.reindex(own.index)) if own.index.isin(published.index).any() else own
+
+
+def normalise(scores: pd.Series, games: pd.Series, reference: Reference = "human") -> pd.Series:
+    """Return normalised scores: 0 is a random agent, 1 the reference; NaN for games without published scores."""
+    constants = published_scores().reindex(games)
+    zero, one = (constants[name].to_numpy() for name in ("random_agent", reference))
+    return (scores - zero) / (one - zero)
+
+
+def interquartile_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the last axis of what is left after a quarter of the values is cut off at both ends."""
+    n_cut = values.shape[-1] // 4
+    middle = np.sort(values, axis=-1)[..., n_cut : values.shape[-1] - n_cut]
+    means: NDArray[np.float64] = middle.mean(axis=-1)
+    return means
+
+
+def aggregates(scores: pd.DataFrame, reference: Reference = "human") -> pd.DataFrame:
+    """Return each system's interquartile mean of normalised scores over the study's games.
+
+    `scores` needs the columns `game`, `system` and `score`. Columns: `system`, `mean`, `lower`, `upper` (the 95 %
+    interval; NaN for published systems, and where no game has two runs), `runs`, `games`. Systems of the study come
+    first. Empty where no game has published scores.
+    """
+    known = scores.assign(score=normalise(scores["score"], scores["game"], reference)).dropna(subset="score")
+    rows = []
+    for system, own in known.groupby("system", sort=False):
+        by_game = [game["score"].to_numpy() for _, game in own.groupby("game")]
+        mean = float(interquartile_mean(np.concatenate(by_game)))
+        rows.append((str(system), mean, *_interval(by_game), len(own), len(by_game)))
+    games = pd.Series(sorted(known["game"].unique()))
+    for column, name in SYSTEMS.items():
+        published = normalise(published_scores()[column].reindex(games).reset_index(drop=True), games, reference)
+        if len(games):
+            mean = float(interquartile_mean(published.to_numpy()))
+            rows.append((name, mean, math.nan, math.nan, len(games), len(games)))
+    return pd.DataFrame(rows, columns=["system", "mean", "lower", "upper", "runs", "games"])
+
+
+def plot_aggregates(table: pd.DataFrame, reference: Reference = "human", width: int = 800) -> figure:
+    """Return the aggregates as dots with their intervals; columns as `aggregates` returns them."""
+    height = 90 + 26 * len(table)
+    plot = new_figure(
+        title="Interquartile mean over games",
+        x=f"normalised score: 0 is a random agent, 1 is {REFERENCES[reference]}",
+        y="",
+        width=width,
+        height=height,
+        y_range=FactorRange(*table["system"].iloc[::-1], range_padding=0.3),
+    )
+    plot.yaxis.formatter = CategoricalTickFormatter()
+    colors = [GREY if name in SYSTEMS.values() else CHILD for name in table["system"]]
+    plot.scatter(table["mean"], table["system"], size=9, color=colors)
+    known = source_of(table.dropna(subset=["lower", "upper"]))
+    whisker = Whisker(source=known, base="system", lower="lower", upper="upper", dimension="width", line_color=CHILD)
+    whisker.update(line_width=2, upper_head=None, lower_head=None)
+    plot.add_layout(whisker)
+    plot.ygrid.grid_line_color = None
+    plot.xgrid.grid_line_color = LIGHT_GREY
+    return plot
+
+
+def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human") -> None:
+    """Add table and aggregates to a page; `scores` as `final_scores` returns them."""
+    table = score_table(scores)
+    rough = scores.groupby(["game", "system"])["is_test"].all()
+    rows = [
+        (game, *(_cell(value, rough.get((game, system), True)) for system, value in row.items()))
+        for game, row in table.iterrows()
+    ]
+    page.table(rows, ("game", *table.columns))
+    seeds = scores.groupby(["game", "system"])["seed"].count()
+    n_seeds = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    page.note(
+        f"Median over seeds ({n_seeds} a game and system) of the elite's mean return on episodes that no selection has"
+        " seen; * on the episodes that crowned it, which is too high. Systems with a number of frames: Such et al."
+        " 2017, recalled, check before quoting."
+    )
+    whole = aggregates(scores, reference)
+    if len(whole) and whole["games"].iloc[0] > 1:
+        page.figure(plot_aggregates(whole, reference))
+        page.note(
+            "Bars are 95 % intervals of a stratified bootstrap over seeds; published systems have one score a game and"
+            f" no interval. Over {whole['games'].iloc[0]} games."
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = tyro.cli(Arguments, args=list(argv))
+    return run_command(lambda: _write(arguments))
+
+
+def _write(arguments: Arguments) -> Path:
+    out = arguments.out
+    check_suffix(out, (*SUFFIXES, ".csv"))
+    scores = final_scores(load_study(arguments.run_dirs))
+    if out.suffix == ".csv":
+        files.atomic_write(out, score_table(scores).to_csv().encode())
+        return out
+    if out.suffix == ".html":
+        page = Page("Final scores")
+        add_scores(page, scores, arguments.normalised)
+        return page.write(out)
+    return save(plot_aggregates(aggregates(scores, arguments.normalised), arguments.normalised), out, "Final scores")
+
+
+def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the interquartile mean, the same each time; NaN where no game has two runs."""
+    if all(len(scores) < 2 for scores in by_game):
+        return math.nan, math.nan
+    rng = np.random.default_rng(0)
+    drawn = [scores[rng.integers(len(scores), size=(_N_RESAMPLES, len(scores)))] for scores in by_game]
+    means = interquartile_mean(np.concatenate(drawn, axis=1))
+    lower, upper = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(lower), float(upper)
+
+
+def _cell(value: float, is_test: bool) -> str:
+    if math.isnan(value):
+        return "–"
+    digits = 0 if abs(value) >= 100 else 1
+    return f"{value:,.{digits}f}".replace("-", "−") + ("" if is_test else "*")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

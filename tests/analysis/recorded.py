@@ -1,0 +1,161 @@
+"""Small run directories that are recorded as the master records them, and what plays their genomes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.config import Config, EnvConfig, GAConfig, NoiseConfig, PolicyConfig
+from gadask.envs import make_env
+from gadask.genome import child_genome, count_genes, draw_child
+from gadask.lanes import FirstLane, as_played
+from gadask.ledger import Ledger, Quota
+from gadask.messages import ROW, Breeding, Genome, Kind
+from gadask.noise import LazyNoise
+from gadask.policies import Policy, make_policy
+from gadask.record import RunDirectory, State, episode_table
+from gadask.rollout import play_episode
+from gadask.seeding import env_seed
+from gadask.selection import Scored, advance, choose_candidates
+from gadask.summary import Timing, log_line
+from gadask.weights import decode
+
+
+class Swatch(gymnasium.Env):  # type: ignore[misc]  # Gymnasium is untyped here
+    """A picture of many colours that drifts; the reward is the action taken, times a half. It never ends."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start again."""
+        super().reset(seed=seed)
+        self._steps = 0
+        return self._observation(), {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Go on."""
+        self._steps += 1
+        return self._observation(), action / 2, False, False, {}
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return 1,200 colours."""
+        rows, columns = np.mgrid[:30, :40]
+        return np.stack([rows * 8, columns * 6, (rows + columns + self._steps) % 64 * 4], axis=2).astype(np.uint8)
+
+    def _observation(self) -> NDArray[np.float32]:
+        observation: NDArray[np.float32] = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return observation
+
+
+class Unseen(Swatch):
+    """The same without pictures."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def render(self) -> None:  # type: ignore[override]
+        """Return nothing."""
+
+
+gymnasium.register("gadask-tests/Swatch-v0", Swatch)
+gymnasium.register("gadask-tests/Unseen-v0", Unseen)
+
+GA = GAConfig(population=6, parents=3, mutation_power=0.05, candidates=2, candidate_episodes=3)
+SWATCH = Config(
+    seed=5,
+    env=EnvConfig(id="gadask-tests/Swatch-v0", max_steps=40),
+    policy=PolicyConfig(kind="mlp", kwargs={"hidden": "4"}),
+    noise=NoiseConfig(size=2000),
+    ga=GA,
+)
+FROSTBITE = replace(
+    SWATCH,
+    env=EnvConfig(id="ALE/Frostbite-v5", max_steps=90),
+    policy=PolicyConfig(kind="nature"),
+    noise=NoiseConfig(size=1_700_000),
+    ga=replace(GA, population=2, parents=2, mutation_power=0.01, candidate_episodes=2),
+)
+
+
+@dataclass
+class Players:
+    """Environment and policy that play any genome of a config."""
+
+    config: Config
+
+    def __post_init__(self) -> None:
+        self.env = make_env(self.config.env)
+        policy = make_policy(self.config.policy, self.env.observation_space, self.env.action_space)
+        self.policy = as_played(self.config.env, policy)
+        self.n_params = policy.n_params
+        self.noise = LazyNoise(self.config.noise)
+
+    def load(self, genome: Genome) -> Policy | FirstLane:
+        """Return the policy with a genome's weights."""
+        policy = self.policy
+        decode(policy.flat, genome, self.noise, policy.initialise, self.config.ga.mutation_power)
+        return policy
+
+    def play(self, genome: Genome, kind: Kind, generation: int, slot: int, episode: int) -> NDArray[np.void]:
+        """Return the row of one episode."""
+        seed_slot = 0 if self.config.ga.common_random_numbers else slot
+        seed = env_seed(self.config.seed, kind.purpose, generation, seed_slot, episode)
+        result = play_episode(self.env, self.load(genome), seed, self.config.env.max_steps)
+        row = np.zeros(1, ROW)
+        row[["generation", "slot", "episode", "steps", "frames", "return", "kind", "status"]] = (
+            (generation, slot, episode, result.steps, result.frames, result.return_, kind, result.status)
+        )  # fmt: skip
+        return row
+
+
+def record(path: Path, config: Config, n_generations: int) -> Path:
+    """Evolve in this process and record it."""
+    players = Players(config)
+    n_genes = count_genes(config.noise.size, players.n_params)
+    ga, state = config.ga, State()
+    with closing(players.env), RunDirectory.create(path, config) as directory:
+        for generation in range(n_generations):
+            population = state.population
+            drawn = [
+                draw_child(config.seed, generation, slot, population.parents, n_genes) for slot in range(ga.population)
+            ]
+            genomes = [child_genome(population.parents, *draw) for draw in drawn]
+            rows = [players.play(genome, Kind.CHILD, generation, slot, 0) for slot, genome in enumerate(genomes)]
+            children = [Scored(genome, float(rows[slot]["return"][0]), slot) for slot, genome in enumerate(genomes)]
+            candidates = choose_candidates(ga, population, children)
+            evaluations: dict[int, list[float]] = {}
+            for slot, genome in enumerate(candidates):
+                own = [players.play(genome, Kind.EVALUATION, generation, slot, i) for i in range(ga.candidate_episodes)]
+                evaluations[slot] = [float(row["return"][0]) for row in own]
+                rows += own
+            table = np.concatenate(rows)
+            counted = np.zeros(len(table), np.uint8)
+            breeding = Breeding(generation, population.parents, candidates)
+            after = advance(ga, population, children, evaluations)
+            ledger = Ledger(Quota(generation, ga.population))
+            timing = Timing(1.0, 1.0, 1.0, 0.0, 1, 1)
+            line = log_line(breeding, table, counted, children, evaluations, after.elite, ledger, timing)
+            frames, steps = (getattr(state, name) + int(table[name].sum()) for name in ("frames", "steps"))
+            state = replace(state, population=after, frames=frames, steps=steps, episodes=state.episodes + len(table))
+            line["total"] = {"frames": frames, "steps": steps, "episodes": state.episodes}
+            line["timing"]["elapsed_s"] = generation + 1.0
+            n_others = len(table) - ga.population
+            parent, gene = (np.array([*column, *[-1] * n_others]) for column in zip(*drawn, strict=True))
+            node = ["a"] * len(table)
+            directory.close_generation(
+                episode_table(table, parent=parent, gene=gene, node=node, counted=counted == 0), line, state
+            )
+    return path

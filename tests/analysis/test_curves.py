@@ -1,0 +1,145 @@
+"""Learning curves of studies."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bokeh.models import Span, Title
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.curves import GA_DIST, elite_at, learning_curves, median_interval, plot_curves
+from analysis.published import ga_dist_curves
+from analysis.runs import load_study, study_frame
+
+
+def frame(runs: dict[str, list[tuple[int, float]]], game: str = "Frostbite", goal: bool = False) -> pd.DataFrame:
+    """Return generations by run, as (frames, elite's mean) pairs."""
+    rows = [(game, run, "gadask", *pair, goal) for run, pairs in runs.items() for pair in pairs]
+    table = pd.DataFrame(rows, columns=["game", "run", "system", "frames", "elite_mean", "goal"])
+    return table.assign(steps=table["frames"] // 4)
+
+
+def test_the_median_is_taken_over_the_elites_that_the_runs_have_at_the_same_frames() -> None:
+    runs = {"a": [(100, 1.0), (300, 5.0)], "b": [(120, 2.0), (200, 3.0), (310, 4.0)], "c": [(90, 0.0), (305, 9.0)]}
+    curve = learning_curves(frame(runs))
+    assert curve["frames"].tolist() == [120, 200, 300]  # from where all have an elite to where the first run ends
+    assert curve["median"].tolist() == [1.0, 1.0, 3.0]
+    assert (curve["lower"] <= curve["median"]).all()
+    assert (curve["median"] <= curve["upper"]).all()
+    assert set(curve["seeds"]) == {3}
+
+
+def test_a_run_that_reached_its_goal_keeps_its_elite() -> None:
+    runs = {"a": [(100, 1.0), (200, 9.0)], "b": [(100, 2.0), (400, 9.0)]}
+    assert learning_curves(frame(runs, goal=True))["frames"].tolist() == [100, 200, 400]
+    assert learning_curves(frame(runs))["frames"].tolist() == [100, 200]
+
+
+def test_runs_of_one_generation_meet_at_the_last_of_them() -> None:
+    curve = learning_curves(frame({"a": [(100, 1.0)], "b": [(120, 2.0)]}))
+    assert curve["frames"].tolist() == [120]
+    assert curve["median"].tolist() == [1.5]
+
+
+def test_one_seed_has_no_band_and_no_elite_no_curve() -> None:
+    curve = learning_curves(frame({"a": [(100, 1.0), (200, 2.0)]}))
+    assert curve[["lower", "upper"]].isna().all(axis=None)
+    assert learning_curves(frame({"a": [(100, math.nan)]})).empty
+
+
+def test_long_runs_are_thinned_evenly() -> None:
+    generations = frame({"a": [(100 * i, float(i)) for i in range(1, 2001)]})
+    curve = learning_curves(generations, n_points=50)
+    assert len(curve) == 50
+    assert curve["frames"].iloc[[0, -1]].tolist() == [100, 200_000]
+    assert curve["median"].iloc[-1] == 2000
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.floats(-9, 9)), min_size=1, max_size=8), st.integers(-1, 60))
+def test_the_elite_is_the_one_crowned_last(pairs: list[tuple[int, float]], at: int) -> None:
+    pairs = sorted(dict(pairs).items())
+    run = pd.DataFrame(pairs, columns=["frames", "elite_mean"])
+    found = elite_at(run, np.array([float(at)]))[0]
+    before = [mean for frames, mean in pairs if frames <= at]
+    assert found == before[-1] if before else math.isnan(found)
+
+
+def test_the_interval_is_the_bootstraps() -> None:
+    values = np.array([[1.0], [2.0], [3.0], [4.0], [10.0]])
+    lower, upper = median_interval(values)
+    # Exactly: the median of 5 draws is at most x if at least 3 are.
+    shares = np.array(
+        [sum(math.comb(5, k) * (i / 5) ** k * (1 - i / 5) ** (5 - k) for k in range(3, 6)) for i in range(1, 6)]
+    )
+    assert lower[0] == values[np.searchsorted(shares, 0.025), 0]
+    assert upper[0] == values[np.searchsorted(shares, 0.975), 0]
+    again = median_interval(values)
+    assert (again[0], again[1]) == (lower, upper)
+
+
+@given(st.integers(2, 6), st.floats(-5, 5), st.floats(0.1, 3))
+def test_the_interval_moves_and_grows_with_the_values(n: int, shift: float, scale: float) -> None:
+    values = np.random.default_rng(n).normal(size=(n, 3))
+    for plain, changed in zip(median_interval(values), median_interval(shift + scale * values), strict=True):
+        np.testing.assert_allclose(shift + scale * plain, changed)
+
+
+def test_a_grid_has_a_panel_a_game_and_one_legend(study: Path) -> None:
+    layout = plot_curves(study_frame(load_study([study])))
+    panels = [entry[0] for entry in layout.children[0].children]
+    assert [panel.title.text for panel in panels] == ["Frostbite", "Kangaroo"]
+    labels = _labels(layout)
+    assert labels[:2] == ["gadask", GA_DIST]
+    assert len(labels) == len(set(labels))
+    for panel in panels:
+        assert panel.xaxis[0].axis_label == "emulator frames"
+        assert panel.x_range.start == 0
+        assert any(renderer.glyph.__class__.__name__ == "VArea" for renderer in panel.renderers)
+
+
+def test_overlays_are_the_games_own_and_only_for_known_games() -> None:
+    long = [(250_000_000 * i, 1000.0 * i) for i in range(1, 5)]
+    layout = plot_curves(pd.concat([frame({"a": long}), frame({"b": long}, game="Elsewhere-v0")]))
+    elsewhere, frostbite = (entry[0] for entry in layout.children[0].children)
+    drawn = [r for r in frostbite.renderers if len(r.data_source.data.get("x", ())) > 50]
+    (overlay,) = drawn
+    own = ga_dist_curves().query("game == 'Frostbite'")
+    assert overlay.data_source.data["y"][50] == own["score"].iloc[50]
+    assert {span.location for span in frostbite.select({"type": Span})} == {4536.0, 1164.0}
+    assert not elsewhere.select({"type": Span})
+    without = plot_curves(frame({"a": long}), overlays=False)
+    assert _labels(without) == ["gadask"]
+
+
+def test_a_published_score_far_away_is_named_and_not_drawn() -> None:
+    layout = plot_curves(frame({"a": [(1_000_000, 100.0), (2_000_000, 200.0)]}, game="Kangaroo"))
+    panel = layout.children[0].children[0][0]
+    texts = [title.text for title in panel.select({"type": Title})]
+    assert any("GA, 1B frames: 3,790 ↑" in text for text in texts)
+    assert panel.y_range.end < 2000
+
+
+def test_steps_are_called_steps() -> None:
+    generations = frame({"a": [(100, 1.0), (200, 2.0)]}, game="CartPole-v1")
+    layout = plot_curves(generations.assign(steps=generations["frames"]))
+    assert layout.children[0].children[0][0].xaxis[0].axis_label == "environment steps"
+
+
+def _labels(layout: Any) -> list[str]:
+    return [item.label.value for item in layout.children[1].legend[0].items]
+
+
+@pytest.mark.parametrize("n_games", [1, 2, 3, 4, 5, 13])
+def test_panels_fit_the_width(n_games: int) -> None:
+    runs = pd.concat([frame({"a": [(100, 1.0), (200, 2.0)]}, game=f"game {i}") for i in range(n_games)])
+    cells = plot_curves(runs, width=1000).children[0].children
+    assert len(cells) == n_games
+    for panel, row, column in cells:
+        assert panel.width * (1 + max(c for _, r, c in cells if r == row)) <= 1000
+        assert column < 4

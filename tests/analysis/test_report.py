@@ -1,0 +1,134 @@
+"""Reports: of a finished run, of one killed half-way, of one generation, of very many, of a study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import report
+from analysis.report import main, report_run, report_study
+from analysis.runs import load_run, load_study
+from gadask.record import RunDirectory
+from tests.analysis.pages import loads_nothing, tags
+from tests.analysis.recorded import SWATCH, record
+from tests.analysis.synthetic import synthetic_config, write_run
+
+SECTIONS = ["Learning curve", "What the rollout processes did", "Lineage", "Length bias", "Config", "Made with"]
+
+
+def test_a_report_holds_every_section_and_opens_offline(recorded: dict[str, Path]) -> None:
+    text = report_run(load_run(recorded["frostbite"]), film=False).to_html()
+    assert loads_nothing(text)
+    places = [text.index(f"<h2>{section}</h2>") for section in SECTIONS]
+    assert places == sorted(places)
+    assert "<h2>Scores</h2>" in text
+    assert "population = 2" in text  # the config
+    assert "emulator frames" in text
+
+
+def test_the_film_of_the_present_elite_is_taken_and_an_older_one_is_not(run: Path, tmp_path: Path) -> None:
+    crowned = load_run(run).generations["elite_generation"].iloc[-1]
+    (run / "elite.gif").write_bytes(b"GIF89a, elite of generation %d, seed 3, return 1\0" % crowned)
+    text = report_run(load_run(run)).to_html()
+    (caption,) = text.split("<figcaption>")[1:]
+    assert caption.startswith(f"elite of generation {crowned}, seed 3, return 1</figcaption>")
+    (run / "elite.gif").write_bytes(b"GIF89a, elite of generation 77, seed 3, return 1\0")
+    text = report_run(load_run(run)).to_html()
+    assert "<figcaption>" not in text
+    # Its environment is registered in this process alone.
+    assert "No film: error: " in text
+
+
+def test_a_film_is_made_where_there_is_none(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", synthetic_config(10, noise_size=10_000), 2)
+    text = report_run(load_run(path)).to_html()
+    assert 'src="data:image/gif;base64,' in text
+    assert "<figcaption>elite of generation 1, seed " in text
+    assert not (path / "elite.gif").exists()
+    assert "No film: it would take more than 0 s" in report_run(load_run(path), film_timeout_s=0).to_html()
+
+
+def test_a_run_of_one_generation_is_reported(recorded: dict[str, Path], tmp_path: Path) -> None:
+    assert main([str(recorded["single"]), "--no-film", "--out", str(tmp_path / "report.html")]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert all(f"<h2>{section}</h2>" in text for section in SECTIONS)
+
+
+def test_a_run_killed_half_way_is_reported_on_what_it_closed(tmp_path: Path) -> None:
+    whole = record(tmp_path / "whole", SWATCH, 4)
+    killed = Path(shutil.copytree(whole, tmp_path / "killed"))
+    # Killed between the line of generation 3 and its checkpoint, and inside the line of generation 4.
+    shutil.copy(killed / "checkpoint.previous.json", killed / "checkpoint.json")
+    with (killed / "generations.jsonl").open("a") as log:
+        log.write('{"generation": 4, "par')
+    (killed / ".000004.parquet.17.tmp").write_bytes(b"PAR1")
+    assert main([str(killed), "--no-film"]) == 0
+    text = (killed / "report.html").read_text()
+    assert all(f"<h2>{section}</h2>" in text for section in SECTIONS)
+
+
+def test_a_run_without_episodes_or_provenance_is_reported_on_the_rest(run: Path) -> None:
+    shutil.rmtree(run / "episodes")
+    text = report_run(load_run(run), film=False).to_html()
+    assert "<h2>Lineage</h2>" in text
+    assert "<h2>Length bias</h2>" not in text
+    assert "The run has no provenance.json." in text
+
+
+def test_provenance_and_costs_are_shown(run: Path) -> None:
+    entry = {"started": "2026-01-01", "versions": {"python": "3.12"}, "commit": "abc", "command": ["jobs/run.py", "x"]}
+    (run / "provenance.json").write_text(json.dumps([entry, entry | {"commit": "def<"}]))
+    text = report_run(load_run(run), film=False).to_html()
+    assert "def&lt;" in text
+    assert "The run was started 2 times" in text
+    assert "(rollout processes × time)" in text
+    lines = (run / "generations.jsonl").read_text().splitlines()
+    charged = [json.loads(line) for line in lines]
+    for line in charged:
+        line["timing"]["core_hours"] = 1.5
+    (run / "generations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in charged))
+    frame = load_run(run).generations
+    assert report._summary(load_run(run), 0.1, None)[5] == ("core-hours", f"{1.5 * len(frame):.2f} charged")
+
+
+def test_a_study_is_reported_with_curves_scores_and_runs(study: Path, tmp_path: Path) -> None:
+    text = report_study(load_study([study]), film=False).to_html()
+    assert loads_nothing(text)
+    for section in ("Learning curves", "Final scores", "Runs"):
+        assert f"<h2>{section}</h2>" in text
+    for path in study.iterdir():
+        assert f"<td>{path.name}</td>" in text
+    assert [tag for tag, _ in tags(text)].count("table") == 2
+    assert main([str(study), "--no-film", "--out", str(tmp_path / "study.html")]) == 0
+
+
+def test_what_cannot_be_reported_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunDirectory.create(tmp_path / "new", SWATCH).close()
+    assert main([str(tmp_path / "new")]) == 2
+    assert "expected at least one closed generation, found none" in capsys.readouterr().err
+    assert main([str(tmp_path / "new"), "--out", "report.pdf"]) == 2
+
+
+@pytest.mark.slow
+def test_a_thousand_generations_of_a_thousand_children_fit_in_a_gigabyte(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", synthetic_config(1000), 1000)
+    code = (
+        "import resource, sys\n"
+        "from analysis.report import main\n"
+        "status = main([sys.argv[1], '--no-film'])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "sys.exit(status)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=170)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[-1]) < 1_000_000  # KiB
+    text = (path / "report.html").read_text()
+    assert "30 of 1,000 generations, evenly spaced." in text
+    assert "of 0 to 999" in text
+    assert "ancestors of the last parents and of every elite" in text
+    assert len(text) < 10_000_000

@@ -1,0 +1,183 @@
+"""Run directories as frames."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tomllib
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from analysis.runs import (
+    QUANTILES,
+    elite_errors,
+    episode_frame,
+    find_runs,
+    generation_frame,
+    load_run,
+    load_study,
+    read_elite_test,
+    standard_error,
+    study_frame,
+    system_names,
+)
+from gadask.errors import ConfigError, RecordError, RunDirectoryError
+from gadask.genome import from_text
+from gadask.messages import Kind
+from gadask.record import RunDirectory, read_generations
+from tests.analysis.recorded import GA, SWATCH, Players, record
+
+
+def test_a_run_directory_is_read_with_pandas_alone(recorded: dict[str, Path]) -> None:
+    path = recorded["swatch"]
+    config = tomllib.loads((path / "config.toml").read_text())
+    generations = pandas.read_json(path / "generations.jsonl", lines=True)
+    episodes = pandas.read_parquet(path / "episodes")
+    assert config["ga"]["population"] == GA.population
+    assert generations["generation"].tolist() == [0, 1, 2]
+    children = episodes[(episodes["kind"] == "child") & (episodes["generation"] == 1)]
+    assert children["slot"].tolist() == list(range(GA.population))
+    assert children["return"].mean() == pytest.approx(generations["children"][1]["mean"])
+
+
+def test_the_log_becomes_columns(recorded: dict[str, Path]) -> None:
+    path = recorded["swatch"]
+    frame, lines = generation_frame(path), list(read_generations(path))
+    assert len(frame) == len(lines) == 3
+    for row, line in zip(frame.to_dict("records"), lines, strict=True):
+        assert row["frames"] == line["total"]["frames"]
+        assert row["elite"] == line["elite"]["genome"]
+        assert row["elite"] == line["candidates"][row["elite_slot"]]["genome"]
+        assert row["elite_mean"] == line["elite"]["mean"]
+        assert row["counted_steps"] == line["lengths"]["counted"]["mean"]
+        for column, name in QUANTILES.items():
+            assert row[column] == line["children"]["quantiles"][name]
+        assert row["wall_s"] == line["timing"]["wall_s"]
+    changed = frame["elite"] != frame["elite"].shift(fill_value=frame["elite"][0])
+    assert frame["elite_changed"].tolist() == changed.tolist()
+
+
+def test_what_a_generation_lacks_is_a_gap(run: Path) -> None:
+    log = run / "generations.jsonl"
+    first, *others = log.read_text().splitlines(keepends=True)
+    table = json.loads(first)
+    table |= {"elite": None, "children": {"n": 0, "mean": None, "quantiles": {}}}
+    log.write_text(json.dumps(table) + "\n" + "".join(others))
+    frame = generation_frame(run)
+    assert frame.loc[0, ["elite", "elite_mean", "child_mean", *QUANTILES]].isna().all()
+    assert frame["elite_slot"][0] == -1
+    assert not frame["elite_changed"][0]
+    assert not frame["elite_changed"][1]
+    assert np.isfinite(frame["elite_mean"][1:]).all()
+
+
+def test_episodes_are_those_of_the_files(recorded: dict[str, Path]) -> None:
+    path = recorded["swatch"]
+    whole = episode_frame(path)
+    assert len(whole) == 3 * (GA.population + GA.candidates * GA.candidate_episodes)
+    assert whole["recorded_in"].tolist() == whole["generation"].tolist()
+    some = episode_frame(path, [2], ["slot", "kind"])
+    assert list(some) == ["slot", "kind", "recorded_in"]
+    assert set(some["recorded_in"]) == {2}
+    pandas.testing.assert_frame_equal(
+        some.reset_index(drop=True),
+        whole.loc[whole["recorded_in"] == 2, list(some)].reset_index(drop=True),
+        check_categorical=False,
+    )
+
+
+def test_missing_episodes_are_left_out_and_damaged_ones_are_not(run: Path) -> None:
+    (run / "episodes" / "000001.parquet").unlink()
+    assert set(episode_frame(run)["recorded_in"]) == {0, 2}
+    (run / "episodes" / "000002.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(RecordError, match=r"000002\.parquet: damaged"):
+        episode_frame(run)
+    shutil.rmtree(run / "episodes")
+    assert episode_frame(run).empty
+
+
+def test_the_elites_standard_error_comes_from_its_evaluation_episodes(recorded: dict[str, Path]) -> None:
+    path = recorded["swatch"]
+    frame = generation_frame(path)
+    errors = elite_errors(frame, episode_frame(path))
+    players = Players(SWATCH)
+    with closing(players.env):
+        for row, error in zip(frame.itertuples(), errors, strict=True):
+            genome = from_text(row.elite)
+            rows = [players.play(genome, Kind.EVALUATION, row.generation, row.elite_slot, i) for i in range(3)]
+            returns = np.concatenate(rows)["return"]
+            assert row.elite_mean == pytest.approx(returns.mean())
+            assert error == pytest.approx(returns.std(ddof=1) / math.sqrt(3))
+    assert np.isnan(elite_errors(frame, pandas.DataFrame())).all()
+    assert math.isnan(standard_error(np.array([1.0])))
+
+
+def test_elite_tests_are_read(run: Path) -> None:
+    assert read_elite_test(run) is None
+    path = run / "elite_test.json"
+    path.write_text('{"generation": 2, "genome": "7", "returns": [1.0, 2.0, 4.5]}')
+    test = read_elite_test(run)
+    assert test is not None
+    assert (test.generation, test.genome, test.mean) == (2, "7", 2.5)
+    assert test.error == pytest.approx(np.std([1.0, 2.0, 4.5], ddof=1) / math.sqrt(3))
+    for text in (
+        "{",
+        "[]",
+        '{"generation": 2, "genome": "7", "returns": "x"}',
+        '{"generation": 2, "genome": "7", "returns": []}',
+    ):
+        path.write_text(text)
+        with pytest.raises(RecordError, match=r"elite_test.json: damaged"):
+            read_elite_test(run)
+
+
+def test_runs_are_found_among_and_below_folders(study: Path, recorded: dict[str, Path], tmp_path: Path) -> None:
+    runs = sorted(study.iterdir())
+    assert find_runs([study]) == runs
+    assert find_runs([runs[2], study]) == [runs[2], *runs[:2], *runs[3:]]
+    assert find_runs([recorded["swatch"], runs[0]]) == [recorded["swatch"], runs[0]]
+    with pytest.raises(RunDirectoryError, match="expected a run directory, or a folder of them, found none"):
+        find_runs([tmp_path])
+
+
+def test_a_study_leaves_out_runs_that_have_closed_nothing(study: Path, tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "new", SWATCH).close()
+    runs = load_study([study, tmp_path])
+    assert [run.path for run in runs] == sorted(study.iterdir())
+    assert [run.game for run in runs] == ["Frostbite"] * 3 + ["Kangaroo"] * 3
+    with pytest.raises(RunDirectoryError, match="at least one closed generation, found none"):
+        load_study([tmp_path])
+    with pytest.raises(RunDirectoryError, match="at least one closed generation, found none"):
+        load_run(tmp_path / "new")
+    with pytest.raises(RunDirectoryError, match=r"found no config\.toml in it"):
+        load_run(tmp_path)
+
+
+def test_a_damaged_config_is_named(run: Path) -> None:
+    (run / "config.toml").write_text("[ga]\npopulaton = 3\n")
+    with pytest.raises(ConfigError, match="populaton"):
+        load_run(run)
+
+
+def test_systems_are_told_apart_by_what_differs_within_a_game(study: Path) -> None:
+    runs = load_study([study])
+    assert set(study_frame(runs)["system"]) == {"gadask"}
+    first, *others = runs
+    changed = replace(first, config=replace(first.config, ga=replace(first.config.ga, closing="first", parents=3)))
+    names = system_names([changed, *others])
+    assert names[0] == "parents = 3, closing = first"
+    assert set(names[1:]) == {"parents = 20, closing = all"}
+    other_games = [replace(run, config=replace(run.config, ga=first.config.ga)) for run in runs[3:]]
+    assert set(system_names([replace(run, config=changed.config) for run in runs[:3]] + other_games)) == {"gadask"}
+
+
+def test_a_run_that_reached_its_goal_is_marked(tmp_path: Path) -> None:
+    reached = replace(SWATCH, budget=replace(SWATCH.budget, elite_mean=-1.0))
+    paths = [record(tmp_path / "a", SWATCH, 1), record(tmp_path / "b", reached, 1)]
+    assert study_frame(load_study(paths))["goal"].tolist() == [False, True]

@@ -1,0 +1,136 @@
+"""Tables of scores and their aggregates."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.page import Page
+from analysis.published import SYSTEMS, published_scores
+from analysis.runs import load_run, load_study
+from analysis.scores import (
+    add_scores,
+    aggregates,
+    final_scores,
+    interquartile_mean,
+    main,
+    normalise,
+    plot_aggregates,
+    score_table,
+)
+
+
+def scores(rows: list[tuple[str, str, float]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["game", "system", "score"])
+    return table.assign(seed=table.groupby(["game", "system"]).cumcount(), is_test=True)
+
+
+def test_a_runs_score_is_its_elite_test_where_the_last_elite_was_tested(study: Path, tmp_path: Path) -> None:
+    source = next(study.iterdir())
+    path = Path(shutil.copytree(source, tmp_path / "run"))
+    last = load_run(path).generations.iloc[-1]
+    (row,) = final_scores([load_run(path)]).to_dict("records")
+    assert (row["score"], row["is_test"], row["game"]) == (last["elite_mean"], False, load_run(path).game)
+    test = {"generation": 0, "genome": last["elite"], "returns": [10.0, 20.0]}
+    (path / "elite_test.json").write_text(json.dumps(test))
+    (row,) = final_scores([load_run(path)]).to_dict("records")
+    assert (row["score"], row["error"], row["episodes"], row["is_test"]) == (15.0, 5.0, 2, True)
+    (path / "elite_test.json").write_text(json.dumps(test | {"genome": "7"}))
+    (row,) = final_scores([load_run(path)]).to_dict("records")
+    assert row["score"] == last["elite_mean"]
+
+
+def test_runs_without_an_elite_have_no_score(study: Path) -> None:
+    run = load_run(next(study.iterdir()))
+    assert final_scores([replace(run, generations=run.generations.assign(elite_mean=math.nan))]).empty
+
+
+def test_the_table_is_games_times_systems() -> None:
+    table = score_table(
+        scores([("Zaxxon", "a", 1.0), ("Zaxxon", "a", 5.0), ("Zaxxon", "a", 2.0), ("Amidar", "b", 7.0)])
+    )
+    assert table.index.tolist() == ["Amidar", "Zaxxon"]
+    assert table.loc["Zaxxon", "a"] == 2.0
+    assert math.isnan(table.loc["Zaxxon", "b"])
+    assert table.loc["Amidar", SYSTEMS["ga_6B"]] == 377
+    assert score_table(scores([("CartPole-v1", "a", 1.0)])).columns.tolist() == ["a"]
+
+
+def test_normalised_scores_are_0_for_a_random_agent_and_1_for_the_reference() -> None:
+    known = published_scores()
+    games = pd.Series(known.index)
+    for reference in ("human", "random_search_1B"):
+        np.testing.assert_allclose(normalise(known["random_agent"].reset_index(drop=True), games, reference), 0)
+        np.testing.assert_allclose(normalise(known[reference].reset_index(drop=True), games, reference), 1)
+    assert normalise(pd.Series([5.0]), pd.Series(["CartPole-v1"])).isna().all()
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
+def test_the_interquartile_mean_is_that_of_the_middle_half(values: list[float]) -> None:
+    n_cut = len(values) // 4
+    middle = sorted(values)[n_cut : len(values) - n_cut]
+    assert interquartile_mean(np.array(values)) == pytest.approx(np.mean(middle), abs=1e-9)
+
+
+def test_aggregates_count_every_run_once_and_resample_within_games() -> None:
+    known = published_scores()
+    rows = []
+    for game, offset in (("Amidar", 0.0), ("Zaxxon", 0.4), ("Venture", 0.8)):
+        zero, one = known.loc[game, ["random_agent", "human"]]
+        rows += [(game, "mine", zero + (one - zero) * (offset + 0.1 * seed)) for seed in range(4)]
+    table = aggregates(scores([*rows, ("CartPole-v1", "mine", 500.0)]))
+    assert table["system"].tolist() == ["mine", *SYSTEMS.values()]
+    mine = table.iloc[0]
+    normalised = np.array([offset + 0.1 * seed for offset in (0, 0.4, 0.8) for seed in range(4)])
+    assert mine["mean"] == pytest.approx(interquartile_mean(normalised))
+    assert (mine["runs"], mine["games"]) == (12, 3)
+    assert mine["lower"] < mine["mean"] < mine["upper"]
+    rng = np.random.default_rng(1)
+    games = normalised.reshape(3, 4)
+    means = [
+        float(interquartile_mean(np.concatenate([rng.choice(game, len(game)) for game in games]))) for _ in range(4000)
+    ]
+    np.testing.assert_allclose([mine["lower"], mine["upper"]], np.quantile(means, [0.025, 0.975]), atol=0.02)
+    assert table.iloc[1:][["lower", "upper"]].isna().all(axis=None)
+    own = known.loc[["Amidar", "Venture", "Zaxxon"]]
+    expected = interquartile_mean(
+        ((own["ga_1B"] - own["random_agent"]) / (own["human"] - own["random_agent"])).to_numpy()
+    )
+    assert table.set_index("system").loc[SYSTEMS["ga_1B"], "mean"] == pytest.approx(expected)
+
+
+def test_one_run_a_game_has_no_interval_and_unknown_games_no_aggregate() -> None:
+    table = aggregates(scores([("Amidar", "a", 300.0), ("Zaxxon", "a", 300.0)]))
+    assert math.isnan(table["lower"][0])
+    assert aggregates(scores([("CartPole-v1", "a", 1.0)])).empty
+    assert len(plot_aggregates(table).y_range.factors) == 7
+
+
+def test_scores_that_no_test_stands_behind_are_starred() -> None:
+    page = Page("scores")
+    table = scores([("Amidar", "a", 300.0), ("Zaxxon", "a", 12.34), ("Zaxxon", "b", -5000.0)])
+    add_scores(page, table.assign(is_test=[True, False, True]))
+    text = page.to_html()
+    assert ">300<" in text
+    assert ">12.3*<" in text
+    assert ">−5,000<" in text
+    assert ">–<" in text
+    assert "Median over seeds (1 a game and system)" in text
+
+
+def test_the_command_writes_tables_and_pages(study: Path, tmp_path: Path) -> None:
+    assert main([str(study), "--out", str(tmp_path / "scores.csv")]) == 0
+    table = pd.read_csv(tmp_path / "scores.csv", index_col="game")
+    expected = score_table(final_scores(load_study([study])))
+    pd.testing.assert_frame_equal(table, expected, check_names=False, check_dtype=False)
+    assert main([str(study), "--out", str(tmp_path / "scores.html"), "--normalised", "random_search_1B"]) == 0
+    assert "1 is random search, 1B frames" in (tmp_path / "scores.html").read_text()
