@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Scheduler
 from tornado.httpclient import AsyncHTTPClient
 
+from gadask.clusters import local_cluster
 from gadask.config import Config
 from gadask.dashboard import events, page
 from gadask.dashboard.figures import FIGURES
 from gadask.dashboard.history import History, history_of
+from gadask.master import evolve
+from gadask.record import read_generations
 from tests.browser import CHROMIUM, browser
+from tests.conftest import faulty_config
 
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="Chromium is not installed: apt-get install chromium"
@@ -178,3 +184,29 @@ def test_each_figure_has_a_page_of_its_own(kind: Any, tmp_path: Path) -> None:
             return shown.errors
 
     assert asyncio.run(main()) == []
+
+
+def test_a_master_reports_a_resumed_run_from_its_beginning(tmp_path: Path) -> None:
+    config = faulty_config(population=8)
+
+    async def evolved(generations: int, resume: bool) -> list[dict[str, Any]]:
+        limited = replace(config, budget=replace(config.budget, generations=generations))
+        async with local_cluster(1) as cluster:
+            async for _ in evolve(limited, cluster.client, tmp_path / "run", resume=resume, n_processes=2):
+                pass
+            kept: list[dict[str, Any]] = await cluster.client.run_on_scheduler(runs)
+            return kept
+
+    def runs(dask_scheduler: Scheduler) -> list[dict[str, Any]]:
+        return [dataclasses.asdict(run) | {"progress": []} for run in history_of(dask_scheduler).runs.values()]
+
+    asyncio.run(evolved(2, resume=False))
+    (run,) = asyncio.run(evolved(4, resume=True))
+    assert (run["name"], run["ended"]) == ("run", "")
+    lines = list(read_generations(tmp_path / "run"))
+    assert [entry["number"] for entry in run["generations"]] == [0, 1, 2, 3]
+    assert [entry["elite"] for entry in run["generations"]] == [line["elite"]["mean"] for line in lines]
+    assert run["generations"][-1]["elite_error"] >= 0
+    (node,) = run["nodes"].values()
+    assert node["processes"] == 2
+    assert node["busy_s"] == pytest.approx(lines[-1]["timing"]["busy_s"], rel=1e-3)

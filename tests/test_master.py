@@ -378,3 +378,33 @@ def test_an_interrupt_while_the_cluster_starts_leaves_nothing() -> None:
             await task
 
     asyncio.run(asyncio.wait_for(interrupted(), 60))
+
+
+def test_a_child_is_judged_by_the_mean_of_its_episodes(tmp_path: Path) -> None:
+    config = faulty_config(population=8)
+    config = replace(config, ga=replace(config.ga, episodes_per_child=3), budget=replace(config.budget, generations=2))
+    first, second = run(config, tmp_path / "run")
+    episodes = read_episodes(tmp_path / "run", 0).to_pandas()
+    children = episodes[episodes.kind == "child"]
+    assert children.groupby("slot")["episode"].apply(list).tolist() == [[0, 1, 2]] * 8
+    assert first["children"]["n"] == 8
+    fitness = children.groupby("slot")["return"].mean()
+    assert first["children"]["quantiles"]["1"] == pytest.approx(fitness.max())
+    genes = children.groupby("slot")["gene"].first()
+    best = [str(genes[slot]) for slot in fitness.sort_values(ascending=False, kind="stable").index[: config.ga.parents]]
+    assert set(second["parents"]) - {first["elite"]["genome"]} <= set(best)
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_common_random_numbers_give_all_children_the_same_episode(common: bool, tmp_path: Path) -> None:
+    config = faulty_config(population=8)
+    config = replace(
+        config, ga=replace(config.ga, common_random_numbers=common), budget=replace(config.budget, generations=1)
+    )
+    run(config, tmp_path / "run")
+    episodes = read_episodes(tmp_path / "run", 0).to_pandas()
+    lengths = episodes[episodes.kind == "child"]["steps"]  # which follow from the seed alone
+    assert (lengths.nunique() == 1) is common
+    evaluations = episodes[episodes.kind == "evaluation"]
+    assert (evaluations.groupby("episode")["steps"].nunique() == 1).all() == common
+    assert evaluations.groupby("slot")["steps"].nunique().max() > 1
