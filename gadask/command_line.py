@@ -159,9 +159,9 @@ def dry_run(flags: NodeFlags, run_dir: Path, cost: str) -> None:
     """Print what a run would ask for, and its largest possible cost in words."""
     if flags.kind == "slurm":
         from gadask.clusters import job_folder
-        from gadask.clusters.slurm import slurm_job_script
+        from gadask.clusters.jobqueue import job_script
 
-        script = slurm_job_script(flags.fields, flags.n_nodes, job_folder(flags.fields, run_dir))
+        script = job_script(flags.fields, job_folder(flags.fields, run_dir))
         print(f"{script.strip()}\n\n{flags.n_nodes} jobs of this script; largest cost: {cost}")
     else:
         print(f"no job is asked for: this would run on {flags.where}")

@@ -27,7 +27,7 @@ class Timing:
     """Where the process time of one generation went, in seconds.
 
     `process_s` is rollout processes × wall time; `busy_s` was spent on counted rows, `discarded_s` on rows that came
-    late, twice, beyond the quota or were stopped; the rest was idle.
+    late, twice, beyond the quota or were stopped; the rest was idle, or played other runs on the same nodes.
     """
 
     wall_s: float

@@ -15,7 +15,6 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster, Worker
 from distributed.security import Security
-from distributed.utils import get_ip
 
 from gadask.clusters import existing, local_cluster
 from gadask.clusters.existing import existing_cluster
@@ -24,7 +23,7 @@ from gadask.master import evolve
 from gadask.record import read_episodes, read_generations, without_wall_clock
 from tests.conftest import faulty_config
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(400)]
 
 
 @asynccontextmanager
@@ -120,7 +119,7 @@ def test_the_first_of_two_runs_to_end_leaves_the_nodes_to_the_other(tmp_path: Pa
 
 async def refusal(address: str) -> str:
     with pytest.raises((ClusterError, UsageError)) as raised:
-        async with asyncio.timeout(10), existing_cluster(address):
+        async with asyncio.timeout(20), existing_cluster(address):
             pass
     assert "\n" not in str(raised.value)
     return f"{type(raised.value).__name__}: {raised.value}"
@@ -147,7 +146,7 @@ def test_an_address_where_no_scheduler_answers_is_one_line(tmp_path: Path, monke
             closed.close()
             async with somebodys_scheduler(0, security) as encrypted, somebodys_scheduler(0) as plain:
                 tls, tcp = encrypted.scheduler_address, plain.scheduler_address
-                assert "expected TLS files" in await refusal(tls)
+                assert "expected three TLS files" in await refusal(tls)
                 assert "ClusterError" in await refusal(tls.replace("tls", "tcp"))
                 for port in ports:
                     assert f":{port}: expected a Dask scheduler" in await refusal(f"tcp://127.0.0.1:{port}")
@@ -168,12 +167,10 @@ def test_an_address_where_no_scheduler_answers_is_one_line(tmp_path: Path, monke
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), (get_ip(), True)])
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("192.0.2.1", True)])
 def test_an_unencrypted_scheduler_on_a_network_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, host: str, warned: bool
 ) -> None:
     monkeypatch.setattr(existing, "_CONNECT_S", 0.2)
-    with socket.create_server((host, 0)) as server:
-        port = server.getsockname()[1]
-    asyncio.run(refusal(f"tcp://{host}:{port}"))
+    asyncio.run(refusal(f"tcp://{host}:1"))
     assert ("not encrypted" in caplog.text) == warned

@@ -17,7 +17,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +30,7 @@ from gadask.clusters.base import (
     DASHBOARD_PORT,
     DASK_CONFIG,
     DEATH_TIMEOUT_S,
+    WORKER_THREADS,
     Cluster,
     NodeCounts,
     dask_environment,
@@ -39,7 +40,7 @@ from gadask.clusters.base import (
 )
 from gadask.clusters.queue import node_names
 from gadask.clusters.security import temporary_keys
-from gadask.dispatch import CHUNKS_IN_FLIGHT
+from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, UsageError
 from gadask.machine import Machine
 
@@ -132,8 +133,9 @@ async def _this_job() -> _Job:
 
 
 async def _start_scheduler(machine: Machine, keys: Security) -> Scheduler:
+    install()
     try:
-        return await Scheduler(
+        scheduler = await Scheduler(
             protocol="tls",
             interface=machine.interface,
             security=keys,
@@ -141,6 +143,8 @@ async def _start_scheduler(machine: Machine, keys: Security) -> Scheduler:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
+    remember(scheduler)
+    return scheduler
 
 
 async def _keep(workers: list[_NodeWorker]) -> NoReturn:
@@ -188,7 +192,8 @@ class _NodeWorker:
             try:
                 await asyncio.wait_for(self._process.wait(), _END_S)
             except TimeoutError:
-                self._process.terminate()  # at which srun kills the step
+                with suppress(ProcessLookupError):
+                    self._process.terminate()  # at which srun kills the step
                 await self._process.wait()
         if not self.n_failures:
             self._log.unlink(missing_ok=True)
@@ -219,7 +224,7 @@ def _step(node: str, name: str, machine: Machine, scheduler: str, keys: Security
     worker = [
         *(python, "-m", "distributed.cli.dask_worker", scheduler, "--name", name, *interface),
         *("--tls-ca-file", keys.tls_ca_file, "--tls-cert", keys.tls_worker_cert, "--tls-key", keys.tls_worker_key),
-        *("--nthreads", str(CHUNKS_IN_FLIGHT), "--memory-limit", "0", "--death-timeout", str(DEATH_TIMEOUT_S)),
+        *("--nthreads", str(WORKER_THREADS), "--memory-limit", "0", "--death-timeout", str(DEATH_TIMEOUT_S)),
         *("--no-nanny", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
     ]
     return [

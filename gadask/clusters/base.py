@@ -35,6 +35,9 @@ DASK_CONFIG = {
 DEATH_TIMEOUT_S = 300
 """A worker that cannot reach the scheduler, or set up its node, for so long gives up."""
 
+WORKER_THREADS = 2
+"""Threads of a node's Dask worker; a chunk that waits for its episodes holds none of them."""
+
 DASHBOARD_PORT = 8787
 
 _LOG_LINES, _LOG_BYTES = 3, 4000

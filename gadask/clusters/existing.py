@@ -13,14 +13,14 @@ import logging
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import dask
 from distributed import Client, Lock, Semaphore
 from distributed.security import Security
 
-from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts
+from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts, meanwhile
 from gadask.errors import ClusterError, UsageError
 from gadask.node import PLUGIN_NAME
 
@@ -35,11 +35,11 @@ _MOST_RUNS = 10**6
 class Existing(Cluster):
     """Nodes of somebody's scheduler; what they cost is not known here."""
 
-    def __init__(self, client: Client, dashboard: str) -> None:
+    def __init__(self, client: Client, dashboard: str, n_workers: int) -> None:
         """Describe a scheduler that the client is connected to."""
         self.client = client
         self.dashboard = dashboard
-        self._n_workers = 0
+        self._n_workers = n_workers
         self._n_lost = 0
 
     def counts(self) -> NodeCounts:
@@ -65,20 +65,12 @@ async def existing_cluster(address: str) -> AsyncIterator[Existing]:
         client = await _connect(address, security)
         async with client:
             identity = await client.scheduler.identity(n_workers=-1)
-            for host, n_workers in Counter(worker["host"] for worker in identity["workers"].values()).items():
-                if n_workers > 1:
-                    _logger.warning(
-                        "%d workers share %s: --rollouts-per-node is the number of each of them", n_workers, host
-                    )
-            cluster = Existing(client, _dashboard(address, identity["services"].get("dashboard")))
-            await cluster.poll()
-            polling = asyncio.create_task(_poll_for_ever(cluster))
-            try:
-                async with _shared_plugin(client):
-                    yield cluster
-            finally:
-                polling.cancel()
-                await asyncio.wait({polling})
+            cluster = Existing(
+                client, _dashboard(address, identity["services"].get("dashboard")), identity["n_workers"]
+            )
+            _warn_of_shared_hosts(worker["host"] for worker in identity["workers"].values())
+            async with meanwhile(_poll_for_ever(cluster)), _shared_plugin(client):
+                yield cluster
 
 
 def _security(address: str) -> Security:
@@ -86,22 +78,21 @@ def _security(address: str) -> Security:
     match = re.fullmatch(r"(tls|tcp)://(.+):(\d+)", address)
     if match is None:
         raise UsageError(f"--cluster: expected an address such as tls://host:8786, found {address!r}")
-    if match[1] == "tcp":
-        if not _is_loopback(match[2]):
-            _logger.warning(
-                "%s is not encrypted: whoever reaches that port runs code as its owner; use tls:// with certificates",
-                address,
-            )
-        return Security(require_encryption=False)
+    encrypted = match[1] == "tls"
     try:
-        security = Security(require_encryption=True)
-        usable = security.get_connection_args("client")["ssl_context"] is not None
+        security = Security(require_encryption=encrypted)
+        context = security.get_connection_args("client")["ssl_context"]
     except OSError as error:
-        raise UsageError(f"{address}: Dask's TLS files cannot be used: {error}") from None
-    if not usable:
+        raise UsageError(f"{address}: the TLS files in Dask's configuration cannot be used: {error}") from None
+    if encrypted and context is None:
         raise UsageError(
-            f"{address}: expected TLS files in Dask's configuration, found none; set"
+            f"{address}: expected three TLS files in Dask's configuration, found fewer; set"
             " DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
+        )
+    if not encrypted and not _is_loopback(match[2]):
+        _logger.warning(
+            "%s is not encrypted: whoever reaches that port runs code as its owner; use tls:// with certificates",
+            address,
         )
     return security
 
@@ -134,11 +125,18 @@ def _dashboard(address: str, port: int | None) -> str:
     return "none on this scheduler" if port is None else f"http://{host}:{port}/status"
 
 
+def _warn_of_shared_hosts(hosts: Iterable[str]) -> None:
+    for host, n_workers in Counter(hosts).items():
+        if n_workers > 1:
+            _logger.warning("%d workers share %s: --rollouts-per-node is the number of each of them", n_workers, host)
+
+
 async def _poll_for_ever(cluster: Existing) -> None:
     while True:
-        with contextlib.suppress(OSError):  # a lost scheduler is the master's to report
-            await cluster.poll()
         await asyncio.sleep(_POLL_S)
+        if cluster.client.status == "running":  # a lost scheduler is the master's to report
+            with contextlib.suppress(OSError):
+                await cluster.poll()
 
 
 @asynccontextmanager
@@ -150,6 +148,13 @@ async def _shared_plugin(client: Client) -> AsyncIterator[None]:
     """
     lock = Lock(f"{PLUGIN_NAME}-leaving", client.scheduler, client.loop)
     runs = Semaphore(_MOST_RUNS, f"{PLUGIN_NAME}-runs", client.scheduler, client.loop)
+    refresh = runs.refresh_callback.callback
+
+    async def refresh_quietly() -> None:
+        with contextlib.suppress(OSError):  # Dask would log a traceback when the scheduler is lost
+            await refresh()
+
+    runs.refresh_callback.callback = refresh_quietly
     async with lock:
         await runs.acquire()
     try:

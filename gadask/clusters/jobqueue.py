@@ -18,10 +18,9 @@ from typing import Any
 from distributed import Status
 from distributed.security import Security
 
-from gadask.clusters.base import DEATH_TIMEOUT_S, dask_environment
+from gadask.clusters.base import DEATH_TIMEOUT_S, WORKER_THREADS, dask_environment
 from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys
-from gadask.dispatch import CHUNKS_IN_FLIGHT
 from gadask.errors import ClusterError
 from gadask.machine import Machine
 
@@ -109,7 +108,7 @@ def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
         "job_cpu": machine.cores,
         "memory": machine.memory,
         "processes": 1,
-        "cores": CHUNKS_IN_FLIGHT,  # threads of the worker
+        "cores": WORKER_THREADS,  # threads of the worker
         "interface": machine.interface,
         "protocol": "tls://",
         "nanny": True,

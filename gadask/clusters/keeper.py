@@ -41,7 +41,7 @@ class _Node:
     job_id: str
     state: JobState = field(default_factory=lambda: JobState("PENDING"))
     heard_at: float = field(default_factory=time.monotonic)
-    """When its worker was last connected, or might not be yet."""
+    """When its worker was last connected, or could not be."""
     earlier_s: int = 0
     """Wall time of the job before Slurm requeued it."""
     looked_at: float = field(default_factory=time.monotonic)
@@ -153,6 +153,9 @@ class Keeper:
 
     async def _look(self) -> None:
         """Bring what is known of the jobs up to date."""
+        now = time.monotonic()
+        for name in self._connected():
+            self._node_at = self._nodes[name].heard_at = now
         try:
             states = await job_states([node.job_id for node in self._nodes.values()])
         except ClusterError as error:
@@ -161,18 +164,14 @@ class Keeper:
             self._queue_answers = False
             return
         self._queue_answers = True
-        connected = self._connected()
-        now = time.monotonic()
-        if connected:
-            self._node_at = now
-        for name, node in self._nodes.items():
+        for node in self._nodes.values():
             # What the queue has forgotten ended a while ago.
             state = states.get(node.job_id, replace(node.state, state="COMPLETED"))
             if state.seconds < node.state.seconds:
                 node.earlier_s += node.state.seconds
-            node.state, node.looked_at = state, now
-            if name in connected or state.state != "RUNNING":
+            if state.state != "RUNNING":
                 node.heard_at = now
+            node.state, node.looked_at = state, now
 
     async def _cancel_silent(self) -> None:
         """Cancel jobs that run and have no worker."""

@@ -13,9 +13,8 @@ import dask
 from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
-from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, Cluster, NodeCounts, free_port
+from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, free_port
 from gadask.dashboard.page import install, remember
-from gadask.dispatch import CHUNKS_IN_FLIGHT
 from gadask.errors import ClusterError
 
 
@@ -50,7 +49,7 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
     with dask.config.set(DASK_CONFIG):
         cluster = LocalCluster(
             n_workers=n_nodes,
-            threads_per_worker=CHUNKS_IN_FLIGHT,
+            threads_per_worker=WORKER_THREADS,
             processes=True,
             host="127.0.0.1",
             security=Security.temporary(),

@@ -16,7 +16,7 @@ from gadask.errors import ClusterError
 _COMMANDS = ("sbatch", "squeue", "scancel")
 _TIMEOUT_S = 120.0  # a busy controller is slow; the commands give up by themselves long before
 _OVER = frozenset({"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY"})
-_OVER |= {"BOOT_FAIL", "DEADLINE", "REVOKED", "SPECIAL_EXIT"}
+_OVER |= {"BOOT_FAIL", "DEADLINE", "REVOKED"}
 _FORGOTTEN = "Invalid job id"
 _FORMAT = "%A|%T|%M|%C|%N|%r"
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Status
@@ -25,6 +24,7 @@ from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_
 from gadask.clusters.keeper import Keeper
 from gadask.clusters.queue import cancel, check_commands, job_states
 from gadask.clusters.security import temporary_keys
+from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
 from gadask.machine import Machine
 
@@ -48,12 +48,6 @@ class Slurm(Cluster):
         return self._keeper.counts()
 
 
-def slurm_job_script(machine: Machine, n_nodes: int, folder: Path) -> str:
-    """Return the script that is submitted for each of the nodes, but for the scheduler's address."""
-    del n_nodes  # a job is one node
-    return job_script(machine, folder)
-
-
 @asynccontextmanager
 async def slurm_cluster(
     machine: Machine, n_nodes: int, *, folder: Path, start_timeout_s: float
@@ -72,6 +66,7 @@ async def slurm_cluster(
         (folder / "job.sh").write_text(job_script(machine, folder))
         submissions = Submissions(record)
         dashboard_port = free_port(DASHBOARD_PORT)
+        install()
         cluster = NodeCluster(
             asynchronous=True,
             name=f"gadask-{machine.name}",
@@ -88,14 +83,15 @@ async def slurm_cluster(
         )
         try:
             await _start(cluster)
+            remember(cluster.scheduler)
             host = await asyncio.to_thread(socket.getfqdn)  # asks the network
             keeper = Keeper(cluster, submissions, machine, n_nodes, folder, start_timeout_s)
             async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
                 await keeper.submitted.wait()
-                yield Slurm(client, keeper, _dashboard(host, urlsplit(cluster.dashboard_link).port))
+                yield Slurm(client, keeper, _dashboard(host, cluster.scheduler.http_server.port))
         finally:
-            await _end(cluster, submissions)
-            record.unlink(missing_ok=True)
+            if await _end(cluster, submissions):
+                record.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -125,8 +121,8 @@ async def _start(cluster: NodeCluster) -> None:
         raise
 
 
-async def _end(cluster: NodeCluster, submissions: Submissions) -> None:
-    """Cancel all jobs, stop the scheduler, and see that no job is left, not even one that was just being submitted."""
+async def _end(cluster: NodeCluster, submissions: Submissions) -> bool:
+    """Cancel all jobs and stop the scheduler; whether no job is left, not even one that was just being submitted."""
     with contextlib.suppress(ClusterError):
         await cancel(submissions.accepted.values())
     if cluster.status is not Status.failed:  # then it has closed itself
@@ -134,6 +130,7 @@ async def _end(cluster: NodeCluster, submissions: Submissions) -> None:
     left = await _cancel_all(list(submissions.accepted.values()))
     if left:
         _logger.error("jobs are left in the queue, for it does not answer; later: scancel %s", " ".join(left))
+    return not left
 
 
 async def _cancel_left(record: Path) -> None:
@@ -156,5 +153,5 @@ async def _cancel_all(job_ids: list[str]) -> list[str]:
     return job_ids
 
 
-def _dashboard(host: str, port: int | None) -> str:
+def _dashboard(host: str, port: int) -> str:
     return f"http://127.0.0.1:{port}/status after ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}"

@@ -105,7 +105,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return the log of the same run on one machine."""
     folder = tmp_path_factory.mktemp("expected")
     (folder / "config.toml").write_text(CONFIG)
-    command = [sys.executable, "jobs/run.py", folder / "config.toml", "--run-dir", folder / "run", *FLAGS]
+    command = [sys.executable, "jobs/run.py", str(folder / "config.toml"), "--run-dir", str(folder / "run"), *FLAGS]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
     return [without_wall_clock(line) for line in read_generations(folder / "run")]
 
@@ -194,7 +194,7 @@ def test_nodes_whose_workers_die_are_given_up(job: Job, tmp_path: Path) -> None:
 def test_outside_a_job_nothing_is_started(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(CONFIG)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-    command = [sys.executable, "jobs/run.py", tmp_path / "config.toml", "--run-dir", tmp_path / "run"]
+    command = [sys.executable, "jobs/run.py", str(tmp_path / "config.toml"), "--run-dir", str(tmp_path / "run")]
     result = subprocess.run(
         [*command, "--cluster", "allocation"],
         cwd=ROOT,

@@ -9,10 +9,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.slurm.local_slurm import LocalSlurm
 from tests.slurm.runs import command, environment, parents, slurm_command, started, write_files
+from tests.test_strangers import Address, listeners, open_to_strangers
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -39,7 +41,8 @@ class QuietRun:
     out: str
     err: str
     modes: dict[str, int]
-    listening: list[str]
+    ports: set[Address]
+    open_ports: list[Address]
     rollout_processes: list[int]
 
 
@@ -47,27 +50,23 @@ class QuietRun:
 def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> QuietRun:
     """An undisturbed run on two nodes with as many processes as gadask chooses."""
     folder = tmp_path_factory.mktemp("quiet")
-    write_files(folder, generations=3, population=200)
+    write_files(folder, step_s=0.05, generations=4, population=200)
     with started(slurm_command(folder, "--nodes", 2), folder) as run:
-        run.wait_for(r"gen +0 ")
+        run.wait_for("gen +1 ")  # both nodes play by then
         keys = folder / "run" / "cluster"
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (keys, *keys.glob("*.pem"))}
-        ours = slurm_session.processes()
-        pids = {run.process.pid, *(process.pid for process in ours)}
-        listening = [line for line in listeners() if any(f"pid={pid}," in line for pid in pids)]
-        servers = [process for process in ours if "gadask.forkserver" in process.cmdline()]
+        nodes = slurm_session.processes()
+        ports = listeners([psutil.Process(run.process.pid), *nodes])
+        open_ports = open_to_strangers(ports)
+        servers = [process for process in nodes if "gadask.forkserver" in process.cmdline()]
         rollouts = [len(child.children()) for child in servers if len(child.children()) > 1]
         status = run.finish()
-    return QuietRun(folder, status, run.out, run.err, modes, listening, rollouts)
-
-
-def listeners() -> list[str]:
-    return subprocess.run(["ss", "-ltnp"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return QuietRun(folder, status, run.out, run.err, modes, ports, open_ports, rollouts)
 
 
 def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: Path) -> None:
     assert (quiet.status, quiet.err) == (0, "")
-    write_files(tmp_path, step_s=0, generations=3, population=200)
+    write_files(tmp_path, step_s=0, generations=4, population=200)
     subprocess.run(command(tmp_path), env=environment(), capture_output=True, check=True)
     assert parents(quiet.folder / "run") == parents(tmp_path / "run")
 
@@ -82,9 +81,9 @@ def test_keys_are_private_and_go_at_the_end(quiet: QuietRun) -> None:
 
 
 def test_no_port_is_open_to_the_network(quiet: QuietRun) -> None:
-    addresses = [line.split()[3] for line in quiet.listening]
-    assert len(addresses) >= 6  # scheduler, dashboard; worker, its HTTP server and nanny of each node
-    assert [address for address in addresses if not address.startswith("127.0.0.1:")] == []
+    assert len(quiet.ports) >= 8  # scheduler, dashboard; worker, its HTTP server and nanny of each node
+    assert {ip for ip, _ in quiet.ports} == {"127.0.0.1"}
+    assert quiet.open_ports == []
 
 
 def test_the_summary_tells_of_dashboard_and_core_hours(quiet: QuietRun) -> None:
