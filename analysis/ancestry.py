@@ -22,6 +22,7 @@ import pandas as pd
 
 from gadask.genome import to_text
 from gadask.record import read_generations, read_run
+from gadask.selection import Population
 
 NONE = -1
 """Stands for no parent, no slot, no generation."""
@@ -57,15 +58,19 @@ def read_lineage(run_dir: Path | str, episodes: pd.DataFrame) -> Lineage:
         RecordError: the run directory is damaged.
     """
     _, state = read_run(run_dir)
-    return trace(read_generations(run_dir), [to_text(genome) for genome in state.population.parents], episodes)
+    return trace(read_generations(run_dir), state.population, episodes)
 
 
-def trace(lines: Iterable[dict[str, Any]], next_parents: Sequence[str], episodes: pd.DataFrame) -> Lineage:
-    """Return the family that the log's `lines` tell of; `next_parents` are those of the generation to come."""
+def trace(lines: Iterable[dict[str, Any]], to_come: Population, episodes: pd.DataFrame) -> Lineage:
+    """Return the family that the log's `lines` tell of, and the parents of the generation to come.
+
+    These are left out where the log has gone on since `to_come` was stored.
+    """
     tracer = _Tracer(_Births(episodes), _Evaluations(episodes))
     for line in lines:
         tracer.add(line)
-    return tracer.finish(next_parents)
+    is_next = to_come.generation == len(tracer.elites)
+    return tracer.finish([to_text(genome) for genome in to_come.parents] if is_next else [])
 
 
 def ancestors(genomes: pd.DataFrame, of: Iterable[int]) -> set[int]:

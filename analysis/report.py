@@ -289,7 +289,7 @@ def _add_film(page: Page, run: Run, timeout_s: float, before: str = "", width: i
                 made = subprocess.run(
                     command, env=numeric_environment(), capture_output=True, text=True, timeout=timeout_s
                 )
-                reason = made.stderr.strip().rpartition("\n")[2]
+                reason = made.stderr.strip().rpartition("\n")[2].removeprefix("error: ")
             except subprocess.TimeoutExpired:
                 reason = f"it would take more than {timeout_s:g} s"
             content = files.read(path)

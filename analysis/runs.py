@@ -115,10 +115,10 @@ def load_run(run_dir: Path | str) -> Run:
     path = Path(run_dir)
     if not (path / "config.toml").exists():
         raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
-    generations = generation_frame(path)
-    if generations.empty:
+    run = Run(path, load_config(path / "config.toml"), generation_frame(path))
+    if run.generations.empty:
         raise RunDirectoryError(f"{path}: expected at least one closed generation, found none; let the run go on")
-    return Run(path, load_config(path / "config.toml"), generations)
+    return run
 
 
 def load_study(paths: Iterable[Path | str]) -> list[Run]:
@@ -129,7 +129,8 @@ def load_study(paths: Iterable[Path | str]) -> list[Run]:
         ConfigError, RecordError: a run directory is damaged.
     """
     found = find_runs(paths)
-    runs = [load_run(path) for path in found if files.read(path / "generations.jsonl")]
+    frames = [(path, generation_frame(path)) for path in found]
+    runs = [Run(path, load_config(path / "config.toml"), frame) for path, frame in frames if not frame.empty]
     if not runs:
         raise RunDirectoryError(f"{found[0]}: expected at least one closed generation, found none; let the run go on")
     return runs

@@ -1,11 +1,8 @@
 """Nodes and the chunks in flight on them: the master's hands.
 
-`Dispatcher` finds the nodes of a Dask cluster, refuses those whose noise table differs, keeps so many episodes in
-flight on each that no rollout process waits for the last one of a chunk, and hands back rows as they arrive. A chunk
-whose node was lost is played again elsewhere; it gives the same rows, so nothing else has to be put right.
-
-Chunks are as small as the master can bear: the rows of one come back together, so what is done waits for its longest
-episode. Several chunks are therefore in flight on a node, and together they outlast the longest episode.
+`Dispatcher` finds the nodes of a Dask cluster, refuses those whose noise table differs, keeps each supplied with chunks
+(`pace.py` says how many and how large), and hands back rows as they arrive. A chunk whose node was lost is played again
+elsewhere; it gives the same rows, so nothing else has to be put right.
 """
 
 from __future__ import annotations
@@ -15,12 +12,11 @@ import contextlib
 import heapq
 import itertools
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from distributed import Client, Future, as_completed
@@ -31,17 +27,12 @@ from gadask.errors import ClusterError, NodeError
 from gadask.ledger import Ledger
 from gadask.messages import Breeding, Chunk, Kind, Status, Task, unpack_rows
 from gadask.node import ChunkResult, NodeInfo, NodePlugin
+from gadask.pace import Pace
 
 _logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
-CHUNKS_IN_FLIGHT = 2
-"""Chunks that each node holds."""
-
-_CHUNKS_PER_S = 10.0  # from all nodes together; each costs the master some milliseconds
-_ROUND_TRIP_S = 0.5  # at most, until a chunk that came back is replaced
 _COPIES = 8  # of the parents, made before the first chunk; one alone might be on a node that is about to leave
-_MEMORY = 300  # episodes
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
@@ -95,8 +86,7 @@ class Dispatcher:
         self._next: asyncio.Future[tuple[Future, object]] | None = None
         self._scattered: dict[int, tuple[Breeding, Future]] = {}
         self._n_outstanding: Counter[str] = Counter()
-        self._episode_s = 0.0  # a running mean; 0 before the first
-        self._longest_s = 0.0
+        self._pace = Pace(node.LANE_ROUNDS * task.n_lanes)
         self._process_s = 0.0
         self._counted_at = time.monotonic()
         self._node_timeout_s = node_timeout_s
@@ -235,13 +225,19 @@ class Dispatcher:
         """Give every node as many episodes as keep it busy, the emptiest first."""
         if not self._again and not ledger.n_to_issue and not ledger.quota.first:
             return
-        depth = self._depth(ledger)
-        size = self._chunk_size(ledger, depth)
-        loads = [(self._load(address), address) for address in self.nodes]
+        depth = self._pace.depth(ledger.n_to_issue)
+        processes = [info.n_processes for info in self.nodes.values()]
+        n_in_flight = self._n_outstanding.total()
+        size = self._pace.chunk_size(ledger.n_to_issue, n_in_flight, processes, first=ledger.quota.first)
+        loads = [(self._n_outstanding[address] / info.n_processes, address) for address, info in self.nodes.items()]
         heapq.heapify(loads)
         while loads:
             load, address = loads[0]
-            if (depth - load) * self.nodes[address].n_processes < size / 2:
+            info = self.nodes.get(address)
+            if info is None:  # it went while another's chunk was sent
+                heapq.heappop(loads)
+                continue
+            if (depth - load) * info.n_processes < size / 2:
                 return
             if self._again:
                 item = replace(self._again.pop(), address=address)
@@ -255,36 +251,7 @@ class Dispatcher:
             except (OSError, TimeoutError):  # a node went while the parents were sent; the watch finds out which
                 self._again.append(item)
                 return
-            if address in self.nodes:
-                heapq.heapreplace(loads, (self._load(address), address))
-            else:  # it went meanwhile
-                heapq.heappop(loads)
-
-    def _load(self, address: str) -> float:
-        """Return the episodes in flight on a node, for each of its processes."""
-        return self._n_outstanding[address] / self.nodes[address].n_processes
-
-    def _depth(self, ledger: Ledger) -> float:
-        """Return how many episodes for each process are to be in flight on a node."""
-        depth = 2.0  # beyond the quota: just enough to keep the processes busy
-        if self._episode_s and ledger.n_to_issue:
-            depth = 1 + max(self._longest_s, _ROUND_TRIP_S) / self._episode_s
-        return max(depth, 2.0 * node.LANE_ROUNDS * self._task.n_lanes)
-
-    def _chunk_size(self, ledger: Ledger, depth: float) -> int:
-        """Return how many episodes make a chunk: what the master can bear, and the same for all where few are left."""
-        if not self.nodes:
-            return 1
-        n_processes = min(info.n_processes for info in self.nodes.values())
-        size = self.n_processes / (self._episode_s or 1.0) / _CHUNKS_PER_S
-        if ledger.quota.first:  # it closes when rows come back, not when their episodes end
-            size = min(size, n_processes)
-        size = max(size, node.LANE_ROUNDS * self._task.n_lanes * n_processes)
-        room = depth * self.n_processes - self._n_outstanding.total()
-        if not 0 < ledger.n_to_issue < room:
-            return math.ceil(min(size, depth / 2 * n_processes))
-        share = ledger.n_to_issue / len(self.nodes)
-        return math.ceil(share / math.ceil(share / size))
+            heapq.heapreplace(loads, (load + len(item.chunk.episodes) / info.n_processes, address))
 
     async def _submit(self, item: _InFlight) -> None:
         assert self._arrivals is not None
@@ -338,7 +305,7 @@ class Dispatcher:
         self._n_outstanding[item.address] -= len(item.chunk.episodes)
         if future.status == "finished" and isinstance(result, ChunkResult):
             rows = unpack_rows(result.rows)
-            self._learn(rows["seconds"][rows["status"] == Status.OK])
+            self._pace.learn(rows["seconds"][rows["status"] == Status.OK])
             return Arrival(result.node, rows, result.reasons)
         n_errors = item.n_errors
         if future.status == "error":
@@ -351,14 +318,6 @@ class Dispatcher:
                 self.nodes.pop(item.address, None)
         self._again.append(replace(item, n_errors=n_errors))
         return None
-
-    def _learn(self, seconds: NDArray[np.floating[Any]]) -> None:
-        """Take note of how long episodes are; what was learnt fades over some hundreds of them."""
-        if not len(seconds):
-            return
-        share = 1 - (1 - 1 / _MEMORY) ** len(seconds) if self._episode_s else 1.0
-        self._episode_s += share * (float(seconds.mean()) - self._episode_s)
-        self._longest_s = max(float(seconds.max()), (1 - share) * self._longest_s + share * self._episode_s)
 
     async def _wait_for_nodes(self) -> None:
         """Wait a little for a node to come."""

@@ -209,8 +209,6 @@ def test_each_lane_plays_its_own_network(kind: str, size: int, units: int, n_lan
         ("conv-gru", IMAGE, {"kernels": "5,6"}, "kernels: expected at most 5 for an image of 5 × 7, found 6"),
     ],
 )
-def test_what_does_not_fit_is_refused(
-    kind: str, space: gymnasium.Space, kwargs: dict[str, Any], message: str
-) -> None:
+def test_what_does_not_fit_is_refused(kind: str, space: gymnasium.Space, kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(PolicyError, match=message):
         policy_of(kind, space, **kwargs)

@@ -27,6 +27,7 @@ from analysis.runs import episode_frame
 from gadask.genome import to_text
 from gadask.messages import Kind
 from gadask.record import read_generations, read_run
+from gadask.selection import Population
 from tests.analysis.recorded import SWATCH, Players
 
 
@@ -109,10 +110,17 @@ def test_a_child_admitted_late_is_found_where_it_was_played() -> None:
     )
     # 6-7 was issued in generation 1 and counted in generation 2; its parent 6 is none any more by then.
     lines = [line(0, [], "6"), line(1, ["5", "6"], "6"), line(2, ["5"], "5")]
-    lineage = trace(lines, ["6-7", "5-7"], episodes)
+    lineage = trace(lines, Population(3, ((6, 7), (5, 7))), episodes)
     late, other = lineage.genomes.iloc[lineage.parents[-1][0]], lineage.genomes.iloc[lineage.parents[-1][1]]
     assert (late["born"], late["score"], late["parent"]) == (1, 3.0, lineage.parents[1][1])
     assert (other["born"], other["score"], other["parent"]) == (2, 9.0, lineage.parents[1][0])
+
+
+def test_parents_stored_before_the_log_went_on_are_left_out(run: Path) -> None:
+    shutil.copy(run / "checkpoint.previous.json", run / "checkpoint.json")
+    lineage = read_lineage(run, episode_frame(run))
+    assert [len(parents) for parents in lineage.parents] == [0, 3, 3, 0]
+    assert len(common_ancestors(lineage)) == 2
 
 
 def _beginning(sequences: Sequence[Sequence[Any]]) -> tuple[Any, ...]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from bokeh.models import Title
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import lineage as module
-from analysis.ancestry import NONE, Lineage, ancestors, read_lineage
+from analysis.ancestry import NONE, Lineage, ancestors, genome_text, read_lineage
+from analysis.figures import save
 from analysis.lineage import lay_out, plot_lineage
 from analysis.runs import episode_frame
 from tests.analysis.pages import sources
+from tests.browser import CHROMIUM, browser
 
 
 @st.composite
@@ -93,14 +97,44 @@ def test_elites_that_come_back_are_marked_again() -> None:
     assert "the elite changed 2 times" in _titles(layout)
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_click_copies_the_whole_genome(synthetic: Path, tmp_path: Path) -> None:
+    lineage = read_lineage(synthetic, episode_frame(synthetic))
+    path = save(plot_lineage(lineage), tmp_path / "lineage.html", "lineage")
+    (tmp_path / "profile").mkdir()
+
+    async def click() -> tuple[int, str, list[str]]:
+        async with browser(tmp_path / "profile", 1200, 1200) as page:
+            await page.open(path.as_uri())
+            await page.wait_for("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
+            x, y, row = await page.evaluate(_YOUNGEST)
+            for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+                await page._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            return row, await page.wait_for(_NOTE), page.errors
+
+    row, note, errors = asyncio.run(click())
+    text = genome_text(lineage.genomes, row)
+    n_genes = lineage.genomes["length"][row]
+    assert n_genes > 10
+    assert note == f"Copied {n_genes} genes: {text if len(text) <= 100 else '…' + text[-100:]}"
+    assert not errors
+
+
+_YOUNGEST = """(() => {
+  const [plot] = [...Bokeh.index][0].child_views
+  const dots = plot.model.renderers.find((renderer) => renderer.data_source.data.role)
+  const data = dots.data_source.data
+  const row = data.born.length - 1
+  const box = plot.canvas_view.el.getBoundingClientRect()
+  const x = plot.frame.x_scale.compute(data.born[row]), y = plot.frame.y_scale.compute(data.lane[row])
+  return [box.left + x, box.top + y, row]
+})()"""
+_NOTE = """[...Bokeh.index][0].child_views[0].model.below
+  .map((model) => model.text).find((text) => text && text.startsWith("Copied"))"""
+
+
 def _titles(layout: Any) -> str:
-    return " ".join(title.text for title in layout.select({"type": _title_type()}))
-
-
-def _title_type() -> Any:
-    from bokeh.models import Title
-
-    return Title
+    return " ".join(title.text for title in layout.select({"type": Title}))
 
 
 def _genes(source: dict[str, Any], row: int) -> list[int]:

@@ -41,7 +41,7 @@ def test_the_film_of_the_present_elite_is_taken_and_an_older_one_is_not(run: Pat
     text = report_run(load_run(run)).to_html()
     assert "<figcaption>" not in text
     # Its environment is registered in this process alone.
-    assert "No film: error: " in text
+    assert "No film: env.id: " in text
 
 
 def test_a_film_is_made_where_there_is_none(tmp_path: Path) -> None:

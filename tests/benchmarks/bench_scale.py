@@ -1,11 +1,11 @@
-"""How master and scheduler bear many nodes: `python -m tests.benchmarks.bench_scale [NODES …]`.
+"""How master and scheduler bear many nodes: `python -m tests.benchmarks.bench_scale [NODES[x RUNS] …]`.
 
-For 8, 64, 512 and 1,000 simulated nodes of 31 processes each (`simulated_nodes.py`): episodes a second through the
-master, what share of the processes' time was played, CPU time and memory of the process that holds master and
-scheduler, and the bytes that crossed loopback, TLS and heartbeats included. The population grows with the processes,
-four children each, as 1000 children do on 8 nodes. The run resumes a genealogy of 200 generations, so that parents are
-as long as in the middle of a run of a billion frames. Nodes share the machine with what is measured: a share of their
-CPU time near all cores means that they, and not the master, were too slow.
+For 8, 64, 512 and 1,000 simulated nodes of 31 processes each (`simulated_nodes.py`), and for four runs that share 8:
+episodes a second through the master, what share of the processes' time was played, CPU time and memory of the process
+that holds master and scheduler, and the bytes that crossed loopback, TLS and heartbeats included. The population grows
+with the processes, four children each, as 1000 children do on 8 nodes. Runs resume a genealogy of 200 generations, so
+that parents are as long as in the middle of a run of a billion frames. Nodes share the machine with what is measured: a
+share of their CPU time near all cores means that they, and not the master, were too slow.
 """
 
 from __future__ import annotations
@@ -29,75 +29,86 @@ from rich.table import Table
 
 from gadask.clusters import local_cluster
 from gadask.config import Config, config_from_dict
+from gadask.ledger import Ledger, Quota
 from gadask.master import evolve
-from gadask.messages import ROW, Genome
+from gadask.messages import ROW, Breeding, Genome
 from gadask.record import RunDirectory, State, episode_table
 from gadask.selection import Population
+from gadask.summary import Timing, log_line
 from tests.benchmarks.bench_master import loopback_bytes
-from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, simulated_nodes
+from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, SimulatedNode, simulated_nodes
 
 CHILDREN_A_PROCESS = 4
 GENERATIONS_BEFORE = 200
 
 
-def main(sizes: Sequence[int]) -> None:
+def main(sizes: Sequence[str]) -> None:
     """Measure and print a table."""
-    table = Table("nodes × 31", *map(str, sizes), title="master, scheduler and simulated nodes")
+    table = Table("nodes × 31", *sizes, title="master, scheduler and simulated nodes")
     console = Console(width=100)
     columns = []
-    for n_nodes in sizes:
-        with console.status(f"{n_nodes} nodes"):
-            columns.append(measure(n_nodes))
+    for size in sizes:
+        n_nodes, _, n_runs = size.partition("x")
+        with console.status(f"{size} nodes"):
+            columns.append(measure(int(n_nodes), int(n_runs or 1)))
     for figure in columns[0]:
         table.add_row(figure, *(f"{column[figure]:,.4g}" for column in columns))
     console.print(table)
 
 
-def measure(n_nodes: int, generations: int = 3) -> dict[str, float]:
-    """Return figures of the generations after the first, which starts the connections."""
+def measure(n_nodes: int, n_runs: int = 1, generations: int = 4) -> dict[str, float]:
+    """Return figures from when every run has closed a generation until one has closed so many more."""
     with tempfile.TemporaryDirectory() as directory:
-        return asyncio.run(_measure(n_nodes, generations, Path(directory) / "run"))
+        return asyncio.run(_measure(n_nodes, n_runs, generations, Path(directory)))
 
 
-async def _measure(n_nodes: int, generations: int, run_dir: Path) -> dict[str, float]:
+async def _measure(n_nodes: int, n_runs: int, generations: int, directory: Path) -> dict[str, float]:
     config = scale_config(n_nodes, GENERATIONS_BEFORE + 1 + generations)
-    write_genealogy(run_dir, config, GENERATIONS_BEFORE)
+    run_dirs = [directory / str(run) for run in range(n_runs)]
+    for run_dir in run_dirs:
+        write_genealogy(run_dir, config, GENERATIONS_BEFORE)
+    lines: list[dict[str, Any]] = []
+    marks: list[tuple[float, float, float, int]] = []
     this = psutil.Process()
+
+    async def play(run_dir: Path, began: list[Path]) -> None:
+        async for generation in evolve(config, cluster.client, run_dir, resume=True):
+            if len(began) == n_runs and len(marks) == 1:
+                lines.append(generation.line)
+            began += [run_dir] if run_dir not in began else []
+            if (len(began) == n_runs and not marks) or generation.number == GENERATIONS_BEFORE + generations:
+                marks.append(mark(this, pids))
+
     async with local_cluster(0) as cluster:
         begin_s = time.monotonic()
         async with simulated_nodes(cluster.client, n_nodes, config.noise) as pids:
             start_s = time.monotonic() - begin_s
-            lines: list[dict[str, Any]] = []
-            before = after = (0.0, 0.0, 0.0, 0)
-            async for generation in evolve(config, cluster.client, run_dir, resume=True):
-                after = (
-                    time.monotonic(),
-                    sum(this.cpu_times()[:2]),
-                    sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids),
-                    loopback_bytes(),
-                )
-                if before[0]:
-                    lines.append(generation.line)
-                else:
-                    before = after
-    wall_s, cpu_s, nodes_cpu_s, n_bytes = (b - a for a, b in zip(before, after, strict=True))
+            began: list[Path] = []
+            await asyncio.gather(*(play(run_dir, began) for run_dir in run_dirs))
+    wall_s, cpu_s, nodes_cpu_s, n_bytes = (after - before for before, after in zip(*marks[:2], strict=True))
     n_episodes = sum(line["episodes"] for line in lines)
     n_processes = n_nodes * N_PROCESSES
     return {
         "nodes connected after, s": start_s,
-        "episodes a generation": n_episodes / generations,
+        "episodes a generation": n_episodes / len(lines),
+        "seconds a generation": n_runs * wall_s / len(lines),
         "episodes/s": n_episodes / wall_s,
         "episodes/s if no process ever waited": n_processes / (4 * MEAN_STEPS / FRAMES_PER_S),
         "share of process time played": sum(line["timing"]["busy_s"] for line in lines) / (n_processes * wall_s),
-        "seconds a generation": wall_s / generations,
         "CPU of master and scheduler, cores": cpu_s / wall_s,
         "CPU time an episode, ms": 1000 * cpu_s / n_episodes,
         "memory, MB": this.memory_info().rss / 1e6,
         "largest memory so far, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-        "wire, MB a generation": n_bytes / 1e6 / generations,
+        "wire, MB a generation": n_bytes / 1e6 / len(lines),
         "wire, bytes an episode": n_bytes / n_episodes,
         "CPU of the simulated nodes, cores": nodes_cpu_s / wall_s,
     }
+
+
+def mark(master: psutil.Process, pids: Sequence[int]) -> tuple[float, float, float, int]:
+    """Return the time, the CPU time of the master and of the nodes until now, and the bytes on loopback."""
+    nodes_s = sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+    return time.monotonic(), sum(master.cpu_times()[:2]), nodes_s, loopback_bytes()
 
 
 def scale_config(n_nodes: int, generations: int) -> Config:
@@ -117,15 +128,22 @@ def write_genealogy(run_dir: Path, config: Config, generations: int) -> None:
     """Write a run directory that stands after so many generations, each of parents drawn at random."""
     rng = np.random.default_rng(0)
     parents: list[Genome] = [()]
-    nothing = episode_table(np.zeros(0, ROW), parent=[], gene=[], node=[], counted=[])
+    no_rows = np.zeros(0, ROW)
+    no_episodes = episode_table(no_rows, parent=[], gene=[], node=[], counted=[])
+    timing = Timing(wall_s=1.0, process_s=1.0, busy_s=1.0, discarded_s=0.0, nodes=1, processes=1)
     with RunDirectory.create(run_dir, config) as directory:
         for number in range(generations):
             chosen = rng.integers(len(parents), size=config.ga.parents)
             genes = rng.integers(config.noise.size - 100, size=config.ga.parents)
             parents = [(*parents[i], gene) for i, gene in zip(chosen.tolist(), genes.tolist(), strict=True)]
             population = Population(generation=number + 1, parents=tuple(parents))
-            directory.close_generation(nothing, {"timing": {}}, State(population, noise_digest="simulated"))
+            state = State(population, noise_digest=SimulatedNode.digest)
+            ledger = Ledger(Quota(number, 0))
+            line = log_line(Breeding(number, (), ()), no_rows, np.zeros(0, np.uint8), [], {}, None, ledger, timing)
+            line["total"] = {"frames": 0, "steps": 0, "episodes": 0}
+            line["timing"]["elapsed_s"] = 0.0
+            directory.close_generation(no_episodes, line, state)
 
 
 if __name__ == "__main__":
-    main([int(argument) for argument in sys.argv[1:]] or [8, 64, 512, 1000])
+    main(sys.argv[1:] or ["8", "8x4", "64", "512", "1000"])

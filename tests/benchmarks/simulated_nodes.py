@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import multiprocessing
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import dask
 import numpy as np
 from distributed import Client, Worker, WorkerPlugin
 from numpy.typing import NDArray
@@ -148,7 +150,7 @@ def _host(
     address: str, security: Any, n_workers: int, noise: NoiseConfig, n_processes: int, speed: float, pipe: Connection
 ) -> None:
     """Run workers in this process until the pipe closes."""
-    import dask
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # at the end the scheduler goes before they do
 
     async def main() -> None:
         with dask.config.set(_DASK_CONFIG), tempfile.TemporaryDirectory() as directory:
