@@ -50,7 +50,7 @@ Lines = dict[str, tuple[str, str]]
 SUFFIXES = (".html", ".png", ".svg")
 _FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_TIMEOUT_S = 60
+_TIMEOUT_S = 150
 _SCALE = 2
 _ENGINEERING = """
 if (tick === 0) return "0"
