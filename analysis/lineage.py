@@ -112,7 +112,7 @@ def plot_lineage(lineage: Lineage, width: int = 1000) -> LayoutDOM:
     tree.add_layout(Title(text=_subtitle(lineage, len(genomes), is_pruned), **SUBTITLE), "above")
     if tree.legend:
         style_legend(tree.legend[0])
-        tree.legend[0].update(location="top_left", orientation="horizontal", click_policy="none")
+        tree.legend[0].update(location="top_left", orientation="horizontal", spacing=10, click_policy="none")
         tree.add_layout(tree.legend[0], "above")
     tree.add_layout(note, "below")
     return column(tree, _plot_common_ancestor(lineage, tree, width))
@@ -310,7 +310,7 @@ def _subtitle(lineage: Lineage, n_shown: int, is_pruned: bool) -> str:
 def _plot_common_ancestor(lineage: Lineage, tree: figure, width: int) -> figure:
     frame = common_ancestors(lineage)
     alone = frame.loc[frame["born"].isna(), "generation"]
-    until = f"; none until generation {alone.max()}" if len(alone) else ""
+    until = f"; none up to generation {alone.max()}" if len(alone) else ""
     panel = new_figure(
         title=f"How long ago the parents' youngest common ancestor was born{until}",
         x="generation",

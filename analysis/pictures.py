@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from PIL import Image
 
 from analysis import curves, film, length_bias, lineage, raster, scores
 from analysis.ancestry import read_lineage
 from analysis.command import run_command
 from analysis.figures import save
 from analysis.runs import Run, episode_frame, load_study, study_frame
+from gadask import files
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,14 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
     if len(table):
         layouts["scores"] = scores.plot_aggregates(table)
     folder.mkdir(parents=True, exist_ok=True)
-    return [save(layout, folder / f"{name}.png", name) for name, layout in layouts.items()]
+    written = []
+    for name, layout in layouts.items():
+        path = save(layout, folder / f"{name}.png", name)
+        small = io.BytesIO()  # half as large: figures have few colours
+        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        files.atomic_write(path, small.getvalue())
+        written.append(path)
+    return written
 
 
 def main(argv: Sequence[str]) -> int:

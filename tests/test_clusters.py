@@ -142,8 +142,8 @@ def test_every_node_leaves_in_time(wall_s: int, share: float) -> None:
 
 def test_importing_dask_jobqueue_leaves_ctrl_c_as_it_was() -> None:
     code = "import signal, gadask.clusters.slurm; print(signal.getsignal(signal.SIGINT).__name__)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "default_int_handler\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("default_int_handler\n", "")
 
 
 @pytest.mark.parametrize(

@@ -101,18 +101,19 @@ async def allocation_cluster(machine: Machine, *, folder: Path) -> AsyncIterator
     whose worker stays alive.
     """
     job = await _this_job()
-    with temporary_keys(folder) as keys, dask.config.set(DASK_CONFIG):
-        scheduler = await _start_scheduler(machine, keys)
-        workers = [_NodeWorker(node, machine, scheduler.address, keys, folder) for node in job.nodes]
-        try:
+    workers: list[_NodeWorker] = []
+    try:
+        with temporary_keys(folder) as keys, dask.config.set(DASK_CONFIG):
+            scheduler = await _start_scheduler(machine, keys)
+            workers += [_NodeWorker(node, machine, scheduler.address, keys, folder) for node in job.nodes]
             async with (
                 scheduler,
                 Client(scheduler.address, security=keys, asynchronous=True, set_as_default=False) as client,
                 meanwhile(_keep(workers)),
             ):
                 yield Allocation(client, scheduler, job, workers)
-        finally:
-            await asyncio.gather(*(worker.end() for worker in workers))
+    finally:  # with the keys already removed: Slurm may kill a cancelled job while a step is slow to end
+        await asyncio.gather(*(worker.end() for worker in workers))
 
 
 async def _this_job() -> _Job:

@@ -24,6 +24,7 @@ from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_
 from gadask.clusters.keeper import Keeper
 from gadask.clusters.queue import cancel, check_commands, job_states
 from gadask.clusters.security import temporary_keys
+from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
 from gadask.machine import Machine
 
@@ -65,6 +66,7 @@ async def slurm_cluster(
         (folder / "job.sh").write_text(job_script(machine, folder))
         submissions = Submissions(record)
         dashboard_port = free_port(DASHBOARD_PORT)
+        install()
         cluster = NodeCluster(
             asynchronous=True,
             name=f"gadask-{machine.name}",
@@ -81,6 +83,7 @@ async def slurm_cluster(
         )
         try:
             await _start(cluster)
+            remember(cluster.scheduler)
             host = await asyncio.to_thread(socket.getfqdn)  # asks the network
             keeper = Keeper(cluster, submissions, machine, n_nodes, folder, start_timeout_s)
             async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):

@@ -39,6 +39,7 @@ FRAMES_PER_S = 4600
 _SIGMA = 0.7
 _WORKERS_A_PROCESS = 125
 _DASK_CONFIG = DASK_CONFIG | {  # many workers in one process are not to watch themselves many times a second
+    "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.admin.tick.interval": "10s",

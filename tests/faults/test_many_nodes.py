@@ -1,4 +1,4 @@
-"""A thousand nodes: nothing lost, and a master that stays small (fault 13)."""
+"""Hundreds of nodes: nothing lost, and a master that stays small (fault 13); the scale benchmark has a thousand."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from gadask.record import read_episodes, read_generations
 from tests.benchmarks.simulated_nodes import N_PROCESSES, simulated_nodes
 
 ROOT = Path(__file__).parents[2]
-N_NODES = 1000
+N_NODES = 250
 SPEED = 5.0  # the nodes' episodes, so that what is tested is the master
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a minute on two idle cores
-def test_a_generation_on_a_thousand_nodes(tmp_path: Path) -> None:
+@pytest.mark.timeout(400)  # a quarter of a minute on two idle cores
+def test_a_generation_on_many_nodes(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     master = [sys.executable, "-c", f"from tests.faults.test_many_nodes import main; main({str(run_dir)!r})"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_LOGGING__DISTRIBUTED": "error"}

@@ -138,7 +138,8 @@ def test_a_run_on_two_nodes_through_the_death_of_a_worker(job: Job, expected: li
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys.glob("*.pem")} == {0o600}
     worker(job, "n2-0").kill()
     job.wait_for_end("COMPLETED")
-    assert not any(process.is_running() for process in processes)
+    # What an init that reaps nothing leaves, as in some containers, is gone all the same.
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
     assert parents_and_elites(job.log) == parents_and_elites(expected)
     assert job.output.count("WARNING: a worker ended and is started again: on n2, after") == 1
     assert "ssh -N -J" in job.output
