@@ -176,7 +176,9 @@ def local_slurm(addresses: Sequence[str] = ("127.0.0.1",) * len(NODES)) -> Itera
             daemon.terminate()
         for daemon in daemons:
             _end(daemon)
-        left = [process for process in psutil.process_iter() if _environment(process, folder)]
+        deadline = time.monotonic() + 5  # what the daemons ended is still ending
+        while (left := _left(folder)) and time.monotonic() < deadline:
+            time.sleep(0.05)
         for process in left:
             process.kill()
         shutil.rmtree(folder)
@@ -244,6 +246,12 @@ def _idle_nodes(slurm: LocalSlurm) -> int:
         return slurm.call("sinfo", "--noheader", "--Node", "--partition=skylake", "--format=%t").split().count("idle")
     except subprocess.CalledProcessError:  # no answer yet
         return 0
+
+
+def _left(folder: Path) -> list[psutil.Process]:
+    """Return the processes that use the Slurm in `folder`; a zombie, which nobody may ever reap, is none."""
+    dead = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return [p for p in psutil.process_iter(["status"]) if p.info["status"] not in dead and _environment(p, folder)]
 
 
 def _environment(process: psutil.Process, folder: Path) -> dict[str, str]:
