@@ -33,6 +33,7 @@ from torch import nn
 from gadask.errors import PolicyError
 from gadask.policies.actions import n_outputs
 from gadask.policies.initial import Layer, check_scheme
+from gadask.policies.kernels import CompiledNetwork, Convolution, instruction_set
 
 _HIDDEN = 512
 _MIN_SIZE = 36  # the least height and width that leaves a pixel after three convolutions without padding
@@ -83,6 +84,8 @@ class ConvolutionalNetwork(nn.Module):
         self.conv3 = _matrix(self._conv3.n_inputs, 64)
         self.dense = _matrix(self._features.numel() - 1, _HIDDEN)
         self.output = _matrix(_HIDDEN, n_outputs)
+        self._shape = shape
+        self._same = same
         self._sparse = conv_activation
         self._hidden = torch.ones(1, _HIDDEN + 1)
         self._activations = self._hidden[:, :-1]
@@ -102,6 +105,28 @@ class ConvolutionalNetwork(nn.Module):
             sums = features.unsqueeze(0) @ self.dense
         torch.clamp_min(sums, 0, out=self._activations)
         return self._hidden @ self.output
+
+    def compiled(self, precision: str) -> CompiledNetwork | None:
+        """Return the same network as `kernels` compute it, None where they cannot run; raises `PolicyError`.
+
+        It reads the parameters where they are now.
+        """
+        if precision == "int8" and not self._sparse:
+            raise PolicyError(
+                "policy.precision: expected 'float32' with conv_activation = false, found 'int8', whose activations are"
+                " not negative"
+            )
+        if instruction_set() is None:
+            return None
+        _, height, width = self._shape
+        convolutions = []
+        for parameters, kernel, stride in ((self.conv1, 8, 4), (self.conv2, 4, 2), (self.conv3, 3, 1)):
+            rows, top, bottom = _padding(height, kernel, stride, self._same)
+            columns, left, right = _padding(width, kernel, stride, self._same)
+            padding = {"top": top, "left": left, "bottom": bottom, "right": right}
+            convolutions.append(Convolution(parameters, kernel, stride, rows, columns, **padding))
+            height, width = rows, columns
+        return CompiledNetwork(self._shape, convolutions, self.dense, self.output, self._sparse, precision)
 
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""

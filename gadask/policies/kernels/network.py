@@ -1,0 +1,195 @@
+"""Three convolutions and two dense layers as `convolutional.c` computes them, with its buffers.
+
+`float32` sums exactly what the module's parameters say, in an order of its own. `int8` keeps every weight of the
+convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's largest, and every activation between
+them as a byte, in steps of 1/255 of the layer's largest at this observation; sums are exact integers, biases and the
+output layer float32. Pixels are bytes as they are. Neither result depends on the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_int32, c_void_p
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+
+from gadask.policies.kernels.library import instruction_set, load
+
+_BLOCK = 4
+"""Pixels of a side of the blocks that the image is cut into."""
+_ALIGNMENT_BYTES = 64
+_SPARE = 64
+"""Entries of the scratch list that the kernels write beyond the last."""
+
+
+def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names.split()]
+
+
+class _Layer(ctypes.Structure):
+    """`Layer` of convolutional.c."""
+
+    _fields_ = (
+        *_fields(c_int32, "rows columns window step n_inputs n_outputs source_columns target_columns relu"),
+        *_fields(c_void_p, "source target source_changed target_changed parameters weights scales sums values"),
+    )
+
+
+class _Network(ctypes.Structure):
+    """`Network` of convolutional.c."""
+
+    _fields_ = (
+        ("image", c_void_p),
+        *_fields(c_int32, "channels height width top left block_rows block_columns fresh"),
+        *_fields(c_void_p, "padded blocks scaled changed"),
+        ("layers", _Layer * 3),
+        *_fields(c_int32, "n_features n_hidden n_outputs"),
+        *_fields(c_void_p, "features dense output hidden result list dense_weights dense_scales dense_sums"),
+    )
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution: its parameters, and where its patches lie."""
+
+    parameters: torch.Tensor
+    """Float32, `(inputs + 1, outputs)`; a patch's inputs run over its rows, columns and channels."""
+    kernel: int
+    stride: int
+    rows: int
+    columns: int
+    top: int
+    left: int
+    """Rows and columns of zeros before the image."""
+    bottom: int
+    right: int
+    """Rows and columns of zeros behind it."""
+
+
+class CompiledNetwork:
+    """The network of these parameters, at one observation after the other."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        convolutions: list[Convolution],
+        dense: torch.Tensor,
+        output: torch.Tensor,
+        relu: bool,
+        precision: str,
+        instructions: str | None = None,
+    ) -> None:
+        """Prepare for images of `shape` (channels, height, width); the first convolution reads blocks of 4 × 4 pixels.
+
+        `relu` is that of the convolutions, and true with `precision` "int8".
+        """
+        library = load()
+        assert library is not None
+        instructions = instructions or instruction_set()
+        kind = "bytes" if precision == "int8" else "float"
+        self._forward = getattr(library, f"forward_{kind}_{instructions}")
+        self._pack = getattr(library, f"pack_{instructions}") if precision == "int8" else None
+        self._parameters = [*(convolution.parameters for convolution in convolutions), dense, output]
+        self._buffers: list[NDArray[Any]] = []  # which the structures point to
+        self._image = self._contiguous = np.zeros(0, np.uint8)
+        self._result = np.zeros((1, output.shape[1]), np.float32)
+        self._network = self._build(shape, convolutions, dense, output, relu)
+        self._address = ctypes.byref(self._network)
+
+    def begin(self) -> None:
+        """Take note that the parameters may have changed; to be called before the first observation of an episode."""
+        self._network.fresh = 1
+        if self._pack is not None:
+            self._pack(self._address)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the output, float32 `(1, n_outputs)`, valid until the next call."""
+        if image is not self._image:  # environments write theirs over and over
+            self._image = image
+            self._contiguous = np.ascontiguousarray(image)
+            self._network.image = self._contiguous.ctypes.data
+        elif self._contiguous is not image:
+            np.copyto(self._contiguous, image)
+        self._forward(self._address)
+        return self._result
+
+    def _build(
+        self,
+        shape: tuple[int, int, int],
+        convolutions: list[Convolution],
+        dense: torch.Tensor,
+        output: torch.Tensor,
+        relu: bool,
+    ) -> _Network:
+        channels, height, width = shape
+        packs = self._pack is not None
+        cell_dtype = np.uint8 if packs else np.float32
+        first = convolutions[0]
+        assert (first.kernel, first.stride) == (2 * _BLOCK, _BLOCK)
+        block_rows, block_columns = first.rows + 1, first.columns + 1
+        block_pixels = channels * _BLOCK**2
+        network = _Network(
+            channels=channels,
+            height=height,
+            width=width,
+            top=first.top,
+            left=first.left,
+            block_rows=block_rows,
+            block_columns=block_columns,
+            fresh=1,
+            padded=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
+            blocks=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
+            scaled=None if packs else self._buffer(block_rows * block_columns * block_pixels, np.float32),
+            changed=self._buffer(block_rows * block_columns, np.uint8),
+            n_hidden=dense.shape[1],
+            n_outputs=output.shape[1],
+            dense=dense.data_ptr(),
+            output=output.data_ptr(),
+            hidden=self._buffer(dense.shape[1], np.float32),
+            result=self._result.ctypes.data,
+        )
+        source, changed = network.blocks if packs else network.scaled, network.changed
+        columns, n_inputs, window, step = block_columns, block_pixels, 2, 1
+        for layer, this, following in zip(network.layers, convolutions, [*convolutions[1:], None], strict=True):
+            n_outputs = this.parameters.shape[1]
+            top, left, bottom, right = (
+                (following.top, following.left, following.bottom, following.right) if following else (0, 0, 0, 0)
+            )
+            target_columns = left + this.columns + right
+            n_cells = (top + this.rows + bottom) * target_columns
+            target, target_changed = self._buffer(n_cells * n_outputs, cell_dtype), self._buffer(n_cells, np.uint8)
+            begin = top * target_columns + left
+            layer.rows, layer.columns, layer.window, layer.step = this.rows, this.columns, window, step
+            layer.n_inputs, layer.n_outputs, layer.relu = n_inputs, n_outputs, relu
+            layer.source_columns, layer.target_columns = columns, target_columns
+            layer.source, layer.source_changed = source, changed
+            layer.target = target + begin * n_outputs * np.dtype(cell_dtype).itemsize
+            layer.target_changed = target_changed + begin if following else None
+            layer.parameters = this.parameters.data_ptr()
+            if packs:
+                layer.weights = self._buffer(this.parameters.numel() - n_outputs, np.int8)
+                layer.scales = self._buffer(n_outputs, np.float32)
+                layer.sums = self._buffer(this.rows * this.columns * n_outputs, np.int32)
+                layer.values = self._buffer(this.rows * this.columns * n_outputs, np.float32)
+            source, changed, columns, n_inputs = target, target_changed, target_columns, n_outputs
+            if following:
+                window, step = following.kernel, following.stride
+        network.features = source
+        network.n_features = dense.shape[0] - 1
+        network.list = self._buffer(max(first.rows * first.columns, network.n_features) + _SPARE, np.int32)
+        if packs:
+            network.dense_weights = self._buffer(network.n_features * network.n_hidden, np.int8)
+            network.dense_scales = self._buffer(network.n_hidden, np.float32)
+            network.dense_sums = self._buffer(network.n_hidden, np.int32)
+        return network
+
+    def _buffer(self, size: int, dtype: DTypeLike) -> int:
+        """Return the address of new zeros, which live as long as this."""
+        n_bytes = size * np.dtype(dtype).itemsize
+        buffer = np.zeros(n_bytes + _ALIGNMENT_BYTES, np.uint8)
+        self._buffers.append(buffer)
+        return int(buffer.ctypes.data + -buffer.ctypes.data % _ALIGNMENT_BYTES)

@@ -1,0 +1,239 @@
+"""The compiled kernels against the module they stand in for, on frames of a game and on pictures that hardly change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gadask.config import PolicyConfig
+from gadask.errors import PolicyError
+from gadask.policies import Policy, make_policy
+from gadask.policies.convolutional import ConvolutionalNetwork, _padding, nature, such2017
+from gadask.policies.kernels import library, network
+from gadask.policies.kernels.library import INSTRUCTION_SETS, instruction_set
+
+SHAPES = [(4, 84, 84), (1, 36, 36), (3, 47, 60)]
+BUTTONS = spaces.Discrete(18)
+
+best = instruction_set()
+assert best is not None, "the kernels are not compiled: needs GCC and a processor with AVX2; make setup"
+SUPPORTED = INSTRUCTION_SETS[INSTRUCTION_SETS.index(best) :]
+
+
+def image_space(shape: tuple[int, int, int]) -> spaces.Box:
+    return spaces.Box(0, 255, shape, np.uint8)
+
+
+def pictures(shape: tuple[int, int, int], n: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Yield one picture and then others in which a small part is new, or nothing is."""
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(0, 256, shape, np.uint8)
+    for _ in range(n):
+        yield picture
+        channel, row, column = (rng.integers(size) for size in shape)
+        height, width = rng.integers(0, 9, 2)
+        part = picture[channel, row : row + height, column : column + width]
+        part[...] = rng.integers(0, 256, part.shape)
+
+
+@pytest.fixture(params=[(kind, shape) for kind in (such2017, nature) for shape in SHAPES], ids=str)
+def module(request: pytest.FixtureRequest) -> ConvolutionalNetwork:
+    kind, shape = request.param
+    found: ConvolutionalNetwork = kind(image_space(shape), BUTTONS)
+    randomise(found, 1)
+    return found
+
+
+def randomise(module: ConvolutionalNetwork, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for matrix in module.parameters():
+        matrix.copy_(torch.randn(matrix.shape, generator=generator) / matrix.shape[0] ** 0.5)
+
+
+def compiled(
+    module: ConvolutionalNetwork, precision: str, instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> network.CompiledNetwork:
+    monkeypatch.setattr(network, "instruction_set", lambda: instructions)
+    found = module.compiled(precision)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("instructions", SUPPORTED)
+@pytest.mark.parametrize("relu", [True, False])
+def test_float32_agrees_with_the_module(
+    module: ConvolutionalNetwork, relu: bool, instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not relu:
+        module = ConvolutionalNetwork(module._shape, 18, "fan-in", False, module._same)
+        randomise(module, 2)
+    network = compiled(module, "float32", instructions, monkeypatch)
+    for picture in pictures(module._shape, 8):
+        expected = module(torch.from_numpy(picture[None])).numpy()
+        np.testing.assert_allclose(network(picture), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_every_instruction_set_gives_the_same_bits(
+    module: ConvolutionalNetwork, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = [compiled(module, precision, name, monkeypatch) for name in SUPPORTED]
+    for each in networks:
+        each.begin()
+    for picture in pictures(module._shape, 8):
+        first, *others = [each(picture).tobytes() for each in networks]
+        assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_what_has_not_changed_need_not_be_computed(module: ConvolutionalNetwork, precision: str) -> None:
+    going_on, anew = module.compiled(precision), module.compiled(precision)
+    assert going_on is not None
+    assert anew is not None
+    going_on.begin()
+    for picture in pictures(module._shape, 40):
+        anew.begin()
+        assert going_on(picture).tobytes() == anew(picture).tobytes()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_new_parameters_count_from_the_next_episode_on(module: ConvolutionalNetwork, precision: str) -> None:
+    network = module.compiled(precision)
+    assert network is not None
+    (picture,) = pictures(module._shape, 1)
+    network.begin()
+    before = network(picture).copy()
+    randomise(module, 3)
+    network.begin()
+    after = network(picture).copy()
+    fresh = module.compiled(precision)
+    assert fresh is not None
+    fresh.begin()
+    assert after.tobytes() == fresh(picture).tobytes() != before.tobytes()
+
+
+def test_int8_is_what_its_documentation_says(module: ConvolutionalNetwork) -> None:
+    network = module.compiled("int8")
+    assert network is not None
+    network.begin()
+    for picture in pictures(module._shape, 3):
+        expected = int8_output(module, picture)
+        np.testing.assert_allclose(network(picture), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_int8_is_near_float32(module: ConvolutionalNetwork) -> None:
+    network = module.compiled("int8")
+    assert network is not None
+    network.begin()
+    for picture in pictures(module._shape, 3):
+        expected = module(torch.from_numpy(picture[None])).numpy()
+        np.testing.assert_allclose(network(picture), expected, rtol=0, atol=0.1 * np.abs(expected).max())
+
+
+def test_an_image_in_any_order_of_memory(module: ConvolutionalNetwork) -> None:
+    network = module.compiled("float32")
+    assert network is not None
+    for picture in pictures(module._shape, 3):
+        expected = network(picture.copy()).tobytes()
+        strange = np.asfortranarray(picture)
+        assert network(strange).tobytes() == expected
+        strange[:] = 255 - picture
+        assert network(strange).tobytes() == network((255 - picture).copy()).tobytes()
+
+
+def policy(precision: str, kind: str = "such2017", space: spaces.Space | None = None, **kwargs: bool) -> Policy:
+    config = PolicyConfig(kind, dict(kwargs), precision=precision)  # type: ignore[arg-type]
+    return make_policy(config, space or image_space(SHAPES[0]), BUTTONS)
+
+
+def test_a_policy_uses_them() -> None:
+    (picture,) = pictures(SHAPES[0], 1)
+    outputs = {}
+    for precision in ("float32", "int8"):
+        playing = policy(precision)
+        playing.initialise(torch.randn(playing.n_params, generator=torch.Generator().manual_seed(0)))
+        playing.reset()
+        outputs[precision] = playing.output(picture).copy()
+        outputs["module"] = playing.module(torch.from_numpy(picture[None])).numpy()
+    assert 0 < np.abs(outputs["float32"] - outputs["module"]).max() < 1e-4 * np.abs(outputs["module"]).max()
+    assert np.abs(outputs["int8"] - outputs["module"]).max() > 1e-4 * np.abs(outputs["module"]).max()
+
+
+def test_without_the_library_float32_is_the_module_and_int8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "load", lambda: None)
+    (picture,) = pictures(SHAPES[0], 1)
+    playing = policy("float32")
+    playing.initialise(torch.randn(playing.n_params))
+    playing.reset()
+    assert (playing.output(picture) == playing.module(torch.from_numpy(picture[None])).numpy()).all()
+    with pytest.raises(PolicyError, match=r"policy\.precision: 'int8' is for 'such2017' and 'nature' with"):
+        policy("int8")
+
+
+def test_int8_where_there_is_none_is_refused() -> None:
+    with pytest.raises(PolicyError, match=r"policy\.precision: 'int8' is for"):
+        policy("int8", "mlp", spaces.Box(-1, 1, (3,), np.float32))
+    with pytest.raises(PolicyError, match=r"policy\.precision: expected 'float32' with conv_activation = false"):
+        policy("int8", conv_activation=False)
+
+
+def int8_output(module: ConvolutionalNetwork, picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the output by the definition: bytes, exact sums, one scale an output and one a layer and observation."""
+    channels, height, width = picture.shape
+    # Blocks of 4 × 4 pixels: a block's values run over channel, row and column.
+    (rows, top, _), (columns, left, _) = (_padding(size, 8, 4, module._same) for size in (height, width))
+    padded = np.zeros((channels, height + 100, width + 100), np.int64)
+    padded[:, top : top + height, left : left + width] = picture
+    cut = padded[:, : 4 * (rows + 1), : 4 * (columns + 1)].reshape(channels, rows + 1, 4, columns + 1, 4)
+    values, scale = cut.transpose(1, 3, 0, 2, 4).reshape(rows + 1, columns + 1, 16 * channels), np.float32(1 / 255)
+    for matrix, kernel, stride, same in (
+        (module.conv1, 2, 1, False),
+        (module.conv2, 4, 2, module._same),
+        (module.conv3, 3, 1, module._same),
+    ):
+        weights, scales, bias = as_bytes(matrix)
+        (rows, top, bottom), (columns, left, right) = (
+            _padding(size, kernel, stride, same) for size in values.shape[:2]
+        )
+        source = np.pad(values, ((top, bottom), (left, right), (0, 0)))
+        sums = np.array(
+            [
+                [
+                    source[stride * r : stride * r + kernel, stride * c : stride * c + kernel].reshape(-1) @ weights
+                    for c in range(columns)
+                ]
+                for r in range(rows)
+            ]
+        )
+        found = fused(sums, scales * scale, bias)
+        values = fused(found, np.float32(255) / found.max(), np.float32(0.5)).astype(np.int64)
+        scale = found.max() / np.float32(255)
+    weights, scales, bias = as_bytes(module.dense)
+    hidden = fused(values.reshape(-1) @ weights, scales * scale, bias)
+    output: NDArray[np.float64] = hidden @ module.output[:-1].numpy() + module.output[-1].numpy()
+    return output[None]
+
+
+def fused(x: NDArray[Any], factor: Any, summand: Any) -> NDArray[np.float32]:
+    """Return max(0, x × factor + summand), rounded once, to float32."""
+    product = x.astype(np.float32).astype(np.float64) * factor.astype(np.float64)
+    result: NDArray[np.float32] = np.maximum(product + summand.astype(np.float64), 0).astype(np.float32)
+    return result
+
+
+def as_bytes(matrix: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Return a layer's weights as integers, what a weight of 1 stands for by output, and the biases."""
+    weights = matrix[:-1].numpy()
+    largest = np.abs(weights).max(0)
+    products = weights * (np.float32(127) / largest)
+    return (
+        np.trunc(products + np.copysign(np.float32(0.5), products)).astype(np.int64),
+        largest / np.float32(127),
+        matrix[-1].numpy(),
+    )
