@@ -130,7 +130,7 @@ def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int 
     systems = {system: PALETTE[i % len(PALETTE)] for i, system in enumerate(generations["system"].unique())}
     n_columns = min(_MAX_COLUMNS, math.ceil(math.sqrt(len(games)))) or 1
     size = {"width": width // n_columns, "height": round(width / n_columns * (0.45 if n_columns == 1 else 0.75))}
-    lines = {system: (color, "solid") for system, color in systems.items()}
+    lines = {f"{system}: {_seeds(curves, system)}": (color, "solid") for system, color in systems.items()}
     panels = []
     for game in games:
         of_game = generations[generations["game"] == game]
@@ -161,6 +161,15 @@ def _write(arguments: Arguments) -> Path:
     check_suffix(arguments.out)
     layout = plot_curves(study_frame(load_study(arguments.run_dirs)), overlays=arguments.overlays)
     return save(layout, arguments.out, "Learning curves")
+
+
+def _seeds(curves: pd.DataFrame, system: str) -> str:
+    """Return in words what a system's line is."""
+    seeds = sorted(set(curves.loc[curves["system"] == system, "seeds"])) if len(curves) else []
+    if not seeds:
+        return "no elite yet"
+    number = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+    return "1 seed" if number == "1" else f"median of {number} seeds, 95 % interval"
 
 
 def _grid(frames: Sequence[NDArray[np.float64]], first: float, last: float, n_points: int) -> NDArray[np.float64]:

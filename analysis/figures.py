@@ -47,8 +47,8 @@ SUBTITLE = LABEL | {"text_font_style": "normal"}
 Lines = dict[str, tuple[str, str]]
 """Entries of a legend: label → colour and dash."""
 
+FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 SUFFIXES = (".html", ".png", ".svg")
-_FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _TIMEOUT_S = 150
 _SCALE = 2
@@ -98,7 +98,7 @@ def new_figure(*, title: str = "", x: str, y: str, width: int = 900, height: int
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
     if plot.title is not None:
-        plot.title.text_font, plot.title.text_font_size = _FONT, "13px"
+        plot.title.text_font, plot.title.text_font_size = FONT, "13px"
     for axis in plot.axis:
         style_axis(axis)
     plot.xgrid.grid_line_color = None
@@ -109,7 +109,7 @@ def new_figure(*, title: str = "", x: str, y: str, width: int = 900, height: int
 
 def style_axis(axis: Axis) -> None:
     """Give an axis the house's look."""
-    axis.axis_label_text_font = axis.major_label_text_font = _FONT
+    axis.axis_label_text_font = axis.major_label_text_font = FONT
     axis.axis_label_text_font_style = "normal"
     axis.axis_label_text_font_size, axis.major_label_text_font_size = "13px", "12px"
     axis.axis_line_color = axis.major_tick_line_color = GREY
@@ -125,7 +125,7 @@ def mix(color: str, share: float) -> str:
 
 def style_legend(legend: Legend) -> None:
     """Give a legend the house's look; a click on an entry hides what it names."""
-    legend.label_text_font, legend.label_text_font_size = _FONT, "12px"
+    legend.label_text_font, legend.label_text_font_size = FONT, "12px"
     legend.border_line_color = None
     legend.background_fill_alpha = 0.8
     legend.padding, legend.spacing, legend.margin = 4, 2, 4

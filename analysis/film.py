@@ -33,12 +33,13 @@ from gadask import files
 from gadask.config import Config, EnvConfig
 from gadask.envs import Env, make_env
 from gadask.errors import RunDirectoryError, UsageError
-from gadask.genome import to_text
+from gadask.genome import from_text, to_text
 from gadask.lanes import as_played
 from gadask.messages import Genome, Kind
 from gadask.noise import LazyNoise
+from gadask.observations import Normaliser
 from gadask.policies import make_policy
-from gadask.record import read_episodes, read_generations, read_run
+from gadask.record import read_episodes, read_generations, read_normaliser, read_run
 from gadask.rollout import Actor, watch_episode
 from gadask.seeding import Purpose, env_seed, stream
 from gadask.selection import Elite
@@ -65,6 +66,8 @@ class Arguments:
     """Cut the film after this many agent steps; by default it shows the whole episode."""
     seed: int | None = None
     """Seed of the environment; by default that of the recorded episode nearest to the elite's mean return."""
+    genome: str | None = None
+    """With one run and `--seed`: film this genome, noise indices joined by `-`, in place of the elite."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,11 @@ class Recorded:
 
 
 def film_elite(
-    run_dir: Path | str, path: Path | str | None = None, max_steps: int | None = None, seed: int | None = None
+    run_dir: Path | str,
+    path: Path | str | None = None,
+    max_steps: int | None = None,
+    seed: int | None = None,
+    genome: Genome | None = None,
 ) -> Path | None:
     """Film one episode of a run's elite and return the file written, by default `run_dir/elite.gif`.
 
@@ -99,7 +106,7 @@ def film_elite(
     """
     path = Path(run_dir) / "elite.gif" if path is None else Path(path)
     check_suffix(path, SUFFIXES)
-    made = _film_run(Path(run_dir), max_steps, seed, _MAX_S)
+    made = _film_run(Path(run_dir), max_steps, seed, _MAX_S, genome)
     return None if made is None else _write_clip(captioned(made[0]), path, made[1])
 
 
@@ -127,11 +134,12 @@ def film_genome(
     actions: np.random.Generator | None = None,
     max_steps: int | None = None,
     max_s: float = _MAX_S,
+    normaliser: Normaliser | None = None,
 ) -> Film | None:
     """Return a film of one episode of any genome; None, with the reason logged, where it cannot be rendered.
 
-    `seed` is the environment's, `actions` the stream from which a policy that samples draws. The film lasts at most
-    about `max_s` seconds.
+    `seed` is the environment's, `actions` the stream from which a policy that samples draws, `normaliser` that of the
+    genome's generation. The film lasts at most about `max_s` seconds.
 
     Raises:
         EnvError, PolicyError: environment or policy are not installed here.
@@ -142,6 +150,7 @@ def film_genome(
     with closing(env), _one_thread():
         policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
         decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, config.ga.mutation_power)
+        policy.normalise_by(normaliser)
         return film_episode(env, policy, seed, max_steps or config.env.max_steps, actions, max_s)
 
 
@@ -205,14 +214,19 @@ def main(argv: Sequence[str]) -> int:
 def _write(arguments: Arguments) -> Path | None:
     run_dirs = find_runs(arguments.run_dirs)
     if len(run_dirs) == 1:
-        return film_elite(run_dirs[0], arguments.out, arguments.max_steps, arguments.seed)
+        genome = None if arguments.genome is None else from_text(arguments.genome)
+        return film_elite(run_dirs[0], arguments.out, arguments.max_steps, arguments.seed, genome)
     if arguments.seed is not None:
         raise UsageError(f"--seed: expected with one run, found it with {len(run_dirs)}; leave it out for a wall")
     return film_wall(run_dirs, arguments.out or Path("wall.gif"), arguments.max_steps)
 
 
-def _film_run(run_dir: Path, max_steps: int | None, seed: int | None, max_s: float) -> tuple[Film, str] | None:
-    """Return a film of a run's elite and what it shows in words; None where it cannot be rendered."""
+def _film_run(
+    run_dir: Path, max_steps: int | None, seed: int | None, max_s: float, genome: Genome | None = None
+) -> tuple[Film, str] | None:
+    """Return a film of a run's elite, or of `genome`, and what it shows in words; None where it cannot be rendered."""
+    if genome is not None and seed is None:
+        raise UsageError("--seed: expected with --genome, found none; no episode of a genome is known by itself")
     config, state = read_run(run_dir)
     elite = state.population.elite
     if elite is None:
@@ -226,7 +240,8 @@ def _film_run(run_dir: Path, max_steps: int | None, seed: int | None, max_s: flo
     else:
         actions = stream(config.seed, Purpose.TEST_ACTIONS, 0, 0, seed)
     max_steps = min(max_steps or config.env.max_steps, config.env.max_steps)
-    film = film_genome(config, elite.genome, seed, actions, max_steps, max_s)
+    played = genome or elite.genome
+    film = film_genome(config, played, seed, actions, max_steps, max_s, read_normaliser(run_dir, played))
     if film is None:
         return None
     if expected is not None and film.returns[-1] != expected:
@@ -236,7 +251,8 @@ def _film_run(run_dir: Path, max_steps: int | None, seed: int | None, max_s: flo
             expected,
             film.returns[-1],
         )
-    about = f"{config.env.id}, elite of generation {elite.generation}, seed {seed}, return {film.returns[-1]:g}"
+    who = f"elite of generation {elite.generation}" if played == elite.genome else "a genome"
+    about = f"{config.env.id}, {who}, seed {seed}, return {film.returns[-1]:g}"
     return film, about
 
 

@@ -42,12 +42,10 @@ from analysis.figures import (
     source_of,
     style_legend,
 )
-from analysis.runs import EliteTest, Run, elite_errors, episode_frame, load_run, read_elite_test
+from analysis.runs import EliteTest, Run, load_run, read_elite_test
 from gadask import files
 
 SUFFIXES = (".png", ".pdf", ".svg")
-EPISODE_COLUMNS = ("kind", "slot", "counted", "status", "return")
-"""Columns of `runs.episode_frame` that the elite's standard error needs."""
 
 _TEST = "#000000"
 _BANDS = (("child_q05", "child_q95", mix(CHILD, 0.17), "children, 5–95 %"),
@@ -93,32 +91,34 @@ def draw_learning_curve(run_dir: Path | str, path: Path | str | None = None) -> 
     path = Path(run_dir) / "learning_curve.png" if path is None else Path(path)
     check_suffix(path, (*SUFFIXES, ".html"))
     run = load_run(run_dir)
-    errors = elite_errors(run.generations, episode_frame(run.path, columns=EPISODE_COLUMNS))
     test = read_elite_test(run.path)
     if path.suffix == ".html":
-        return save(plot_learning_curve(run, errors, test), path, describe(run))
+        return save(plot_learning_curve(run, test), path, describe(run))
+    files.atomic_write(path, learning_curve_picture(run, test, path.suffix))
+    return path
+
+
+def learning_curve_picture(run: Run, test: EliteTest | None = None, suffix: str = ".png", dpi: int = 200) -> bytes:
+    """Return the content of a picture of 7 by 4.4 inches; `suffix` is one of `SUFFIXES`."""
     with rc_context(_STYLE):
-        picture = Figure(figsize=(7, 4.4), dpi=200, layout="constrained")
+        picture = Figure(figsize=(7, 4.4), dpi=dpi, layout="constrained")
         axes = picture.subplots()
-        _draw_curve(axes, run.generations, errors)
+        _draw_curve(axes, run.generations)
         if test is not None:
             _draw_test(axes, test, frames=_test_place(run.generations, test))
         _label(axes, run)
         picture.legend(loc="outside lower center", ncols=3)
         content = io.BytesIO()
-        date = {} if path.suffix == ".png" else {"CreationDate" if path.suffix == ".pdf" else "Date": None}
-        picture.savefig(content, format=path.suffix[1:], metadata=date)
-    files.atomic_write(path, content.getvalue())
-    return path
+        date = {} if suffix == ".png" else {"CreationDate" if suffix == ".pdf" else "Date": None}
+        picture.savefig(content, format=suffix[1:], metadata=date)
+    return content.getvalue()
 
 
-def plot_learning_curve(
-    run: Run, errors: NDArray[np.float64], test: EliteTest | None = None, width: int = 1000
-) -> figure:
-    """Return the interactive learning curve; `errors` as `runs.elite_errors` returns them."""
+def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 1000) -> figure:
+    """Return the interactive learning curve."""
     frame = run.generations
-    table = frame.drop(columns="elite").assign(low=frame["elite_mean"] - errors, high=frame["elite_mean"] + errors)
-    source = source_of(table)
+    mean, error = frame["elite_mean"], frame["elite_error"]
+    source = source_of(frame.drop(columns="elite").assign(low=mean - error, high=mean + error))
     plot = new_figure(x=frames_label(frame), y="episode return", width=width, height=420)
     plot.xaxis.formatter = engineering()
     for lower, upper, color, label in _BANDS:
@@ -153,7 +153,7 @@ def describe(run: Run) -> str:
     return f"{run.game} · {config.policy.kind} · population {config.ga.population:,} · seed {config.seed}"
 
 
-def _draw_curve(axes: Axes, frame: pd.DataFrame, errors: NDArray[np.float64]) -> None:
+def _draw_curve(axes: Axes, frame: pd.DataFrame) -> None:
     x = frame["frames"].to_numpy(np.float64)
     marked = len(x) <= _MAX_MARKED
 
@@ -167,7 +167,7 @@ def _draw_curve(axes: Axes, frame: pd.DataFrame, errors: NDArray[np.float64]) ->
     axes.plot(x_children, widened("child_median"), color=CHILD, linewidth=1.6, label="children, median")
     best: dict[str, Any] = {"color": CHILD, "linewidth": 0.8, "linestyle": ":", "marker": "." if marked else ""}
     axes.plot(x, frame["child_max"], label="children, best", **best)
-    known = np.nan_to_num(errors)
+    known = np.nan_to_num(frame["elite_error"])
     label = "elite, mean ± s.e." if known.any() else "elite"
     style: dict[str, Any] = {"linewidth": 1.8, "elinewidth": 1, "marker": "o" if marked else "", "markersize": 4}
     axes.errorbar(x, frame["elite_mean"], known, color=ELITE, label=label, **style)

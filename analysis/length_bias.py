@@ -184,8 +184,7 @@ def _plot_dots(children: pd.DataFrame, width: int) -> figure:
         own = drawn[drawn["counted"] == counts]
         if len(own):
             plot.scatter(own["steps"], own["return"], size=5, color=color, alpha=0.35, legend_label=label)
-    style_legend(plot.legend[0])
-    plot.legend[0].location = "top_left"
+    _put_legend_above(plot)
     return plot
 
 
@@ -199,15 +198,14 @@ def _plot_lengths(children: pd.DataFrame, width: int) -> figure:
         y_range=(0, 1.02),
     )
     counted = children.loc[children["counted"], "steps"]
-    curves = ((children["steps"], LIGHT_GREY, 6, "all children"), (counted, CHILD, 2, "counted children"))
+    curves = ((children["steps"], LIGHT_GREY, 6, "all"), (counted, CHILD, 2, "counted"))
     for steps, color, line_width, label in curves:
         if len(steps):
             shares = np.linspace(0, 1, min(_N_STEPS, len(steps) + 1))
             lengths = np.quantile(steps, shares, method="inverted_cdf")
             label = f"{label}: mean {steps.mean():,.0f} steps"
             plot.step(lengths, shares, mode="after", color=color, line_width=line_width, legend_label=label)
-    style_legend(plot.legend[0])
-    plot.legend[0].location = "bottom_right"
+    _put_legend_above(plot)
     return plot
 
 
@@ -230,6 +228,12 @@ def _plot_closings(generations: pd.DataFrame, closings: pd.DataFrame, population
     style_legend(plot.legend[0])
     plot.add_layout(plot.legend[0], "right")
     return plot
+
+
+def _put_legend_above(plot: figure) -> None:
+    style_legend(plot.legend[0])
+    plot.legend[0].update(orientation="horizontal", location="top_left", spacing=10)
+    plot.add_layout(plot.legend[0], "above")
 
 
 if __name__ == "__main__":

@@ -92,8 +92,11 @@ class Arguments:
     """HTML, PNG or SVG file to write; by default RUN_DIR/lineage.html."""
 
 
-def plot_lineage(lineage: Lineage, width: int = 1000) -> LayoutDOM:
-    """Return the family tree, and below it how far back the parents' common ancestor was born."""
+def plot_lineage(lineage: Lineage, width: int = 1000, hint: bool = True) -> LayoutDOM:
+    """Return the family tree, and below it how far back the parents' common ancestor was born.
+
+    `hint` says whether a line tells what can be done with the mouse; a picture has none.
+    """
     genomes, is_pruned = _shown(lineage)
     trunk = ancestors(lineage.genomes, lineage.elites[-1:])
     lanes = lay_out(genomes, trunk)
@@ -103,9 +106,8 @@ def plot_lineage(lineage: Lineage, width: int = 1000) -> LayoutDOM:
     tree.xaxis.ticker = whole_numbers()
     tree.yaxis.visible = tree.ygrid.visible = False
     _draw_descent(tree, genomes, trunk)
-    scale = float(
-        np.clip(width / (12 * len(lineage.elites)), 0.4, 1.0)
-    )  # of marks: a generation may be few pixels wide
+    # Of marks: a generation may be few pixels wide.
+    scale = float(np.clip(width / (12 * len(lineage.elites)), 0.4, 1.0))
     _draw_elites(tree, genomes, lineage.elites, scale)
     note = Title(text="Hover a genome for its scores and lengths, click it to copy it.", **SUBTITLE)
     _draw_genomes(tree, genomes, note, scale)
@@ -114,7 +116,8 @@ def plot_lineage(lineage: Lineage, width: int = 1000) -> LayoutDOM:
         style_legend(tree.legend[0])
         tree.legend[0].update(location="top_left", orientation="horizontal", spacing=10, click_policy="none")
         tree.add_layout(tree.legend[0], "above")
-    tree.add_layout(note, "below")
+    if hint:
+        tree.add_layout(note, "below")
     return column(tree, _plot_common_ancestor(lineage, tree, width))
 
 
@@ -162,7 +165,9 @@ def _write(arguments: Arguments) -> Path:
     check_suffix(path)
     run = load_run(arguments.run_dir)
     lineage = read_lineage(run.path, episode_frame(run.path, columns=EPISODE_COLUMNS))
-    return save(plot_lineage(lineage), path, f"{run.game}, seed {run.config.seed}: lineage")
+    return save(
+        plot_lineage(lineage, hint=path.suffix == ".html"), path, f"{run.game}, seed {run.config.seed}: lineage"
+    )
 
 
 def _shown(lineage: Lineage) -> tuple[pd.DataFrame, bool]:

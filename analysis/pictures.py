@@ -1,7 +1,8 @@
 """Draw every figure of a study into a folder: `python analysis/pictures.py RUN_DIR … [--out FOLDER]`.
 
-`curves.png` and `scores.png` are of all runs, `wall.gif` shows their elites; `raster.png`, `lineage.png` and
-`length_bias.png` are of the run with the most generations, the first of equals.
+`curves.png`, `table.png` and `scores.png` are of all runs, `wall.gif` shows their elites; `raster.png`, `lineage.png`
+and `length_bias.png` are of the run with the most generations, the first of equals. Files are small, as documentation
+wants them: `docs/pictures/analysis` is drawn from the study `jobs/configs/studies/pictures.toml`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Arguments:
     """Folder to write to; made where it is missing."""
     wall: bool = True
     """Film the elites too."""
+    wall_steps: int = 150
+    """Cut the films after this many agent steps."""
 
 
 def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
@@ -52,18 +55,23 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
     layouts = {
         "curves": curves.plot_curves(study_frame(runs)),
         "raster": raster.plot_raster(episodes[episodes["recorded_in"].isin(drawn)], note),
-        "lineage": lineage.plot_lineage(read_lineage(longest.path, episodes)),
+        "lineage": lineage.plot_lineage(read_lineage(longest.path, episodes), hint=False),
         "length_bias": length_bias.plot_length_bias(episodes, longest.generations, closings, ga.population),
     }
-    table = scores.aggregates(scores.final_scores(runs))
+    final = scores.final_scores(runs)
+    if len(final):
+        layouts["table"] = scores.plot_table(final)
+    table = scores.aggregates(final)
     if len(table):
         layouts["scores"] = scores.plot_aggregates(table)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, layout in layouts.items():
         path = save(layout, folder / f"{name}.png", name)
+        picture = Image.open(path).convert("RGBA")  # the seams of a layout are transparent
+        opaque = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
         small = io.BytesIO()  # half as large: figures have few colours
-        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        opaque.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
         files.atomic_write(path, small.getvalue())
         written.append(path)
     return written
@@ -79,7 +87,7 @@ def _write(arguments: Arguments) -> Path:
     runs = load_study(arguments.run_dirs)
     draw_pictures(runs, arguments.out)
     if arguments.wall:
-        film.film_wall([run.path for run in runs], arguments.out / "wall.gif")
+        film.film_wall([run.path for run in runs], arguments.out / "wall.gif", arguments.wall_steps)
     return arguments.out
 
 

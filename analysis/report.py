@@ -24,7 +24,6 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import tyro
-from numpy.typing import NDArray
 
 from analysis import ancestry, curves, learning_curve, length_bias, lineage, raster, scores
 from analysis.command import run_command
@@ -35,7 +34,6 @@ from analysis.published import published_scores
 from analysis.runs import (
     EliteTest,
     Run,
-    elite_errors,
     episode_frame,
     load_study,
     read_elite_test,
@@ -52,9 +50,7 @@ Table = tuple[list[Sequence[str]], Sequence[str]]
 MAX_ROWS = 30
 """Generations in the table of a longer run."""
 
-_EPISODE_COLUMNS = tuple(
-    dict.fromkeys((*learning_curve.EPISODE_COLUMNS, *length_bias.EPISODE_COLUMNS, *ancestry.EPISODE_COLUMNS))
-)
+_EPISODE_COLUMNS = tuple(dict.fromkeys((*length_bias.EPISODE_COLUMNS, *ancestry.EPISODE_COLUMNS)))
 _CHARGED = {True: " charged", False: " (rollout processes × time)"}
 _FILM = Path(__file__).with_name("film.py")
 
@@ -80,19 +76,18 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
         RecordError: the run directory is damaged.
     """
     episodes = episode_frame(run.path, columns=_EPISODE_COLUMNS)
-    errors = elite_errors(run.generations, episodes)
     test = read_elite_test(run.path)
     page = Page(learning_curve.describe(run))
     page.note(f"Run directory {run.path.resolve()}")
-    page.table(_summary(run, float(errors[-1]), test))
+    page.table(_summary(run, test))
 
     page.heading("Learning curve")
-    page.figure(learning_curve.plot_learning_curve(run, errors, test, WIDTH))
+    page.figure(learning_curve.plot_learning_curve(run, test, WIDTH))
     page.note(
         "Bands are quantiles of the children's returns. The elite's mean is the best of several noisy ones and so too"
         " high; the elite test, on episodes that no selection has seen, is not."
     )
-    page.table(*_generation_table(run.generations, errors))
+    page.table(*_generation_table(run.generations))
     if len(run.generations) > MAX_ROWS:
         page.note(f"{MAX_ROWS} of {len(run.generations):,} generations, evenly spaced.")
 
@@ -175,7 +170,7 @@ def _write(arguments: Arguments) -> Path:
     return page.write(path)
 
 
-def _summary(run: Run, error: float, test: EliteTest | None) -> list[tuple[str, str]]:
+def _summary(run: Run, test: EliteTest | None) -> list[tuple[str, str]]:
     frame, config = run.generations, run.config
     last = frame.iloc[-1]
     process_s, wall_s = frame["process_s"].sum(), frame["wall_s"].sum()
@@ -184,7 +179,7 @@ def _summary(run: Run, error: float, test: EliteTest | None) -> list[tuple[str, 
         ("generations", f"{len(frame):,}{_budget(config.budget.generations, len(frame))}"),
         (frames_label(frame), f"{last['frames']:,}{_budget(config.budget.frames, last['frames'])}"),
         ("episodes", f"{last['episodes']:,}, {frame['failed'].sum():,} of those that counted failed"),
-        ("elite", _mean(last["elite_mean"], error, last["elite_episodes"], "episodes that crowned it")),
+        ("elite", _mean(last["elite_mean"], last["elite_error"], last["elite_episodes"], "episodes that crowned it")),
     ]
     if test is not None:
         what = (
@@ -205,7 +200,7 @@ def _summary(run: Run, error: float, test: EliteTest | None) -> list[tuple[str, 
     return rows
 
 
-def _generation_table(frame: pd.DataFrame, errors: NDArray[np.float64]) -> Table:
+def _generation_table(frame: pd.DataFrame) -> Table:
     places = np.unique(np.linspace(0, len(frame) - 1, min(len(frame), MAX_ROWS)).round().astype(int))
     header = (
         "generation", "frames", "elite", "± s.e.", "new", "median child", "best child", "steps, counted", "steps, all",
@@ -216,7 +211,7 @@ def _generation_table(frame: pd.DataFrame, errors: NDArray[np.float64]) -> Table
             f"{row.generation}",
             f"{row.frames:,}",
             _number(row.elite_mean),
-            _number(errors[place]),
+            _number(row.elite_error),
             "yes" if row.elite_changed else "",
             _number(row.child_median),
             _number(row.child_max),
@@ -225,7 +220,7 @@ def _generation_table(frame: pd.DataFrame, errors: NDArray[np.float64]) -> Table
             _duration(row.wall_s),
             f"{100 * row.busy_s / row.process_s:.0f} %" if row.process_s else "–",
         )
-        for place, row in zip(places, frame.iloc[places].itertuples(), strict=True)
+        for row in frame.iloc[places].itertuples()
     ]
     return rows, header
 

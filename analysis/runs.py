@@ -1,13 +1,8 @@
 """Run directories as pandas frames: one row a generation, or one row an episode.
 
-A run directory needs neither gadask nor this module to be read:
-
-    config = tomllib.loads(Path("RUN_DIR/config.toml").read_text())
-    generations = pandas.read_json("RUN_DIR/generations.jsonl", lines=True)
-    episodes = pandas.read_parquet("RUN_DIR/episodes")
-
-Here the log's nested values become flat columns, and several runs become a study. Everything works on a run that is
-still going on, or was killed: what counts is the closed generations.
+A run directory needs neither gadask nor this module to be read: `docs/run-directory.md` does it with pandas alone. Here
+the log's nested values become flat columns, and several runs become a study. Everything works on a run that is still
+going on, or was killed: what counts is the closed generations.
 """
 
 from __future__ import annotations
@@ -142,22 +137,50 @@ def generation_frame(run_dir: Path | str) -> pd.DataFrame:
     Columns: `generation`; `frames`, `steps`, `episodes` of the whole run when it closed; `children` and `child_mean`,
     and those of `QUANTILES`: number and returns of the counted children; `counted_steps` and `all_steps`: mean episode
     length of counted and of all children, in agent steps; `failed` episodes; `elite` (genome as text), `elite_mean`,
-    `elite_episodes`, `elite_generation` (whose evaluation crowned it), `elite_slot` (its place among the candidates)
-    and `elite_changed`; of this generation `wall_s`, `process_s`, `busy_s`, `discarded_s`, `idle_s`, `nodes`,
-    `processes`, and `core_hours` that a cluster charged; `elapsed_s` of the whole run, over all restarts. NaN, −1 or
-    None where there is no such value.
+    `elite_error` (standard error of the mean that crowned it, where that was in this generation), `elite_episodes`,
+    `elite_generation` (whose evaluation crowned it), `elite_slot` (its place among the candidates) and `elite_changed`;
+    of this generation `wall_s`, `process_s`, `busy_s`, `discarded_s`, `idle_s`, `nodes`, `processes`, and `core_hours`
+    that a cluster charged; `elapsed_s` of the whole run, over all restarts. NaN, −1 or None where there is no such
+    value.
     """
-    rows, elite = [], None
-    for line in read_generations(run_dir):
-        row = _row(line)
-        row["elite_changed"] = elite is not None and row["elite"] is not None and row["elite"] != elite
-        elite = row["elite"] or elite
-        rows.append(row)
-    if not rows:
-        return pd.DataFrame()
+    return frame_of_rows(map(generation_row, read_generations(run_dir)))
+
+
+def frame_of_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return what `generation_frame` does, from what `generation_row` made of the log's lines, oldest first."""
     frame = pd.DataFrame(rows)
-    floats = ["child_mean", *QUANTILES, "counted_steps", "all_steps", "elite_mean"]
-    return frame.astype(dict.fromkeys(floats, np.float64))
+    if frame.empty:
+        return frame
+    elite = frame["elite"].ffill()
+    changed = frame["elite"].notna() & elite.shift().notna() & (frame["elite"] != elite.shift())
+    floats = ["child_mean", *QUANTILES, "counted_steps", "all_steps", "elite_mean", "elite_error"]
+    return frame.assign(elite_changed=changed).astype(dict.fromkeys(floats, np.float64))
+
+
+def generation_row(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the log as a row of `generation_frame`, which adds `elite_changed`."""
+    children, lengths, elite, timing = line["children"], line["lengths"], line["elite"], line["timing"]
+    genome = elite and elite["genome"]
+    candidates = {candidate["genome"]: (slot, candidate) for slot, candidate in enumerate(line["candidates"])}
+    elite_slot, crowned = candidates.get(genome, (-1, {}))
+    return {
+        "generation": line["generation"],
+        **{name: line["total"][name] for name in ("frames", "steps", "episodes")},
+        "children": children["n"],
+        "child_mean": children["mean"],
+        **{column: children["quantiles"].get(name) for column, name in QUANTILES.items()},
+        "counted_steps": lengths["counted"]["mean"],
+        "all_steps": lengths["all"]["mean"],
+        "failed": sum(line["failed"].values()),
+        "elite": genome,
+        "elite_mean": elite and elite["mean"],
+        "elite_error": crowned.get("standard_error"),
+        "elite_episodes": elite["episodes"] if elite else 0,
+        "elite_generation": elite["generation"] if elite else -1,
+        "elite_slot": elite_slot,
+        **{name: timing[name] for name in _TIMES},
+        "core_hours": timing.get("core_hours", 0.0),  # runs of before gadask kept accounts have none
+    }
 
 
 def episode_frame(
@@ -185,20 +208,6 @@ def episode_frame(
     if not tables:
         return pd.DataFrame()
     return pa.concat_tables(tables).unify_dictionaries().to_pandas(self_destruct=True)
-
-
-def elite_errors(generations: pd.DataFrame, episodes: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the standard error of each generation's elite mean, shape `(generations,)`.
-
-    NaN without two evaluation episodes. `episodes` needs the columns `kind`, `slot`, `counted`, `status`, `return` and
-    `recorded_in`, and may be empty.
-    """
-    if episodes.empty:
-        return np.full(len(generations), math.nan)
-    own = episodes[episodes["counted"] & (episodes["kind"] == "evaluation") & (episodes["status"] == "ok")]
-    errors = own.groupby(["recorded_in", "slot"])["return"].agg(lambda returns: standard_error(returns.to_numpy()))
-    places = list(zip(generations["generation"], generations["elite_slot"], strict=True))
-    return np.array([errors.get(place, math.nan) for place in places], np.float64)
 
 
 def read_elite_test(run_dir: Path | str) -> EliteTest | None:
@@ -260,29 +269,6 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     if not differing:
         return ["gadask"] * len(runs)
     return [", ".join(f"{key.rpartition('.')[2]} = {fields.get(key)}" for key in differing) for fields in flat]
-
-
-def _row(line: dict[str, Any]) -> dict[str, Any]:
-    children, lengths, elite, timing = line["children"], line["lengths"], line["elite"], line["timing"]
-    genomes = [candidate["genome"] for candidate in line["candidates"]]
-    genome = elite and elite["genome"]
-    return {
-        "generation": line["generation"],
-        **{name: line["total"][name] for name in ("frames", "steps", "episodes")},
-        "children": children["n"],
-        "child_mean": children["mean"],
-        **{column: children["quantiles"].get(name) for column, name in QUANTILES.items()},
-        "counted_steps": lengths["counted"]["mean"],
-        "all_steps": lengths["all"]["mean"],
-        "failed": sum(line["failed"].values()),
-        "elite": genome,
-        "elite_mean": elite and elite["mean"],
-        "elite_episodes": elite["episodes"] if elite else 0,
-        "elite_generation": elite["generation"] if elite else -1,
-        "elite_slot": genomes.index(genome) if genome in genomes else -1,
-        **{name: timing[name] for name in _TIMES},
-        "core_hours": timing.get("core_hours", 0.0),  # runs of before gadask kept accounts have none
-    }
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

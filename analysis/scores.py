@@ -28,7 +28,7 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from analysis.command import run_command
-from analysis.figures import CHILD, GREY, LIGHT_GREY, SUFFIXES, check_suffix, new_figure, save, source_of
+from analysis.figures import CHILD, FONT, GREY, LIGHT_GREY, SUFFIXES, check_suffix, new_figure, save, source_of
 from analysis.page import Page
 from analysis.published import SYSTEMS, published_scores
 from analysis.runs import Run, load_study, read_elite_test, system_names
@@ -38,6 +38,7 @@ Reference = Literal["human", "random_search_1B"]
 
 REFERENCES: dict[Reference, str] = {"human": "a human player", "random_search_1B": "random search, 1B frames"}
 _N_RESAMPLES = 5000
+_ROW_HEIGHT = 24  # pixels
 
 
 @dataclass(frozen=True)
@@ -144,15 +145,35 @@ def plot_aggregates(table: pd.DataFrame, reference: Reference = "human", width: 
     return plot
 
 
+def plot_table(scores: pd.DataFrame, width: int = 1000) -> figure:
+    """Return the table as a picture, the study's own systems in colour; `scores` as `final_scores` returns them."""
+    rows, header = _table(scores)
+    own = set(scores["system"])
+    header_height = _ROW_HEIGHT * (1 + max(title.count(", ") for title in header))
+    height = header_height + _ROW_HEIGHT * len(rows)
+    plot = new_figure(
+        x="", y="", width=width, height=height, x_range=(0, width), y_range=(height, 0), toolbar_location=None
+    )
+    plot.axis.visible = plot.grid.visible = False
+    plot.min_border = 0
+    lines = [header_height, height - 1]
+    plot.segment([0, 0], lines, [width, width], lines, color=GREY)
+    first = max(len(row[0]) for row in rows) * 8 + 16
+    rights = np.linspace(first, width, len(header))[1:] - 6
+    middles = [header_height + _ROW_HEIGHT * (place + 0.5) for place in range(len(rows))]
+    style = {"text_font": {"value": FONT}, "text_font_size": "13px", "text_baseline": "middle"}
+    plot.text([6] * len(rows), middles, [row[0] for row in rows], **style)
+    for column, (title, right) in enumerate(zip(header[1:], rights, strict=True), start=1):
+        color = CHILD if title in own else "#444444"
+        own_style = {**style, "text_align": "right", "text_color": color}
+        plot.text([right], [header_height / 2], [title.replace(", ", "\n")], **own_style)
+        plot.text([right] * len(rows), middles, [row[column] for row in rows], **own_style)
+    return plot
+
+
 def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human") -> None:
     """Add table and aggregates to a page; `scores` as `final_scores` returns them."""
-    table = score_table(scores)
-    rough = scores.groupby(["game", "system"])["is_test"].all()
-    rows = [
-        (game, *(_cell(value, rough.get((game, system), True)) for system, value in row.items()))
-        for game, row in table.iterrows()
-    ]
-    page.table(rows, ("game", *table.columns))
+    page.table(*_table(scores))
     seeds = scores.groupby(["game", "system"])["seed"].count()
     n_seeds = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     page.note(
@@ -189,6 +210,17 @@ def _write(arguments: Arguments) -> Path:
     return save(plot_aggregates(aggregates(scores, arguments.normalised), arguments.normalised), out, "Final scores")
 
 
+def _table(scores: pd.DataFrame) -> tuple[list[Sequence[str]], Sequence[str]]:
+    """Return rows and header of the table of scores; a star says that no test stands behind a score."""
+    table = score_table(scores)
+    rough = scores.groupby(["game", "system"])["is_test"].all()
+    rows: list[Sequence[str]] = [
+        (str(game), *(_cell(value, rough.get((game, system), True)) for system, value in row.items()))
+        for game, row in table.iterrows()
+    ]
+    return rows, ("game", *map(str, table.columns))
+
+
 def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tuple[float, float]:
     """Return the interval of the interquartile mean, the same each time; NaN where no game has two runs."""
     if all(len(scores) < 2 for scores in by_game):
@@ -203,7 +235,7 @@ def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tu
 def _cell(value: float, is_test: bool) -> str:
     if math.isnan(value):
         return "–"
-    digits = 0 if abs(value) >= 100 else 1
+    digits = 0 if abs(value) >= 100 or float(value).is_integer() else 1
     return f"{value:,.{digits}f}".replace("-", "−") + ("" if is_test else "*")
 
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from gadask.config import Config, config_from_dict, config_to_dict, dump_config
 from gadask.errors import ConfigError, RecordError
 from gadask.messages import Genome
+from gadask.observations import Moments
 from gadask.selection import Elite, Population
 
 FORMAT = 1
@@ -44,6 +45,8 @@ class State:
     """Digest of the noise table; empty where nothing has been played."""
     elapsed_s: float = field(default=0.0, compare=False)
     """Wall time of evolution over all restarts. Not part of equality: two equal runs differ in it."""
+    observations: Moments = field(default_factory=Moments)
+    """What was observed so far; stays empty without `policy.normalise`."""
 
     @property
     def generation(self) -> int:
@@ -83,6 +86,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "log": {"size_bytes": checkpoint.log_size_bytes, "sha256": checkpoint.log_sha256},
         "timing": {"elapsed_s": state.elapsed_s},
     }
+    if state.observations.count:
+        body["observations"] = asdict(state.observations)
     try:
         return strict_json(body | {"sha256": _checksum(body)}, sort_keys=True)
     except (TypeError, ValueError) as error:
@@ -167,7 +172,7 @@ def _checkpoint(body: Json) -> Checkpoint:
         *("format", "generation", "parents", "candidates", "elite", "frames", "steps", "episodes"),
         *("noise_digest", "config", "log", "timing"),
     }
-    _expect(body.keys() == keys, "keys", sorted(keys), sorted(body))
+    _expect(body.keys() - {"observations"} == keys, "keys", sorted(keys), sorted(body))
     log, timing = body["log"], body["timing"]
     _expect(isinstance(log, dict) and log.keys() == {"size_bytes", "sha256"}, "log", "size_bytes and sha256", log)
     _expect(isinstance(timing, dict) and timing.keys() == {"elapsed_s"}, "timing", "elapsed_s", timing)
@@ -185,6 +190,7 @@ def _checkpoint(body: Json) -> Checkpoint:
         steps=_count(body["steps"], "steps"),
         episodes=_count(body["episodes"], "episodes"),
         noise_digest=_text(body["noise_digest"], "noise_digest"),
+        observations=_moments(body["observations"]) if "observations" in body else Moments(),
         elapsed_s=_number(timing["elapsed_s"], "timing.elapsed_s"),
     )
     try:
@@ -211,6 +217,12 @@ def _number(value: object, key: str) -> float:
     raise RecordError(f"{key}: expected a finite number, found {value!r}")
 
 
+def _numbers(value: object, key: str) -> tuple[float, ...]:
+    if isinstance(value, list):
+        return tuple(float(_number(number, key)) for number in value)
+    raise RecordError(f"{key}: expected a list of numbers, found {value!r}")
+
+
 def _text(value: object, key: str) -> str:
     if isinstance(value, str):
         return value
@@ -227,6 +239,15 @@ def _genomes(value: object, key: str) -> tuple[Genome, ...]:
     if isinstance(value, list):
         return tuple(_genome(genome, key) for genome in value)
     raise RecordError(f"{key}: expected a list of genomes, found {value!r}")
+
+
+def _moments(value: object) -> Moments:
+    keys = {"count", "sums", "squares"}
+    if not isinstance(value, dict) or value.keys() != keys:
+        raise RecordError(f"observations: expected an object with {sorted(keys)}, found {value!r}")
+    sums, squares = (_numbers(value[key], f"observations.{key}") for key in ("sums", "squares"))
+    _expect(len(sums) == len(squares) > 0, "observations", "as many sums as squares", (len(sums), len(squares)))
+    return Moments(_count(value["count"], "observations.count"), sums, squares)
 
 
 def _elite(value: object) -> Elite | None:

@@ -25,6 +25,7 @@ Scalar = bool | int | float | str
 Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
 EliteEvaluation = Literal["barrier", "overlapped"]
+Precision = Literal["float32", "int8"]
 Truncation = Literal["such2017", "ga-dist"]
 
 _MAX_COUNT = 2**31 - 1
@@ -52,8 +53,13 @@ class PolicyConfig:
     kind: str = "such2017"
     """`such2017`, `nature`, `mlp`, `gru`, `lstm`, `snail`, `conv-gru`, or `package.module:factory`."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
-    """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`; but `actions = "sampled"`, for any
-    policy, draws actions from the softmax of its outputs, where `"argmax"` takes the largest."""
+    """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`; but `actions`, for any policy, says
+    how outputs become actions: `"argmax"`, `"sampled"` from their softmax, or `"uniform:5"`, five values of each entry
+    of a continuous action."""
+    precision: Precision = "float32"
+    """`int8`, for `such2017` and `nature`: weights and activations as bytes; faster, and plays nearly the same."""
+    normalise: bool = False
+    """Give the network observations of mean 0 and deviation 1, by what children of the generations before observed."""
 
 
 @dataclass(frozen=True)

@@ -41,17 +41,22 @@ _RECONNECT_S = 3.0  # Dask's client tries for 30 s; a scheduler that is there ta
 
 @dataclass(frozen=True)
 class Arrival:
-    """Rows that arrived together: dtype `ROW`, played on `node`; `reasons` says what went wrong, by place."""
+    """Rows that arrived together: dtype `ROW`, played on `node`; `reasons` says what went wrong, by place.
+
+    `moments` holds those of observed episodes, by place; see `observations`.
+    """
 
     node: str
     rows: NDArray[np.void]
     reasons: dict[int, str]
+    moments: dict[int, bytes]
 
     def where(self, mask: NDArray[np.bool_]) -> Arrival:
         """Return the arrival of those rows alone."""
         places = np.flatnonzero(mask).tolist()
         reasons = {i: self.reasons[place] for i, place in enumerate(places) if place in self.reasons}
-        return Arrival(self.node, self.rows[mask], reasons)
+        moments = {i: self.moments[place] for i, place in enumerate(places) if place in self.moments}
+        return Arrival(self.node, self.rows[mask], reasons, moments)
 
 
 @dataclass(frozen=True)
@@ -306,7 +311,7 @@ class Dispatcher:
         if future.status == "finished" and isinstance(result, ChunkResult):
             rows = unpack_rows(result.rows)
             self._pace.learn(rows["seconds"][rows["status"] == Status.OK])
-            return Arrival(result.node, rows, result.reasons)
+            return Arrival(result.node, rows, result.reasons, result.moments)
         n_errors = item.n_errors
         if future.status == "error":
             error = result[1] if isinstance(result, tuple) else result

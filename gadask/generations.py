@@ -19,6 +19,9 @@ from pathlib import Path
 from gadask import files
 from gadask.checkpoint import Json, strict_json
 from gadask.errors import RecordError
+from gadask.genome import to_text
+from gadask.messages import Genome
+from gadask.observations import Normaliser
 
 LOG = "generations.jsonl"
 """The log's name in the run directory."""
@@ -60,6 +63,21 @@ def read_generations(path: Path | str) -> Iterator[Json]:
         except ValueError:
             raise RecordError(f"{log}: line {number} is damaged: expected JSON; restore the file from a copy") from None
         yield line
+
+
+def read_normaliser(path: Path | str, genome: Genome = ()) -> Normaliser | None:
+    """Return how observations were normalised when `genome` was last crowned; else, in the last generation.
+
+    Raises:
+        RecordError: a line is damaged.
+    """
+    text = to_text(genome)
+    normalisers, generation = [], -1
+    for line in read_generations(path):
+        normalisers.append(line.get("normaliser"))
+        if line["elite"] is not None and line["elite"]["genome"] == text:
+            generation = line["elite"]["generation"]
+    return Normaliser.from_json(normalisers[generation]) if normalisers else None
 
 
 def _genomes(line: Json) -> list[str]:

@@ -23,6 +23,7 @@ from gadask.config import EnvConfig
 from gadask.envs import LaneEnv, make_lane_env
 from gadask.envs.gymnasium_lanes import make_gymnasium_lanes
 from gadask.messages import Status
+from gadask.observations import Normaliser
 from gadask.policies import LanePolicy, PlaysLanes, Policy
 from gadask.rollout import Episode
 
@@ -65,6 +66,8 @@ class Played:
     """Its process time: lanes that play at the same time have equal shares of it."""
     start_s: float
     """Unix time of its start."""
+    moments: bytes | None = None
+    """What it observed, if the policy gathers that; see `observations`."""
 
 
 class Lanes:
@@ -115,7 +118,7 @@ class Lanes:
             if not math.isfinite(return_):
                 status = Status.NONFINITE
             episode = Episode(return_, steps, steps, status)
-            return Played(place_of[lane], episode, share - first_share[lane], start_s[lane])
+            return Played(place_of[lane], episode, share - first_share[lane], start_s[lane], policy.moments(lane))
 
         for lane in lanes:
             begin_next(lane)
@@ -161,6 +164,10 @@ class FirstLane:
     def reset(self, stream: np.random.Generator | None = None) -> None:
         """Begin an episode, whose sampled actions are drawn from `stream`."""
         self._lanes.reset(0, stream)
+
+    def normalise_by(self, normaliser: Normaliser | None) -> None:
+        """Normalise observations from now on, as `Policy.normalise_by` does."""
+        self._lanes.normalise_by(normaliser)
 
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
         """Return the action for the next observation, as `Policy.act` does."""

@@ -195,6 +195,16 @@ class _Books:
     def reasons(self) -> list[str]:
         return [arrival.reasons.get(i, "") for arrival, _ in self.arrivals for i in range(len(arrival.rows))]
 
+    def moments(self) -> list[bytes]:
+        """Return those of observed episodes that count, in the order of generation and slot."""
+        found = {
+            (int(row["generation"]), int(row["slot"])): packed
+            for arrival, headings in self.arrivals
+            for place, packed in arrival.moments.items()
+            if headings[place] == Heading.COUNTED and (row := arrival.rows[place])["status"] == Status.OK
+        }
+        return [found[key] for key in sorted(found)]
+
 
 class _Run:
     """Plays one generation after another; holds what outlives a generation but not the run."""
@@ -227,7 +237,8 @@ class _Run:
         """Play the generation that `state` leads to; returns it and the table of its episodes."""
         ga, population = self._ga, state.population
         number = population.generation
-        breeding = Breeding(number, population.parents, population.candidates)
+        normaliser = state.observations.normaliser()
+        breeding = Breeding(number, population.parents, population.candidates, normaliser)
         self._breedings = {n: b for n, b in self._breedings.items() if n == number - 1} | {number: breeding}
         ledger = Ledger(_quota(ga, population), len(population.candidates), self._uncounted)
         books = _Books()
@@ -256,6 +267,7 @@ class _Run:
             frames=state.frames + ledger.frames,
             steps=state.steps + ledger.steps,
             episodes=state.episodes + line["episodes"],
+            observations=state.observations.merged(books.moments()),
             elapsed_s=state.elapsed_s + timing.wall_s,
         )
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}

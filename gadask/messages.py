@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.observations import Normaliser
 from gadask.seeding import Purpose, env_seed
 
 Genome = tuple[int, ...]
@@ -120,10 +121,13 @@ class Breeding:
     """Children's parents, in the order that parent rows refer to; empty in generation 0."""
     candidates: tuple[Genome, ...]
     """Genomes evaluated again, in slot order."""
+    normaliser: Normaliser | None = None
+    """How their observations are normalised, if they are."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the genomes compressed: after many generations they have most of their genes in common."""
-        return _unpack_breeding, (self.generation, _pack_genomes(self.parents), _pack_genomes(self.candidates))
+        packed = _pack_genomes(self.parents), _pack_genomes(self.candidates)
+        return _unpack_breeding, (self.generation, self.normaliser, *packed)
 
 
 @dataclass(frozen=True)
@@ -147,13 +151,14 @@ def _pack_genomes(genomes: tuple[Genome, ...]) -> bytes:
     return zlib.compress(np.array([len(genomes), *lengths, *chain.from_iterable(genomes)], "<i8").tobytes(), 1)
 
 
-def _unpack_breeding(generation: int, *packed: bytes) -> Breeding:
-    both = []
+def _unpack_breeding(generation: int, normaliser: Normaliser | None, *packed: bytes) -> Breeding:
+    both: list[tuple[Genome, ...]] = []
     for genomes in packed:
         n, *numbers = np.frombuffer(zlib.decompress(genomes), "<i8").tolist()
         indices = iter(numbers[n:])
         both.append(tuple(tuple(islice(indices, length)) for length in numbers[:n]))
-    return Breeding(generation, *both)
+    parents, candidates = both
+    return Breeding(generation, parents, candidates, normaliser)
 
 
 def _unpack_chunk(generation: int, kind: int, packed: bytes) -> Chunk:
@@ -215,6 +220,7 @@ class PlayJob:
     generation: int
     kind: Kind
     episodes: tuple[PlannedEpisode, ...]
+    normaliser: Normaliser | None = None
 
 
 Job = DecodeJob | PlayJob
@@ -231,11 +237,15 @@ class NewTask:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a job: `rows` holds one `ROW` an episode; `reasons` what went wrong, by place in the job."""
+    """What came of a job: `rows` holds one `ROW` an episode; `reasons` what went wrong, by place in the job.
+
+    `moments` holds those of observed episodes, by place; see `observations`.
+    """
 
     job_number: int
     rows: bytes
     reasons: dict[int, str]
+    moments: dict[int, bytes]
 
 
 WORDS_PER_PROCESS = 3

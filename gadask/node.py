@@ -40,7 +40,7 @@ from gadask.messages import (
     pack_rows,
 )
 from gadask.pool import Pool
-from gadask.provenance import cpu
+from gadask.provenance import cpu, has_compiled_kernels
 
 PLUGIN_NAME = "gadask"
 
@@ -60,6 +60,7 @@ class NodeInfo:
     address: str
     host: str
     cpu: str
+    """What may round differently from other nodes: its model, and whether the compiled kernels are missing."""
     n_processes: int
     noise: NoiseConfig
     digest: str
@@ -74,6 +75,8 @@ class ChunkResult:
     node: str
     rows: bytes
     reasons: dict[int, str]
+    moments: dict[int, bytes]
+    """Moments of observed episodes, by place among the rows; see `observations`."""
 
 
 class NodePlugin(WorkerPlugin):  # type: ignore[misc]
@@ -147,8 +150,13 @@ class Node:
         """Tasks whose weights the node keeps."""
         return len(self._tasks)
 
-    def play(self, task: Task, breeding: Breeding, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-        """Play a chunk's episodes; returns one row each, in order of completion, and what went wrong, by row."""
+    def play(
+        self, task: Task, breeding: Breeding, chunk: Chunk
+    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
+        """Play a chunk's episodes.
+
+        Returns one row each, in order of completion; what went wrong, by row; moments of observed episodes, by row.
+        """
         state = self._state_of(task)
         weights = _weights_needed(breeding, chunk)
         with self._weights_ready(state, weights) as rows_of:
@@ -157,7 +165,7 @@ class Node:
             size = self._episodes_a_job(state, len(planned), task.n_lanes)
             for start in range(0, len(planned), size):
                 episodes = tuple(planned[start : start + size])
-                jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes))
+                jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes, breeding.normaliser))
             batch = self.pool.submit(jobs)
             if chunk.generation <= state.closed.get(chunk.kind, -1):  # closed before its jobs could be stopped
                 self._stop(state)
@@ -165,7 +173,7 @@ class Node:
         played = rows["seconds"][rows["status"] == Status.OK]
         if len(played):
             state.episode_s = float(played.mean())
-        return rows, reasons
+        return rows, reasons, batch.moments
 
     def close_generation(self, task: Task, kind: Kind, generation: int) -> None:
         """Stop episodes of this kind in this generation and those before; later chunks of them come back unplayed."""
@@ -243,11 +251,9 @@ def _weights_needed(breeding: Breeding, chunk: Chunk) -> list[Genome]:
     bases = []
     for slot in {slot for slot, _ in chunk.episodes}:
         candidate = breeding.candidates[slot]
-        if candidate in breeding.parents or len(candidate) == 1:
-            bases.append(candidate)
-        elif candidate[:-1] in breeding.parents:
+        if candidate not in breeding.parents and candidate[:-1] in breeding.parents:
             bases.append(candidate[:-1])
-        else:
+        elif candidate in breeding.parents or len(candidate) > 1:
             bases.append(candidate)
     return list(dict.fromkeys(bases))
 
@@ -266,8 +272,8 @@ def _plan(task: Task, breeding: Breeding, chunk: Chunk, rows_of: dict[Genome, in
         candidate = breeding.candidates[slot]
         if candidate in rows_of:
             planned.append(PlannedEpisode(slot, episode, rows_of[candidate], -1))
-        else:
-            planned.append(PlannedEpisode(slot, episode, rows_of[candidate[:-1]], candidate[-1]))
+        else:  # a genome of one gene is made from noise alone
+            planned.append(PlannedEpisode(slot, episode, rows_of.get(candidate[:-1], -1), candidate[-1]))
     return planned
 
 
@@ -289,8 +295,8 @@ def play(made_from: tuple[Task, Breeding], chunk: Chunk, digest: str) -> ChunkRe
     node = _node()
     if node.digest != digest:
         raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
-    rows, reasons = node.play(*made_from, chunk)
-    return ChunkResult(get_worker().address, pack_rows(rows), reasons)
+    rows, reasons, moments = node.play(*made_from, chunk)
+    return ChunkResult(get_worker().address, pack_rows(rows), reasons, moments)
 
 
 def describe(dask_worker: Worker) -> NodeInfo | None:
@@ -302,7 +308,7 @@ def describe(dask_worker: Worker) -> NodeInfo | None:
     return NodeInfo(
         dask_worker.address,
         socket.gethostname(),
-        cpu()["model"],
+        cpu()["model"] + ("" if has_compiled_kernels() else " without gadask's compiled kernels"),
         node.pool.n_processes,
         node.noise,
         node.digest,

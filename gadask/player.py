@@ -31,12 +31,14 @@ from gadask.messages import (
     WORDS_PER_PROCESS,
     Answer,
     Decoding,
+    Kind,
     NewTask,
     PlannedEpisode,
     PlayJob,
     Status,
 )
 from gadask.noise import NoiseTable
+from gadask.observations import OBSERVED_SLOTS
 from gadask.policies import LanePolicy, Policy, make_policy
 from gadask.rollout import Episode, play_episode
 from gadask.seeding import Stream
@@ -109,12 +111,13 @@ class Player:
             except Exception as error:  # whatever an environment or a policy raises becomes a reason
                 if attempt == 1:
                     reasons[0] = _one_line(error)
-        return Answer(job_number, b"", reasons)
+        return Answer(job_number, b"", reasons, {})
 
     def play(self, job_number: int, job: PlayJob) -> Answer:
         """Play the job's episodes, in order or in lanes; the rest of them is not played once the job is stopped."""
         rows = np.zeros(len(job.episodes), ROW)
         reasons: dict[int, str] = {}
+        moments: dict[int, bytes] = {}
         words = self._words
 
         def stopped() -> bool:
@@ -127,7 +130,9 @@ class Player:
                 job.generation, planned.slot, planned.episode, episode.steps, episode.frames,
                 played.seconds, episode.return_, played.start_s, self._index, job.kind, episode.status,
             )  # fmt: skip
-        return Answer(job_number, rows.tobytes(), reasons)
+            if played.moments is not None and _is_observed(job.kind, planned):
+                moments[played.place] = played.moments
+        return Answer(job_number, rows.tobytes(), reasons, moments)
 
     def _play_in_order(self, job: PlayJob, stopped: Callable[[], bool], reasons: dict[int, str]) -> Iterator[Played]:
         """Play one episode after the other, each with one retry."""
@@ -137,20 +142,23 @@ class Player:
             start_s = time.time()
             start = time.perf_counter()
             episode = Episode(0.0, 0, 0, Status.STOPPED)
+            moments = None
             if not stopped():
                 for attempt in range(2):
                     try:
                         env, policy = self._made()
                         self._load(policy.flat, planned)
+                        policy.normalise_by(job.normaliser)
                         seed, stream = self._seeds(job, planned, policy.actions.sampled)
                         episode = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
+                        moments = policy.moments()
                         break
                     except Exception as error:  # whatever an environment raises becomes a row
                         self._discard_env()
                         if attempt == 1:
                             episode = replace(episode, status=Status.ERROR)
                             reasons[place] = _one_line(error)
-            yield Played(place, episode, time.perf_counter() - start, start_s)
+            yield Played(place, episode, time.perf_counter() - start, start_s, moments)
 
     def _play_in_lanes(self, job: PlayJob, stopped: Callable[[], bool], reasons: dict[int, str]) -> Iterator[Played]:
         """Play all episodes together; if that raises, play what is left of them one by one, each with one retry."""
@@ -165,6 +173,7 @@ class Player:
             left = dict.fromkeys(group)
             try:
                 lanes = self._made_lanes()
+                lanes.policy.normalise_by(job.normaliser)
 
                 def begin(place: int, lane: int, policy: LanePolicy = lanes.policy) -> Beginning:
                     self._load(policy.rows[lane], job.episodes[place])
@@ -230,6 +239,10 @@ class Player:
         if env is not None:
             with contextlib.suppress(Exception):
                 env.close()
+
+
+def _is_observed(kind: Kind, planned: PlannedEpisode) -> bool:
+    return kind is Kind.CHILD and planned.slot < OBSERVED_SLOTS and planned.episode == 0
 
 
 def _one_line(error: Exception) -> str:

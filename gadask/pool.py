@@ -46,6 +46,8 @@ class Batch:
         self._rows: list[bytes] = []
         self._n_rows = 0
         self._reasons: dict[int, str] = {}
+        self.moments: dict[int, bytes] = {}
+        """Moments of observed episodes, by place among the rows."""
         self._failure: str | None = None
         self._done = threading.Event()
         if not n_jobs:
@@ -61,8 +63,9 @@ class Batch:
             raise NodeError(self._failure)
         return np.frombuffer(b"".join(self._rows), ROW), self._reasons
 
-    def add(self, rows: bytes, reasons: dict[int, str]) -> None:
+    def add(self, rows: bytes, reasons: dict[int, str], moments: dict[int, bytes] | None = None) -> None:
         """Take one job's answer."""
+        self.moments |= {self._n_rows + place: packed for place, packed in (moments or {}).items()}
         for place, reason in reasons.items():
             self._reasons[self._n_rows + place if rows else -1 - len(self._reasons)] = reason
         self._rows.append(rows)
@@ -263,7 +266,7 @@ class Pool:
             with self._lock:
                 pending = self._take_back(process)
             if pending is not None:
-                pending.batch.add(message.rows, message.reasons)
+                pending.batch.add(message.rows, message.reasons, message.moments)
         else:
             self._bury(process, message)
 

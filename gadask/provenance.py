@@ -13,9 +13,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("gadask", "numpy", "torch", "dask", "distributed", "dask-jobqueue", "gymnasium", "ale-py", "pyarrow")
+_PACKAGES = (
+    "gadask",
+    "numpy",
+    "torch",
+    "dask",
+    "distributed",
+    "dask-jobqueue",
+    "gymnasium",
+    "ale-py",
+    "mujoco",
+    "pyarrow",
+)
 _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME")
 _SIMD = ("sse4", "avx", "fma", "amx", "asimd", "sve")
+_SOURCES = (".py", ".c", ".h")
 _HERE = Path(__file__).parent
 
 
@@ -26,6 +38,7 @@ def provenance(noise_digest: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "commit": _commit(),
         "source": source_digest(_HERE),
+        "compiled_kernels": has_compiled_kernels(),
         "command": sys.argv,
         "host": platform.node(),
         "system": platform.platform(),
@@ -48,17 +61,24 @@ def changes(before: object, after: dict[str, Any]) -> list[str]:
     if before.get("source") != after.get("source"):
         sources = [f"{entry.get('source')} (commit {entry.get('commit')})" for entry in (before, after)]
         found.append(f"gadask's source {' → '.join(sources)}")
+    if before.get("compiled_kernels") != after.get("compiled_kernels"):
+        found.append(f"compiled kernels {before.get('compiled_kernels')} → {after.get('compiled_kernels')}")
     return found
 
 
 def source_digest(folder: Path) -> str:
-    """Return a digest of the Python files in a folder that can be read: it tells apart code that no commit does."""
+    """Return a digest of the source files in a folder that can be read: it tells apart code that no commit does."""
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in _SOURCES):
         with contextlib.suppress(OSError):  # no reason to stop a run
             content = file.read_bytes()
             digest.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def has_compiled_kernels() -> bool:
+    """Whether this installation has `policies.kernels`, which round otherwise than what stands in for them."""
+    return any((_HERE / "policies" / "kernels").glob("*.so"))
 
 
 def cpu() -> dict[str, Any]:

@@ -34,7 +34,7 @@ from gadask.checkpoint import (
 from gadask.config import Config, dump_config, load_config
 from gadask.episodes import WALL_CLOCK_COLUMNS, episode_table, episodes_path, read_episodes, to_parquet
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.generations import LOG, encode_line, read_generations
+from gadask.generations import LOG, encode_line, read_generations, read_normaliser
 from gadask.provenance import changes
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "holds_run",
     "read_episodes",
     "read_generations",
+    "read_normaliser",
     "read_run",
     "without_wall_clock",
 ]

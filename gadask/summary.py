@@ -73,7 +73,9 @@ def log_line(
         status.name.lower(): int((counted["status"] == status).sum())
         for status in (Status.ERROR, Status.TIMEOUT, Status.NONFINITE)
     }
+    normaliser = breeding.normaliser
     return {
+        **({} if normaliser is None else {"normaliser": normaliser.to_json()}),
         "parents": [to_text(genome) for genome in breeding.parents],
         "candidates": [
             {

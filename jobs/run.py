@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +35,7 @@ from gadask.machine import cost_text, largest_cost
 
 if TYPE_CHECKING:
     from gadask.clusters import Cluster
+    from gadask.tensorboard import ScalarWriter
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Arguments:
     resume: bool = False
     """Go on with the run in --run-dir from its last closed generation."""
     pictures: bool = True
-    """Draw the learning curve and film the elite at the end."""
+    """Draw the learning curve, film the elite and write a report at the end."""
+    tensorboard: bool = False
+    """Write scalars for TensorBoard to RUN_DIR/tensorboard while the run evolves; needs the package tensorboard."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -83,6 +86,7 @@ def _run(arguments: Arguments) -> int:
     from gadask.task import prepare_task
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
+    scalars = _scalar_writer(arguments)
     prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.requeued and (run_dir / "config.toml").exists())
@@ -98,15 +102,24 @@ def _run(arguments: Arguments) -> int:
         RunDirectory.resume(run_dir, config)[0].close()
     else:
         RunDirectory.create(run_dir, config).close()
-    return asyncio.run(_play_or_stop(arguments))
+    return asyncio.run(_play_or_stop(arguments, scalars))
 
 
-async def _play_or_stop(arguments: Arguments) -> int:
+def _scalar_writer(arguments: Arguments) -> ScalarWriter | None:
+    """Return the writer of scalars, if it was asked for."""
+    if not arguments.tensorboard:
+        return None
+    from gadask.tensorboard import ScalarWriter
+
+    return ScalarWriter()
+
+
+async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> int:
     """Play; an interrupt ends it at the last closed generation."""
     run_dir = arguments.run_dir
     try:
         async with interrupts_cancel():
-            await _play(arguments)
+            await _play(arguments, scalars)
     except asyncio.CancelledError:
         print(
             f"\ninterrupted; everything up to the last closed generation is in {run_dir}"
@@ -119,7 +132,7 @@ async def _play_or_stop(arguments: Arguments) -> int:
     return FINISHED
 
 
-async def _play(arguments: Arguments) -> None:
+async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
     """Do what is missing: evolve, test the elite, draw."""
     from gadask.budget import budget_reached
     from gadask.evaluate import evaluate_elite
@@ -133,7 +146,7 @@ async def _play(arguments: Arguments) -> None:
         print(f"nothing to evolve: the run has reached its budget.{reached}")
     if not reached or _is_untested(config, run_dir):
         async with _cluster(arguments) as cluster:
-            with ProgressDisplay(config, counts=cluster.counts) as display:
+            with ProgressDisplay(config, counts=cluster.counts) as display, scalars or nullcontext():
                 generations = evolve(
                     config,
                     cluster.client,
@@ -147,6 +160,8 @@ async def _play(arguments: Arguments) -> None:
                 async with display.kept_fresh(), aclosing(generations):
                     async for generation in generations:
                         display.close_generation(generation)
+                        if scalars is not None:
+                            scalars.close_generation(run_dir, generation)
             if _is_untested(config, run_dir):
                 test = await evaluate_elite(
                     config,
@@ -164,6 +179,7 @@ async def _play(arguments: Arguments) -> None:
     if arguments.pictures:
         await draw("learning curve", "learning_curve.py", run_dir)
         await draw("film of the elite", "film.py", run_dir)
+        await draw("report", "report.py", run_dir)
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     assert reached is not None  # or evolution would have gone on
     print(f"go on: {_go_on(config.budget, reached)}")

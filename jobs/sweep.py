@@ -36,6 +36,7 @@ from gadask.machine import job_core_hours
 from gadask.study import load_study
 
 if TYPE_CHECKING:
+    from gadask.master import Generation
     from gadask.sweep import Sweep, SweptRun
     from gadask.sweep_progress import SweepDisplay
 
@@ -52,6 +53,9 @@ class Arguments:
     max_parallel: int = 8
     """Runs that are played at the same time: enough that some have work while others wait for their last episodes. Each
     takes room on every node for the weights of its parents."""
+    tensorboard: bool = False
+    """Write scalars for TensorBoard to the folder tensorboard of each run while it evolves; needs the package
+    tensorboard."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,9 +83,17 @@ def _run(arguments: Arguments) -> int:
 
     from gadask.sweep import Sweep
     from gadask.sweep_progress import SweepDisplay
+    from gadask.tensorboard import ScalarWriter
 
     display = SweepDisplay()
-    sweep = Sweep(study_runs, arguments.study_dir, display.change, display.close_generation)
+    scalars = ScalarWriter() if arguments.tensorboard else None
+
+    def close_generation(run: SweptRun, generation: Generation) -> None:
+        display.close_generation(run, generation)
+        if scalars is not None:
+            scalars.close_generation(run.directory, generation)
+
+    sweep = Sweep(study_runs, arguments.study_dir, display.change, close_generation)
     nodes, unfinished = arguments.nodes, sweep.unfinished
     hours = _largest_hours(unfinished, arguments.max_parallel)
     an_hour = job_core_hours(nodes.fields, nodes.n_nodes, 1)
@@ -96,7 +108,8 @@ def _run(arguments: Arguments) -> int:
     if unfinished:
         confirm_cost(nodes, core_hours, cost)
         sweep.make_directory()
-        status = asyncio.run(_play_or_stop(arguments, sweep, display))
+        with scalars or contextlib.nullcontext():
+            status = asyncio.run(_play_or_stop(arguments, sweep, display))
     else:
         status = FINISHED
     display.print_table(sweep.runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from gadask.config import PolicyConfig
 from gadask.errors import PolicyError
 from gadask.policies import Policy, make_policy
-from gadask.policies.convolutional import ConvolutionalNetwork, _padding, nature, such2017
+from gadask.policies.convolutional import ConvolutionalNetwork, nature, such2017
 from gadask.policies.kernels import library, network
 from gadask.policies.kernels.library import INSTRUCTION_SETS, instruction_set
 
@@ -71,7 +72,8 @@ def test_float32_agrees_with_the_module(
     module: ConvolutionalNetwork, relu: bool, instructions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not relu:
-        module = ConvolutionalNetwork(module._shape, 18, "fan-in", False, module._same)
+        kind = such2017 if module._windows[0].top else nature
+        module = kind(image_space(module._shape), BUTTONS, conv_activation=False)
         randomise(module, 2)
     network = compiled(module, "float32", instructions, monkeypatch)
     for picture in pictures(module._shape, 8):
@@ -187,30 +189,19 @@ def int8_output(module: ConvolutionalNetwork, picture: NDArray[np.uint8]) -> NDA
     """Return the output by the definition: bytes, exact sums, one scale an output and one a layer and observation."""
     channels, height, width = picture.shape
     # Blocks of 4 × 4 pixels: a block's values run over channel, row and column.
-    (rows, top, _), (columns, left, _) = (_padding(size, 8, 4, module._same) for size in (height, width))
+    first, *others = module._windows
     padded = np.zeros((channels, height + 100, width + 100), np.int64)
-    padded[:, top : top + height, left : left + width] = picture
-    cut = padded[:, : 4 * (rows + 1), : 4 * (columns + 1)].reshape(channels, rows + 1, 4, columns + 1, 4)
-    values, scale = cut.transpose(1, 3, 0, 2, 4).reshape(rows + 1, columns + 1, 16 * channels), np.float32(1 / 255)
-    for matrix, kernel, stride, same in (
-        (module.conv1, 2, 1, False),
-        (module.conv2, 4, 2, module._same),
-        (module.conv3, 3, 1, module._same),
-    ):
+    padded[:, first.top : first.top + height, first.left : first.left + width] = picture
+    cut = padded[:, : 4 * (first.rows + 1), : 4 * (first.columns + 1)]
+    cut = cut.reshape(channels, first.rows + 1, 4, first.columns + 1, 4).transpose(1, 3, 0, 2, 4)
+    values, scale = cut.reshape(first.rows + 1, first.columns + 1, 16 * channels), np.float32(1 / 255)
+    in_blocks = replace(first, kernel=2, stride=1, top=0, left=0, bottom=0, right=0)
+    for matrix, at in zip((module.conv1, module.conv2, module.conv3), (in_blocks, *others), strict=True):
         weights, scales, bias = as_bytes(matrix)
-        (rows, top, bottom), (columns, left, right) = (
-            _padding(size, kernel, stride, same) for size in values.shape[:2]
-        )
-        source = np.pad(values, ((top, bottom), (left, right), (0, 0)))
-        sums = np.array(
-            [
-                [
-                    source[stride * r : stride * r + kernel, stride * c : stride * c + kernel].reshape(-1) @ weights
-                    for c in range(columns)
-                ]
-                for r in range(rows)
-            ]
-        )
+        source = np.pad(values, ((at.top, at.bottom), (at.left, at.right), (0, 0)))
+        view = np.lib.stride_tricks.sliding_window_view(source, (at.kernel, at.kernel), (0, 1))
+        patches = view[:: at.stride, :: at.stride].transpose(0, 1, 3, 4, 2)
+        sums = patches.reshape(at.rows, at.columns, -1) @ weights
         found = fused(sums, scales * scale, bias)
         values = fused(found, np.float32(255) / found.max(), np.float32(0.5)).astype(np.int64)
         scale = found.max() / np.float32(255)

@@ -64,7 +64,7 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 
 def run(node: Node, config: Config, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-    return node.play(prepare_task(config), Breeding(chunk.generation, PARENTS, PARENTS), chunk)
+    return node.play(prepare_task(config), Breeding(chunk.generation, PARENTS, PARENTS), chunk)[:2]
 
 
 def child_of(config: Config, n_params: int, slot: int) -> Genome:

@@ -96,6 +96,7 @@ def test_output_equals_the_reference_network(kind: str, conv_activation: bool) -
     policy = policy_of(kind, conv_activation=conv_activation)
     policy.initialise(noise_for(policy))
     policy.flat.add_(noise_for(policy, seed=1), alpha=0.01)  # biases are not zero any more
+    policy.reset()
     parameters = dict(policy.module.named_parameters())
     for frame in real_frames():
         expected = reference_output(parameters, frame, kind == "such2017", conv_activation).numpy()
@@ -176,6 +177,28 @@ def test_layers_hold_every_parameter_once() -> None:
         for constant, _ in layer.constants:
             constant.add_(1)
     assert bool((policy.flat == 1).all())
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru", "snail"])
+def test_binned_actions_are_those_of_the_largest_output_of_each_entry(kind: str) -> None:
+    space = gymnasium.spaces.Box(np.array([[-1, 0], [-0.4, 5]], np.float32), np.array([[1, 8], [0.4, 6]], np.float32))
+    policy = make_policy(PolicyConfig(kind, {"actions": "uniform:5"}), VECTOR, space)
+    policy.initialise(noise_for(policy, 1))
+    policy.flat.add_(noise_for(policy, 2))
+    lanes = LanePolicy(policy, 3)
+    observations = np.random.default_rng(0).normal(size=(3, *VECTOR.shape)).astype(VECTOR.dtype)
+    for row in lanes.rows:
+        row.copy_(policy.flat)
+    found = lanes.act(observations)
+    assert found.shape == (3, 2, 2)
+    assert found.dtype == np.float32
+    values = np.stack([np.linspace(low, high, 5) for low, high in ((-1, 1), (0, 8), (-0.4, 0.4), (5, 6))])
+    outputs = lanes.outputs.reshape(3, 4, 5)
+    expected = [[values[entry, outputs[lane, entry].argmax()] for entry in range(4)] for lane in range(3)]
+    np.testing.assert_allclose(found.reshape(3, 4).astype(np.float64), expected, rtol=1e-6)
+    assert len(np.unique(found)) > 4
+    policy.reset()
+    assert space.contains(policy.act(observations[0]))
 
 
 @pytest.mark.parametrize(("kind", "space"), [("such2017", IMAGE), ("mlp", VECTOR)])
@@ -413,7 +436,9 @@ def test_lanes_see_bytes_as_modules_do() -> None:
         ("mlp", {"hidden": "8,-1"}, VECTOR, BUTTONS, "policy.kwargs.hidden: expected"),
         ("nature", {"initial": "he"}, IMAGE, BUTTONS, "policy.kwargs.initial: expected one of 'fan-in'.*found 'he'"),
         ("nature", {"conv_activation": 3}, IMAGE, BUTTONS, "policy.kwargs.conv_activation: expected true or false"),
-        ("mlp", {"actions": "softmax"}, VECTOR, BUTTONS, "actions: expected 'argmax' or 'sampled', found 'softmax'"),
+        ("mlp", {"actions": "softmax"}, VECTOR, BUTTONS, "such as 'uniform:5', found 'softmax'"),
+        ("mlp", {"actions": "uniform:1"}, VECTOR, BUTTONS, "such as 'uniform:5', found 'uniform:1'"),
+        ("mlp", {"actions": "uniform:5"}, VECTOR, BUTTONS, "expected a bounded Box action space for 'uniform:5'"),
         ("mlp", {"actions": "sampled"}, VECTOR, VECTOR, "actions: expected 'argmax' for .*only Discrete actions"),
         ("mlp", {"action": "sampled"}, VECTOR, BUTTONS, "unknown key 'action' .*did you mean 'actions'"),
         ("no_such_module:f", {}, VECTOR, BUTTONS, "cannot import 'no_such_module'"),

@@ -60,7 +60,7 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 
 def play(node: Node, task: Task, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-    return node.play(task, Breeding(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)
+    return node.play(task, Breeding(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)[:2]
 
 
 def struck(config: Config, n: int, every: int) -> set[int]:
@@ -102,7 +102,7 @@ def test_candidates_are_played_unmutated() -> None:
     with node_of(faulty_config()) as (node, task):
         chunk = Chunk(1, Kind.EVALUATION, tuple((slot, episode) for slot in range(3) for episode in range(4)))
         rows, _ = play(node, task, chunk)
-        late_joiner, _ = node.play(task, Breeding(1, (), PARENTS), chunk)
+        late_joiner, *_ = node.play(task, Breeding(1, (), PARENTS), chunk)
     assert outcome(rows) == outcome(late_joiner)
     assert len({row[-2] for row in outcome(rows)}) == 12  # another seed for each episode
 

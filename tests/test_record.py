@@ -23,6 +23,7 @@ from gadask.checkpoint import Checkpoint, decode, encode
 from gadask.config import BudgetConfig, Config, EnvConfig, GAConfig, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.messages import ROW, Kind, Status
+from gadask.observations import Moments
 from gadask.provenance import changes, provenance, source_digest
 from gadask.record import (
     RunDirectory,
@@ -304,6 +305,7 @@ def test_provenance_says_what_the_run_was_made_with(monkeypatch: pytest.MonkeyPa
 def test_going_on_with_other_code_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     entry = provenance("")
     started_with = entry | {"versions": entry["versions"] | {"torch": "1.0"}, "commit": "abc", "source": "0123"}
+    started_with["compiled_kernels"] = False
     RunDirectory.create(tmp_path / "run", CONFIG).close()
     for start in (started_with, entry, entry):
         with RunDirectory.resume(tmp_path / "run")[0] as directory:
@@ -313,7 +315,8 @@ def test_going_on_with_other_code_is_said_once(tmp_path: Path, caplog: pytest.Lo
     assert record.getMessage() == (
         f"{tmp_path / 'run'}: going on with other code, which may play otherwise:"
         f" torch 1.0 → {entry['versions']['torch']};"
-        f" gadask's source 0123 (commit abc) → {entry['source']} (commit {entry['commit']})"
+        f" gadask's source 0123 (commit abc) → {entry['source']} (commit {entry['commit']});"
+        " compiled kernels False → True"
     )
 
 
@@ -325,7 +328,7 @@ def test_code_that_cannot_be_told_from_a_damaged_entry_is_other_code(before: obj
 def test_the_source_digest_tells_code_apart(tmp_path: Path) -> None:
     (tmp_path / "policies").mkdir()
     seen = [source_digest(tmp_path)]
-    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("policies/b.py", ""), ("policies/b.py", "y")):
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("policies/b.py", ""), ("policies/b.c", "y")):
         (tmp_path / name).write_text(text)
         seen.append(source_digest(tmp_path))
     assert len(set(seen)) == 5
@@ -360,6 +363,12 @@ states = st.builds(
     counts,
     st.text(st.characters(codec="utf-8")),
     finite,
+    st.just(Moments())
+    | st.builds(
+        lambda count, pairs: Moments(count, *map(tuple, zip(*pairs, strict=True))),
+        st.integers(1, 2**53),
+        st.lists(st.tuples(finite, finite), min_size=1, max_size=3),
+    ),
 )
 
 

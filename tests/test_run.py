@@ -83,6 +83,8 @@ def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> Non
     assert all(line["timing"]["core_hours"] > 0 for line in read_generations(tmp_path / "run"))
     assert (tmp_path / "run" / "elite.gif").read_bytes().startswith(b"GIF8")
     assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in lines
+    assert "<h2>The elite plays</h2>" in (tmp_path / "run" / "report.html").read_text()
     assert "--resume" in lines[-1]
 
 

@@ -12,10 +12,20 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from gadask.clusters.base import Cluster, NodeCounts
+from gadask.clusters.held import HeldCluster, hold
 from gadask.clusters.local import local_cluster, local_processes
 from gadask.machine import Machine
 
-__all__ = ["Cluster", "NodeCounts", "job_folder", "local_cluster", "local_processes", "open_cluster"]
+__all__ = [
+    "Cluster",
+    "HeldCluster",
+    "NodeCounts",
+    "hold",
+    "job_folder",
+    "local_cluster",
+    "local_processes",
+    "open_cluster",
+]
 
 
 def open_cluster(

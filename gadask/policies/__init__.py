@@ -24,10 +24,12 @@ import inspect
 from collections.abc import Callable, Iterable
 
 import gymnasium
+import numpy as np
 from torch import nn
 
 from gadask.config import PolicyConfig
 from gadask.errors import PolicyError
+from gadask.policies.actions import network_space
 from gadask.policies.convgru import conv_gru
 from gadask.policies.convolutional import nature, such2017
 from gadask.policies.lane_policy import LanePolicy, PlaysLanes
@@ -58,12 +60,23 @@ def make_policy(config: PolicyConfig, observation_space: gymnasium.Space, action
     kwargs = dict(config.kwargs)
     actions = str(kwargs.pop("actions", "argmax"))
     _check_kwargs(config.kind, kwargs, factory)
-    module = factory(observation_space, action_space, **kwargs)
+    if config.normalise:
+        _check_vectors(observation_space)
+    module = factory(observation_space, network_space(action_space, actions), **kwargs)
     if not isinstance(module, nn.Module):
         raise PolicyError(
             f"policy.kind: expected {config.kind!r} to return a torch.nn.Module, found {type(module).__name__}"
         )
-    return Policy(module, observation_space, action_space, actions)
+    return Policy(module, observation_space, action_space, actions, config.normalise, config.precision)
+
+
+def _check_vectors(space: gymnasium.Space) -> None:
+    """Raise `PolicyError` for observations that are not normalised."""
+    is_vector = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
+    if not is_vector or not np.issubdtype(space.dtype, np.floating):
+        raise PolicyError(
+            f"policy.normalise: expected observations that are vectors of floats, found {space}; leave it out"
+        )
 
 
 def _import_factory(kind: str) -> Callable[..., nn.Module]:

@@ -5,6 +5,11 @@
 | `"argmax"` (default) | Discrete | the largest output, the first of equals |
 | `"sampled"` | Discrete | drawn from the softmax of the outputs, with one uniform number a step |
 | `"argmax"` | Box | the outputs through tanh, scaled to the bounds; unbounded entries as they are, then clipped |
+| `"uniform:5"` | bounded Box | each entry one of 5 values, evenly spaced from bound to bound: that of the largest of \
+its 5 outputs |
+
+A network's factory is given a `MultiDiscrete` space in the last case, with a choice of 5 for each entry (Salimans et
+al. 2017, arXiv 1703.03864, binned the actions of Swimmer and Hopper so).
 """
 
 from __future__ import annotations
@@ -15,8 +20,7 @@ from numpy.typing import NDArray
 
 from gadask.errors import PolicyError
 
-CHOICES = ("argmax", "sampled")
-"""How actions are chosen."""
+_MAX_VALUES = 1000
 
 
 class Actions:
@@ -24,26 +28,24 @@ class Actions:
 
     space: gymnasium.Space
     how: str
+    n_outputs: int
+    """Numbers that a network gives for an action."""
     sampled: bool
     """Whether `choose` needs a uniform number for each lane."""
     is_discrete: bool
 
     def __init__(self, space: gymnasium.Space, how: str, n_lanes: int = 1) -> None:
         """Raises `PolicyError` for a space or a way of choosing that is not supported."""
-        if how not in CHOICES:
-            expected = " or ".join(map(repr, CHOICES))
-            raise PolicyError(f"policy.kwargs.actions: expected {expected}, found {how!r}")
-        n = n_outputs(space)
         self.space = space
         self.how = how
+        self.n_outputs = n = n_outputs(network_space(space, how))
         self.sampled = how == "sampled"
         self.is_discrete = isinstance(space, gymnasium.spaces.Discrete)
-        if not self.is_discrete:
-            if self.sampled:
-                raise PolicyError(
-                    f"policy.kwargs.actions: expected 'argmax' for the action space {space}, found 'sampled'; leave it"
-                    " out: only Discrete actions can be sampled"
-                )
+        self._values: NDArray[np.float64] | None = None
+        if n_values := _n_values(how):
+            self._values = np.linspace(space.low.reshape(-1), space.high.reshape(-1), n_values, axis=1)
+            self._entries = np.arange(len(self._values))
+        elif not self.is_discrete:
             self._bounded = np.isfinite(space.low) & np.isfinite(space.high)
             low, high = np.where(self._bounded, (space.low, space.high), 0) / 2
             self._middle, self._radius = low + high, high - low
@@ -61,6 +63,10 @@ class Actions:
         Discrete: int64 `(n_lanes,)`, valid until the next call. Box: `(n_lanes, *space.shape)` of the space's dtype.
         `uniforms` holds a number in [0, 1 − 2⁻²⁴] for each lane if `sampled`.
         """
+        if self._values is not None:
+            best = outputs.reshape(len(outputs), *self._values.shape).argmax(2)
+            values: NDArray[np.generic] = self._values[self._entries, best].astype(self.space.dtype)
+            return values.reshape(-1, *self.space.shape)
         if not self.is_discrete:
             raw = outputs.reshape(-1, *self.space.shape)
             scaled = np.where(self._bounded, self._middle + self._radius * np.tanh(raw), raw)
@@ -86,10 +92,43 @@ class Actions:
         self._above.argmax(1, self._actions)
 
 
+def network_space(space: gymnasium.Space, how: str) -> gymnasium.Space:
+    """Return the space that a network chooses from: `space`, or what is left of it where its entries are binned.
+
+    Raises `PolicyError` for a way of choosing that is unknown or not for this space.
+    """
+    n_values = _n_values(how)
+    if how not in ("argmax", "sampled") and not 2 <= n_values <= _MAX_VALUES:
+        raise PolicyError(
+            "policy.kwargs.actions: expected 'argmax', 'sampled' or 'uniform:K' with K values of each entry, such as"
+            f" 'uniform:5', found {how!r}"
+        )
+    if how == "sampled" and isinstance(space, gymnasium.spaces.Box):
+        raise PolicyError(
+            f"policy.kwargs.actions: expected 'argmax' for the action space {space}, found 'sampled'; leave it"
+            " out: only Discrete actions can be sampled"
+        )
+    if not n_values:
+        return space
+    if not isinstance(space, gymnasium.spaces.Box) or not space.is_bounded():
+        raise PolicyError(
+            f"policy.kwargs.actions: expected a bounded Box action space for {how!r}, found {space}; leave it out"
+        )
+    return gymnasium.spaces.MultiDiscrete([n_values] * int(np.prod(space.shape)))
+
+
 def n_outputs(space: gymnasium.Space) -> int:
     """Return how many numbers a network gives for an action; raise `PolicyError` for spaces not supported."""
     if isinstance(space, gymnasium.spaces.Discrete):
         return int(space.n)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return int(space.nvec.sum())
     if isinstance(space, gymnasium.spaces.Box):
         return int(np.prod(space.shape))
     raise PolicyError(f"policy: expected a Discrete or Box action space, found {space}")
+
+
+def _n_values(how: str) -> int:
+    """Return K of `"uniform:K"`; 0 of anything else."""
+    kind, _, number = how.partition(":")
+    return int(number) if kind == "uniform" and number.isascii() and number.isdigit() else 0

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.policy import Policy
 
@@ -85,6 +86,9 @@ class LanePolicy:
         self._actions = Actions(policy.actions.space, policy.actions.how, n_lanes)
         self._scale = np.float32(1 / 255 if policy.observation_space.dtype == np.uint8 else 1)
         self.sampled = self._actions.sampled
+        n_entries = policy.observation_space.shape[0]
+        self._gatherer = Gatherer(n_lanes, n_entries) if policy.gathers else None
+        self._normalising: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
         self._streams: list[np.random.Generator | None] = [None] * n_lanes
         self._blocks = np.zeros((n_lanes, _BLOCK), np.float32)
         self._starts = np.arange(n_lanes) * _BLOCK
@@ -95,14 +99,33 @@ class LanePolicy:
     def reset(self, lane: int, stream: np.random.Generator | None = None) -> None:
         """Begin an episode in one lane; sampled actions are drawn from `stream`, which is the lane's until the next."""
         self._network.reset(lane)
+        if self._gatherer is not None:
+            self._gatherer.reset(lane)
         if stream is not None:
             self._streams[lane] = stream
             self._draw(lane)
 
+    def normalise_by(self, normaliser: Normaliser | None) -> None:
+        """Normalise the observations of all lanes from now on; None: give them to the network as they are."""
+        self._normalising = None if normaliser is None else normaliser.arrays(np.float32)
+
+    def moments(self, lane: int) -> bytes | None:
+        """Return what a lane's episode observed so far, for `Moments.merged`; None unless `policy.normalise`."""
+        return None if self._gatherer is None else self._gatherer.packed(lane)
+
     def act(self, observations: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return one action a lane, valid until the next call, for `observations` of shape `(n_lanes, ...)`."""
         network = self._network
-        np.multiply(observations, self._scale, out=network.inputs, casting="same_kind")
+        inputs = network.inputs
+        if self._gatherer is not None:
+            self._gatherer.add(observations)
+        if self._normalising is None:
+            np.multiply(observations, self._scale, out=inputs, casting="same_kind")
+        else:
+            mean, scale = self._normalising
+            np.subtract(observations, mean, out=inputs, casting="same_kind")
+            np.multiply(inputs, scale, out=inputs)
+            np.clip(inputs, -CLIP, CLIP, out=inputs)
         network.step()
         return self._actions.choose(network.outputs, self._drawn() if self.sampled else None)
 

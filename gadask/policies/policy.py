@@ -9,12 +9,16 @@ images of uint8 are divided by 255, unless the module has an attribute `takes_ui
 bytes itself. It returns a tensor of as many numbers as there are actions, or as an action has entries.
 The batch is always one observation, since a kernel may sum in another order for another batch.
 
+A module may have a method `compiled(precision)` that returns a `Compiled`, which then stands in for it.
+
 A module with memory has a method `initial_state()` and is called with the observation and its state; it returns the
 output and the next state. A state is whatever the module wants it to be. It is given to the module once, so the module
 may write over it, and an episode begins with a new one.
 """
 
 from __future__ import annotations
+
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -23,21 +27,34 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gadask.errors import PolicyError
-from gadask.policies.actions import Actions, n_outputs
+from gadask.observations import CLIP, Gatherer, Normaliser
+from gadask.policies.actions import Actions
 from gadask.policies.initial import layers_of, scale_noise
+
+
+class Compiled(Protocol):
+    """The same network as a module, computed faster: what a module's method `compiled(precision)` may return."""
+
+    def begin(self) -> None:
+        """Begin an episode; the parameters may have changed."""
+
+    def __call__(self, observation: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the output for the next observation: float32, shape `(1, ...)`, valid until the next call."""
 
 
 class Policy:
     """A module whose weights are one vector, choosing actions for one environment; `actions` says how."""
 
     flat: torch.Tensor
-    """All parameters: float32, shape `(n_params,)`, contiguous, 64-byte aligned. Write it in place only."""
+    """All parameters: float32, shape `(n_params,)`, contiguous, 64-byte aligned. Write it in place; then `reset`."""
     n_params: int
     """Length of `flat`."""
     module: nn.Module
     """The network, in evaluation mode; its parameters are views of `flat`."""
     observation_space: gymnasium.Space
     actions: Actions
+    gathers: bool
+    """Whether the moments of observations are gathered."""
 
     def __init__(
         self,
@@ -45,10 +62,13 @@ class Policy:
         observation_space: gymnasium.Space,
         action_space: gymnasium.Space,
         actions: str = "argmax",
+        gathers: bool = False,
+        precision: str = "float32",
     ) -> None:
-        """Move the module's parameters into one vector; `actions` is one of `actions.CHOICES`.
+        """Move the module's parameters into one vector; `actions` is as in `actions.py`, `gathers` for vectors only.
 
-        Raises `PolicyError` if the module does not take the observations or does not give an action's shape.
+        Raises `PolicyError` if the module does not take the observations, does not give an action's shape, or has not
+        this precision.
         """
         self.flat = _flatten(module)
         self.module = module.eval().requires_grad_(False)
@@ -57,12 +77,16 @@ class Policy:
         self.actions = Actions(action_space, actions)
         self._scheme: str = getattr(module, "initial", "fan-in")
         self._layers = layers_of(module)
+        self._compiled = _compile(module, precision)
         self._takes_uint8: bool = getattr(module, "takes_uint8", False)
         self._uint8 = observation_space.dtype == np.uint8
         self._remembers = callable(getattr(module, "initial_state", None))
         self._state: object = None
         self._stream: np.random.Generator | None = None
         self._uniforms = np.zeros(1, np.float32)
+        self.gathers = gathers
+        self._gatherer = Gatherer(1, observation_space.shape[0]) if gathers else None
+        self._normalising: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
         self._check_shapes()
         self._state = self._initial_state()
 
@@ -71,6 +95,7 @@ class Policy:
         """Fill `flat` with initial parameters made of unit Gaussian noise, float32, shape `(n_params,)`; return it."""
         self.flat.copy_(noise)
         scale_noise(self._layers, self._scheme)
+        self._begin()
         return self.flat
 
     def reset(self, stream: np.random.Generator | None = None) -> None:
@@ -82,9 +107,22 @@ class Policy:
             raise PolicyError("policy.kwargs.actions: expected the episode's stream for sampled actions, found none")
         self._stream = stream
         self._state = self._initial_state()
+        self._begin()
+        if self._gatherer is not None:
+            self._gatherer.reset(0)
+
+    def normalise_by(self, normaliser: Normaliser | None) -> None:
+        """Normalise observations from now on; None: give them to the network as they are."""
+        self._normalising = None if normaliser is None else normaliser.arrays(np.float64)
+
+    def moments(self) -> bytes | None:
+        """Return what the episode observed so far, as `Moments.merged` takes it; None unless `policy.normalise`."""
+        return None if self._gatherer is None else self._gatherer.packed(0)
 
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
         """Return the action for the next observation: an int, or an array of the action space's shape and dtype."""
+        if self._gatherer is not None:
+            self._gatherer.add(observation[None])
         output = self.output(observation).reshape(1, -1)
         uniforms = None
         if self.actions.sampled:
@@ -95,7 +133,12 @@ class Policy:
         return int(action) if self.actions.is_discrete else action
 
     def output(self, observation: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Return the network's raw output for the next observation: float32, shape `(1, ...)`."""
+        """Return the network's raw output for the next observation: float32, shape `(1, ...)`, valid until the next."""
+        if self._compiled is not None:
+            return self._compiled(observation)
+        if self._normalising is not None:
+            mean, scale = self._normalising
+            observation = np.clip(np.subtract(observation, mean) * scale, -CLIP, CLIP)
         tensor = torch.from_numpy(observation).unsqueeze(0)
         if not self._takes_uint8:
             tensor = tensor.float()
@@ -108,13 +151,16 @@ class Policy:
         output: NDArray[np.float32] = found.numpy()
         return output
 
+    def _begin(self) -> None:
+        if self._compiled is not None:
+            self._compiled.begin()
+
     def _initial_state(self) -> object:
         return self.module.initial_state() if self._remembers else None  # type: ignore[operator]
 
     def _check_shapes(self) -> None:
         """Play one observation of zeros, so that a module that does not fit is found before any node is asked for."""
-        space, action_space = self.observation_space, self.actions.space
-        expected = n_outputs(action_space)
+        space = self.observation_space
         try:
             self._state = self._initial_state()
             found = self.output(np.zeros(space.shape, space.dtype)).shape
@@ -124,11 +170,22 @@ class Policy:
                 f"policy.kind: {type(self.module).__name__} does not take an observation of {space}:"
                 f" {type(error).__name__}: {reason}"
             ) from error
-        if int(np.prod(found)) != expected:
+        if int(np.prod(found)) != self.actions.n_outputs:
             raise PolicyError(
-                f"policy.kind: expected {type(self.module).__name__} to return {expected} numbers for"
-                f" {action_space}, found shape {found}"
+                f"policy.kind: expected {type(self.module).__name__} to return {self.actions.n_outputs} numbers for"
+                f" {self.actions.space}, found shape {found}"
             )
+
+
+def _compile(module: nn.Module, precision: str) -> Compiled | None:
+    """Return the faster form of a module that has one; raise `PolicyError` if there is none of this precision."""
+    compiled: Compiled | None = module.compiled(precision) if callable(getattr(module, "compiled", None)) else None  # type: ignore[operator]
+    if precision != "float32" and compiled is None:
+        raise PolicyError(
+            f"policy.precision: {precision!r} is for 'such2017' and 'nature' with gadask's compiled kernels, which need"
+            " GCC when gadask is installed and AVX2; expected 'float32'"
+        )
+    return compiled
 
 
 def _flatten(module: nn.Module) -> torch.Tensor:

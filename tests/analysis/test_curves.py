@@ -95,7 +95,7 @@ def test_a_grid_has_a_panel_a_game_and_one_legend(study: Path) -> None:
     panels = [entry[0] for entry in layout.children[0].children]
     assert [panel.title.text for panel in panels] == ["Frostbite", "Kangaroo"]
     labels = _labels(layout)
-    assert labels[:2] == ["gadask", GA_DIST]
+    assert labels[:2] == ["gadask: median of 3 seeds, 95 % interval", GA_DIST]
     assert len(labels) == len(set(labels))
     for panel in panels:
         assert panel.xaxis[0].axis_label == "emulator frames"
@@ -114,7 +114,7 @@ def test_overlays_are_the_games_own_and_only_for_known_games() -> None:
     assert {span.location for span in frostbite.select({"type": Span})} == {4536.0, 1164.0}
     assert not elsewhere.select({"type": Span})
     without = plot_curves(frame({"a": long}), overlays=False)
-    assert _labels(without) == ["gadask"]
+    assert _labels(without) == ["gadask: 1 seed"]
 
 
 def test_a_published_score_far_away_is_named_and_not_drawn() -> None:

@@ -115,7 +115,7 @@ def test_a_large_run_is_drawn_as_a_sample_and_says_so() -> None:
     assert drawn[1] == pytest.approx(400, abs=100)
     assert any("4,000 of 10,000 children" in title.text for title in dots.above)
     labels = [item.label.value for item in lengths.legend[0].items]
-    assert labels[0] == f"all children: mean {steps.mean():,.0f} steps"
+    assert labels[0] == f"all: mean {steps.mean():,.0f} steps"
     assert all(len(renderer.data_source.data["x"]) <= 300 for renderer in lengths.renderers)
     ratios = [list(data["y"]) for data in sources(layout.children[1], "y")]
     assert [100.0 / 125.0] in ratios

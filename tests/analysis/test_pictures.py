@@ -20,7 +20,7 @@ def test_every_figure_of_a_study_is_drawn(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "made" / "here"
     written = pictures.draw_pictures(load_study([study]), folder)
     assert {path.name for path in written} == {
-        "curves.png", "scores.png", "raster.png", "lineage.png", "length_bias.png"
+        "curves.png", "table.png", "scores.png", "raster.png", "lineage.png", "length_bias.png"
     }  # fmt: skip
     for path in written:
         picture = np.array(Image.open(path).convert("L"))

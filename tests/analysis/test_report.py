@@ -93,7 +93,7 @@ def test_provenance_and_costs_are_shown(run: Path) -> None:
         line["timing"]["core_hours"] = 1.5
     (run / "generations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in charged))
     frame = load_run(run).generations
-    assert report._summary(load_run(run), 0.1, None)[5] == ("core-hours", f"{1.5 * len(frame):.2f} charged")
+    assert report._summary(load_run(run), None)[5] == ("core-hours", f"{1.5 * len(frame):.2f} charged")
 
 
 def test_a_study_is_reported_with_curves_scores_and_runs(study: Path, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
-import tomllib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -16,7 +17,6 @@ import pytest
 
 from analysis.runs import (
     QUANTILES,
-    elite_errors,
     episode_frame,
     find_runs,
     generation_frame,
@@ -34,13 +34,26 @@ from gadask.record import RunDirectory, read_generations
 from tests.analysis.recorded import GA, SWATCH, Players, record
 
 
-def test_a_run_directory_is_read_with_pandas_alone(recorded: dict[str, Path]) -> None:
-    path = recorded["swatch"]
-    config = tomllib.loads((path / "config.toml").read_text())
-    generations = pandas.read_json(path / "generations.jsonl", lines=True)
-    episodes = pandas.read_parquet(path / "episodes")
-    assert config["ga"]["population"] == GA.population
+def test_a_run_directory_is_read_with_the_lines_of_the_docs(
+    recorded: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "run-directory.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len([line for line in blocks[0].splitlines() if line]) == 3
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "frostbite").symlink_to(recorded["swatch"])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+
+    generations, episodes, frame = names["generations"], names["episodes"], generation_frame(recorded["swatch"])
     assert generations["generation"].tolist() == [0, 1, 2]
+    assert names["curve"].tolist() == frame["elite_mean"].tolist()
+    assert names["curve"].index.tolist() == frame["frames"].tolist()
+    assert names["children"].groupby("generation").size().tolist() == [GA.population] * 3
+    for key in [*generations, *episodes]:
+        assert f"`{key}`" in page, f"the page does not explain {key}"
     children = episodes[(episodes["kind"] == "child") & (episodes["generation"] == 1)]
     assert children["slot"].tolist() == list(range(GA.population))
     assert children["return"].mean() == pytest.approx(generations["children"][1]["mean"])
@@ -103,18 +116,15 @@ def test_missing_episodes_are_left_out_and_damaged_ones_are_not(run: Path) -> No
 
 
 def test_the_elites_standard_error_comes_from_its_evaluation_episodes(recorded: dict[str, Path]) -> None:
-    path = recorded["swatch"]
-    frame = generation_frame(path)
-    errors = elite_errors(frame, episode_frame(path))
+    frame = generation_frame(recorded["swatch"])
     players = Players(SWATCH)
     with closing(players.env):
-        for row, error in zip(frame.itertuples(), errors, strict=True):
+        for row in frame.itertuples():
             genome = from_text(row.elite)
             rows = [players.play(genome, Kind.EVALUATION, row.generation, row.elite_slot, i) for i in range(3)]
             returns = np.concatenate(rows)["return"]
             assert row.elite_mean == pytest.approx(returns.mean())
-            assert error == pytest.approx(returns.std(ddof=1) / math.sqrt(3))
-    assert np.isnan(elite_errors(frame, pandas.DataFrame())).all()
+            assert row.elite_error == pytest.approx(returns.std(ddof=1) / math.sqrt(3))
     assert math.isnan(standard_error(np.array([1.0])))
 
 

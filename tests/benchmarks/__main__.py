@@ -1,4 +1,8 @@
-"""`make bench`: one table of every figure that the docs quote. Takes about five minutes on two idle cores."""
+"""`make bench`: one table of every figure that the docs quote; `python -m tests.benchmarks [SECTION …] [--record]`.
+
+A quarter of an hour on two idle cores; `--record` writes the figures, with the machine and the versions that gave them,
+to `docs/benchmarks/`. The sections that compare with EvoTorch need `pip install "gadask[bench]"`.
+"""
 
 from __future__ import annotations
 
@@ -10,48 +14,91 @@ os.environ.update(numeric_environment())  # before numpy and torch are imported 
 os.environ.pop("OPENBLAS_CORETYPE", None)
 os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
 
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_evolution, bench_ledger, bench_master, bench_memory, bench_noise, bench_weights
+from gadask.provenance import provenance
+from tests.benchmarks import (
+    bench_evolution,
+    bench_ledger,
+    bench_master,
+    bench_memory,
+    bench_noise,
+    bench_peers,
+    bench_weights,
+)
 
-_MOST = {
-    "growth / table": 1.05,
-    "1000 genes / 10 genes": 1.2,
-    "1000 genes / torch.add": 1.5,
-    "bytes on the wire per episode": 64,
-    "node start to first episode, s": 10,
+_GAMES = ("Frostbite", "Asteroids", "Kangaroo")
+_SECTIONS: dict[str, Callable[[], dict[str, float]]] = {
+    **{game: partial(bench_evolution.measure, game) for game in _GAMES},
+    **{f"EvoTorch-{game}": partial(bench_peers.measure_evotorch, game) for game in _GAMES},
+    "client.map": bench_peers.measure_client_map,
+    "start": lambda: {"node start to first episode, s": bench_evolution.first_episode_s()},
+    "noise": bench_noise.measure,
+    "child": bench_weights.measure,
+    "master": bench_master.measure,
+    "ledger": bench_ledger.measure,
+    "memory": bench_memory.measure,
 }
-_LEAST = {
-    "such2017 / ALE vector environment, median": 0.38,
-    "nature / ALE vector environment, median": 0.58,
-    "ratio_same_size_per_core": 0.85,
+_BOUNDS = {
+    "such2017 int8 / environment, median": "≥ 0.7",
+    "such2017 float32 / environment, median": "≥ 0.45",
+    "nature int8 / environment, median": "≥ 0.8",
+    "nature float32 / environment, median": "≥ 0.65",
+    "such2017 float32 / ALE vector environment, median": "≥ 0.38",
+    "nature float32 / ALE vector environment, median": "≥ 0.58",
+    "float32 / EvoTorch, median": "≥ 3",
+    "int8 / EvoTorch, median": "≥ 3",
+    "gadask / client.map, median": "≥ 10",
+    "growth / table": "≤ 1.05",
+    "1000 genes / 10 genes": "≤ 1.2",
+    "1000 genes / torch.add": "≤ 1.5",
+    "bytes on the wire per episode": "≤ 64",
+    "node start to first episode, s": "≤ 10",
+    "ratio_same_size_per_core": "≥ 0.85",
 }
+_RECORDS = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
 def main() -> None:
-    """Measure everything and print it."""
+    """Measure the sections and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(_SECTIONS)}; by default all")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/benchmarks")
+    arguments = parser.parse_args()
+    for name in arguments.sections:
+        if name not in _SECTIONS:
+            parser.error(f"SECTION: expected one of {', '.join(_SECTIONS)}, found {name!r}")
     table = Table("what", "figure", "value", "bound", title="gadask, 2 rollout processes on 2 cores")
-    sections = {
-        "Frostbite": lambda: bench_evolution.measure("Frostbite"),
-        "start": lambda: {"node start to first episode, s": bench_evolution.first_episode_s()},
-        "noise": bench_noise.measure,
-        "child": bench_weights.measure,
-        "master": bench_master.measure,
-        "ledger": bench_ledger.measure,
-        "memory": bench_memory.measure,
-    }
     console = Console(width=100)
-    for name, measure in sections.items():
+    figures = {}
+    for name in arguments.sections or _SECTIONS:
         with console.status(f"measuring {name}"):
-            figures = measure()
-        for figure, value in figures.items():
-            bound = next((f"≤ {most:g}" for key, most in _MOST.items() if key == figure), "") or next(
-                (f"≥ {least:g}" for key, least in _LEAST.items() if key == figure), ""
-            )
-            table.add_row(name, figure, f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}", bound)
+            figures[name] = _SECTIONS[name]()
+        for figure, value in figures[name].items():
+            text = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+            table.add_row(name, figure, text, _BOUNDS.get(figure, ""))
         table.add_section()
     console.print(table)
+    if arguments.record:
+        print(f"recorded: {_record(figures)}")
+
+
+def _record(figures: dict[str, dict[str, float]]) -> Path:
+    """Add the figures to today's record; returns the file."""
+    description = provenance("")
+    path = _RECORDS / f"{description['started'][:10]}.json"
+    sections = json.loads(path.read_text())["figures"] if path.exists() else {}
+    machine = {key: description[key] for key in ("started", "commit", "cpu", "system", "versions")}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**machine, "cores": os.cpu_count(), "figures": sections | figures}, indent=1) + "\n")
+    return path
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Frames per second and core: the environment alone against real evolution in the pool, side by side.
 
-All run in two pinned processes at once. Rounds of the environment alone, of ALE's own vector environment alone, of
-`such2017` and of `nature` take turns, so that a machine that speeds up or slows down does so for all of them; ratios
-are taken round by round.
+All run in two pinned processes at once. Rounds of the environment alone, of ALE's own vector environment alone, and of
+evolution with each network and precision take turns, so that a machine that speeds up or slows down does so for all of
+them; ratios are taken round by round.
 """
 
 from __future__ import annotations
@@ -14,22 +14,28 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 
-from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig
+from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import make_env
 from gadask.messages import Breeding, Chunk, Kind, Task
 from gadask.node import Node
 from gadask.task import prepare_task
 
 N_PROCESSES = 2
-_POLICIES = ("such2017", "nature")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_POLICIES = {
+    f"{kind} {precision}": PolicyConfig(kind, precision=precision)
+    for kind in ("such2017", "nature")
+    for precision in PRECISIONS
+}
 _PARENTS = tuple((gene, gene + 1) for gene in range(1_000, 21_000, 1_000))
 
 
-def measure(game: str, seconds: float = 10.0, rounds: int = 5) -> dict[str, float]:
-    """Return frames/s/core of each, and medians and ranges of ratios; a round gives `seconds` to each of the four."""
+def measure(game: str, seconds: float = 6.0, rounds: int = 5) -> dict[str, float]:
+    """Return frames/s/core of each, and medians and ranges of ratios; a round gives `seconds` to each of the six."""
     env = EnvConfig(id=f"ALE/{game}-v5")
     alone: dict[str, Callable[[EnvConfig, float, int], float]] = {
         "environment": _play_random,
@@ -43,28 +49,31 @@ def measure(game: str, seconds: float = 10.0, rounds: int = 5) -> dict[str, floa
                 for name, play in alone.items():
                     jobs = [(env, seconds, i) for i in range(N_PROCESSES)]
                     results[name].append(statistics.mean(pool.starmap(play, jobs, chunksize=1)))
-                for name in _POLICIES:
-                    results[name].append(_evolution(node, env, name, seconds, number))
+                for name, policy in _POLICIES.items():
+                    results[name].append(evolution(node, env, policy, seconds, number))
     finally:
         node.close()
     figures = {f"{name}, frames/s/core": statistics.median(values) for name, values in results.items()}
     for name in _POLICIES:
         for baseline in alone:
-            ratios = [ours / theirs for ours, theirs in zip(results[name], results[baseline], strict=True)]
-            figures[f"{name} / {baseline}, median"] = statistics.median(ratios)
-            figures[f"{name} / {baseline}, lowest"] = min(ratios)
-            figures[f"{name} / {baseline}, highest"] = max(ratios)
+            figures |= ratios(f"{name} / {baseline}", results[name], results[baseline])
     return figures
 
 
-def _evolution(node: Node, env: EnvConfig, policy: str, seconds: float, number: int) -> float:
+def ratios(name: str, ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Return the median and the range of what the rounds gave."""
+    found = [our / their for our, their in zip(ours, theirs, strict=True)]
+    return {f"{name}, median": statistics.median(found), f"{name}, lowest": min(found), f"{name}, highest": max(found)}
+
+
+def evolution(node: Node, env: EnvConfig, policy: PolicyConfig, seconds: float, number: int) -> float:
     """Play new children for about `seconds`; returns frames per second of process time, decoding included."""
     task = _task(env, policy)
     breeding = Breeding(1 + number, _PARENTS, ())
     frames, busy_s, slot, end = 0, 0.0, 0, time.monotonic() + seconds
     try:
         while time.monotonic() < end:
-            rows, _ = node.play(task, breeding, _children(breeding, slot, 2 * N_PROCESSES))
+            rows, *_ = node.play(task, breeding, _children(breeding, slot, 2 * N_PROCESSES))
             slot += len(rows)
             frames += int(rows["frames"].sum())
             busy_s += float(rows["seconds"].sum())
@@ -79,7 +88,7 @@ def _children(breeding: Breeding, first: int, n: int) -> Chunk:
 
 def _play_random(env_config: EnvConfig, seconds: float, seed: int) -> float:
     """Play random actions, seeded resets included; returns frames per second."""
-    _pin(seed)
+    pin(seed)
     env = make_env(env_config)
     rng = np.random.default_rng(seed)
     actions = rng.integers(env.action_space.n, size=100_000).tolist()
@@ -97,7 +106,7 @@ def _play_random_vector(env_config: EnvConfig, seconds: float, seed: int) -> flo
     """Play random actions in one lane of ALE's native vector environment; returns frames per second."""
     from ale_py.vector_env import AtariVectorEnv
 
-    _pin(seed)
+    pin(seed)
     game = re.sub(r"(?<!^)(?=[A-Z])", "_", env_config.id.removeprefix("ALE/").removesuffix("-v5")).lower()
     env = AtariVectorEnv(game, num_envs=1, num_threads=1, reward_clipping=False)
     n_actions = env.single_action_space.n
@@ -110,18 +119,19 @@ def _play_random_vector(env_config: EnvConfig, seconds: float, seed: int) -> flo
     return 4 * steps / (time.perf_counter() - begin)
 
 
-def _pin(index: int) -> None:
+def pin(index: int) -> None:
+    """Have this process, a child of the benchmark, run on one core alone."""
     cpus = sorted(os.sched_getaffinity(os.getppid()))
     os.sched_setaffinity(0, {cpus[index % len(cpus)]})
 
 
-def _task(env: EnvConfig, policy: str) -> Task:
-    return prepare_task(replace(PRESETS["such2017"], env=env, policy=PolicyConfig(kind=policy)))
+def _task(env: EnvConfig, policy: PolicyConfig) -> Task:
+    return prepare_task(replace(PRESETS["such2017"], env=env, policy=policy))
 
 
 def first_episode_s() -> float:
     """Return the seconds from the start of a node, full table included, to the first row of `such2017`."""
-    task = _task(EnvConfig(id="ALE/Frostbite-v5", max_steps=1), "such2017")
+    task = _task(EnvConfig(id="ALE/Frostbite-v5", max_steps=1), PolicyConfig())
     begin = time.perf_counter()
     node = Node(NoiseConfig(), N_PROCESSES)
     try:

@@ -80,7 +80,7 @@ class SimulatedNode:
                 end = max(end, free)
         time.sleep(end - now)
         rows["seconds"] /= self._speed
-        return rows, {}
+        return rows, {}, {}
 
     def close_generation(self, task: Task, kind: Kind, generation: int) -> None:
         """Let late chunks end by themselves."""

@@ -5,6 +5,6 @@ and without VNNI and AVX2 when it is loaded. Where it is missing, networks compu
 """
 
 from gadask.policies.kernels.library import instruction_set
-from gadask.policies.kernels.network import CompiledNetwork, Convolution
+from gadask.policies.kernels.network import CompiledNetwork, Convolution, Window
 
-__all__ = ["CompiledNetwork", "Convolution", "instruction_set"]
+__all__ = ["CompiledNetwork", "Convolution", "Window", "instruction_set"]

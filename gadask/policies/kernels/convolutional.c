@@ -61,7 +61,7 @@ enum { MAX_PATCHES = 12, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, PART
 typedef uint32_t word __attribute__((aligned(1), may_alias));
 
 /* Cut the image into blocks, note which have changed, and clear the flags of what the layers will compute. */
-static void take_image(Network *net) {
+void take_image(Network *net) {
   const int width = 4 * net->block_columns, height = 4 * net->block_rows;
   const int rows = net->height < height - net->top ? net->height : height - net->top; /* no patch reaches the rest */
   const int columns = net->width < width - net->left ? net->width : width - net->left;

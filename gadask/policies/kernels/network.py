@@ -53,21 +53,28 @@ class _Network(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A convolution: its parameters, and where its patches lie."""
+class Window:
+    """Where a convolution's patches lie."""
 
-    parameters: torch.Tensor
-    """Float32, `(inputs + 1, outputs)`; a patch's inputs run over its rows, columns and channels."""
     kernel: int
     stride: int
     rows: int
+    """Of patches."""
     columns: int
     top: int
+    """Rows of zeros before the image."""
     left: int
-    """Rows and columns of zeros before the image."""
     bottom: int
+    """Rows of zeros behind it."""
     right: int
-    """Rows and columns of zeros behind it."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution: its parameters, float32 `(inputs of a patch + 1, outputs)`, and its patches."""
+
+    parameters: torch.Tensor
+    window: Window
 
 
 class CompiledNetwork:
@@ -128,7 +135,7 @@ class CompiledNetwork:
         channels, height, width = shape
         packs = self._pack is not None
         cell_dtype = np.uint8 if packs else np.float32
-        first = convolutions[0]
+        first = convolutions[0].window
         assert (first.kernel, first.stride) == (2 * _BLOCK, _BLOCK)
         block_rows, block_columns = first.rows + 1, first.columns + 1
         block_pixels = channels * _BLOCK**2
@@ -154,11 +161,11 @@ class CompiledNetwork:
         )
         source, changed = network.blocks if packs else network.scaled, network.changed
         columns, n_inputs, window, step = block_columns, block_pixels, 2, 1
-        for layer, this, following in zip(network.layers, convolutions, [*convolutions[1:], None], strict=True):
-            n_outputs = this.parameters.shape[1]
-            top, left, bottom, right = (
-                (following.top, following.left, following.bottom, following.right) if following else (0, 0, 0, 0)
-            )
+        following = [*(convolution.window for convolution in convolutions[1:]), None]
+        for layer, convolution, after in zip(network.layers, convolutions, following, strict=True):
+            this, parameters = convolution.window, convolution.parameters
+            n_outputs = parameters.shape[1]
+            top, left, bottom, right = (after.top, after.left, after.bottom, after.right) if after else (0, 0, 0, 0)
             target_columns = left + this.columns + right
             n_cells = (top + this.rows + bottom) * target_columns
             target, target_changed = self._buffer(n_cells * n_outputs, cell_dtype), self._buffer(n_cells, np.uint8)
@@ -168,16 +175,16 @@ class CompiledNetwork:
             layer.source_columns, layer.target_columns = columns, target_columns
             layer.source, layer.source_changed = source, changed
             layer.target = target + begin * n_outputs * np.dtype(cell_dtype).itemsize
-            layer.target_changed = target_changed + begin if following else None
-            layer.parameters = this.parameters.data_ptr()
+            layer.target_changed = target_changed + begin if after else None
+            layer.parameters = parameters.data_ptr()
             if packs:
-                layer.weights = self._buffer(this.parameters.numel() - n_outputs, np.int8)
+                layer.weights = self._buffer(parameters.numel() - n_outputs, np.int8)
                 layer.scales = self._buffer(n_outputs, np.float32)
                 layer.sums = self._buffer(this.rows * this.columns * n_outputs, np.int32)
                 layer.values = self._buffer(this.rows * this.columns * n_outputs, np.float32)
             source, changed, columns, n_inputs = target, target_changed, target_columns, n_outputs
-            if following:
-                window, step = following.kernel, following.stride
+            if after:
+                window, step = after.kernel, after.stride
         network.features = source
         network.n_features = dense.shape[0] - 1
         network.list = self._buffer(max(first.rows * first.columns, network.n_features) + _SPARE, np.int32)

@@ -62,7 +62,7 @@ static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
   }
 }
 
-static void NAME(convolve)(const Layer *layer, int32_t *list) {
+void NAME(convolve)(const Layer *layer, int32_t *list) {
   const int n = changed_patches(layer, list);
   if (LANES == 8)
     NAME(convolve_tiles)(layer, list, n, 6, 2);
@@ -73,7 +73,7 @@ static void NAME(convolve)(const Layer *layer, int32_t *list) {
 }
 
 /* hidden = max(0, bias + Σ features[i] dense[i]) over the features that are not 0, for this layer reads the most. */
-static void NAME(dense)(const Network *net) {
+void NAME(dense)(const Network *net) {
   enum { VECTORS = LANES == 16 ? 16 : 8 };
   const float *features = net->features;
   const int n = net->n_features, n_hidden = net->n_hidden;
@@ -102,7 +102,7 @@ static void NAME(dense)(const Network *net) {
   }
 }
 
-static void NAME(output)(const Network *net) {
+void NAME(output)(const Network *net) {
   const int n = net->n_outputs;
   float *restrict result = net->result;
   memcpy(result, net->output + net->n_hidden * n, 4 * n);
@@ -180,7 +180,7 @@ static float NAME(dequantise)(float *values, const int32_t *sums, int n_rows, in
 }
 
 /* Compute a layer, whose source's values are multiples of `scale`; returns the scale of the target's. */
-static float NAME(convolve_bytes)(const Layer *layer, float scale, int fresh, int32_t *list) {
+float NAME(convolve_bytes)(const Layer *layer, float scale, int fresh, int32_t *list) {
   const int n = changed_patches(layer, list), n_outputs = layer->n_outputs;
   if (LANES == 8)
     NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
@@ -209,7 +209,7 @@ static float NAME(convolve_bytes)(const Layer *layer, float scale, int fresh, in
 }
 
 /* dense_sums = Σ features[i] dense_weights[i] over the features that are not 0, four rows at a time. */
-static void NAME(dense_bytes)(const Network *net) {
+void NAME(dense_bytes)(const Network *net) {
   const uint8_t *features = net->features;
   const int n = net->n_features;
   int n_list = 0;

@@ -1,0 +1,109 @@
+"""Follow a run in a notebook: its learning curve and where it stands, drawn anew while it evolves.
+
+    with LiveCurve(config, run_dir) as live:
+        async for generation in evolve(config, client, run_dir, resume=True, on_progress=live.update):
+            live.close_generation(generation)
+
+Text and picture stand below the cell that makes a `LiveCurve` and are replaced there (Jupyter's display updates), which
+every Jupyter frontend shows without an extension, and which a notebook that is executed without one keeps. For figures
+to zoom into while a run goes on there is the dashboard's page `/ga`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from IPython.display import Image, display
+
+from analysis.learning_curve import learning_curve_picture
+from analysis.runs import Run, frame_of_rows, generation_row
+from gadask.config import Config
+from gadask.master import Generation, Progress
+from gadask.progress import count_text, score_text
+from gadask.record import read_generations
+
+_PICTURE_EVERY_S = 2.0  # drawing takes a tenth of a second, in which the master does nothing else
+_TEXT_EVERY_S = 0.5
+_DPI, _WIDTH = 130, 700
+
+
+class LiveCurve:
+    """Consumes what `evolve` reports: pass `update` as `on_progress`, call `close_generation` for what it yields."""
+
+    def __init__(self, config: Config, run_dir: Path | str) -> None:
+        """Show what the run has closed so far; its directory may be missing yet.
+
+        Raises:
+            RecordError: the log is damaged.
+        """
+        self._config, self._run_dir = config, Path(run_dir)
+        self._rows = [generation_row(line) for line in read_generations(run_dir)]
+        self._progress: Progress | None = None
+        self._ended = False
+        self._news = asyncio.Event()
+        self._text_at = self._picture_at = -math.inf
+        self._drawn_rows = 0
+        self._text: Any = display(self._standing(), raw=True, display_id=True)
+        self._picture: Any = display({"text/plain": ""}, raw=True, display_id=True)
+        self._draw()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended = True
+        self._news.set()
+        self._say("finished" if kind is None else "interrupted" if kind is asyncio.CancelledError else "failed")
+        self._draw()
+
+    def update(self, progress: Progress) -> None:
+        """Show where the run stands in the middle of a generation."""
+        self._progress = progress
+        self._news.set()
+        now_s = time.monotonic()
+        if now_s - self._text_at >= _TEXT_EVERY_S:
+            self._text_at = now_s
+            self._say()
+        if now_s - self._picture_at >= _PICTURE_EVERY_S:
+            self._draw()
+
+    def close_generation(self, generation: Generation) -> None:
+        """Add a generation to the curve."""
+        self._rows.append(generation_row({"generation": generation.number, **generation.line}))
+        if time.monotonic() - self._picture_at >= _PICTURE_EVERY_S:
+            self._draw()
+
+    async def reached(self, generation: int) -> None:
+        """Return in the middle of this generation, or when evolution has ended before."""
+        while not self._ended and (self._progress is None or self._progress.generation < generation):
+            self._news.clear()
+            await self._news.wait()
+
+    def _say(self, end: str = "") -> None:
+        self._text.update(self._standing(end), raw=True)
+
+    def _standing(self, end: str = "") -> dict[str, str]:
+        """Return where the run stands as Jupyter displays it; `end` is how it ended."""
+        parts = [f"{len(self._rows)} generations closed", end]
+        if (progress := self._progress) is not None:
+            parts += [
+                f"generation {progress.generation}: {progress.n_counted}/{progress.n_wanted} episodes",
+                f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
+                f"{count_text(progress.frames)} frames in {progress.elapsed_s:.0f} s",
+                f"{progress.nodes} nodes with {progress.processes} processes",
+            ]
+        return {"text/plain": ", ".join(filter(None, parts))}
+
+    def _draw(self) -> None:
+        """Draw the curve, unless it stands there already."""
+        if len(self._rows) > self._drawn_rows:
+            run = Run(self._run_dir, self._config, frame_of_rows(self._rows))
+            self._picture.update(Image(learning_curve_picture(run, dpi=_DPI), width=_WIDTH))
+            self._drawn_rows, self._picture_at = len(self._rows), time.monotonic()

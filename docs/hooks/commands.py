@@ -1,0 +1,129 @@
+"""The page of the docs site that lists every command and its flags, made from the scripts of `jobs/` and `analysis/`.
+
+A script is a command if it has a dataclass `Arguments`, from which tyro makes its flags. Scripts are imported from the
+repository's root: build the site with `python -m mkdocs`, started there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_origin
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from docs.hooks.settings import Field, fields_of, type_text, value_text
+from gadask.command_line import NodeFlags
+
+_ROOT = Path(__file__).resolve().parents[2]
+_JOBS = ("jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py")
+
+_HEAD = """# Commands
+
+Every command says all of this with `--help`. Run them from gadask's folder, with the Python of `.venv` or of your own
+environment. A flag's value may follow a space or `=`; one that begins with a dash needs `=`.
+"""
+
+_NODES = """## Flags for nodes
+
+What `jobs/run.py`, `jobs/sweep.py` and `jobs/evaluate.py` are told of where to play. [Clusters](../clusters.md) leads
+through it.
+"""
+
+_FIELDS = """<span></span>`--machine.FIELD VALUE`
+
+:   Any field of a [machine file](machine-files.md), such as `--machine.wall-time 02:00:00`."""
+
+_SETTINGS = """<span></span>`--seed`, `--env.id`, `--ga.population`, …
+
+:   Any [setting of a run](settings.md); `kwargs` take names and values: `--env.kwargs noop_max 10`."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated page."""
+    files.append(File.generated(config, "reference/commands.md", content=commands_page()))
+    return files
+
+
+def commands() -> dict[str, type]:
+    """Return the class of arguments of each command, by the path of its script."""
+    drawing = (path for path in sorted((_ROOT / "analysis").glob("*.py")) if "class Arguments" in path.read_text())
+    scripts = (*_JOBS, *(str(path.relative_to(_ROOT)) for path in drawing))
+    return {script: _module(script).Arguments for script in scripts}
+
+
+def flags_of(arguments: type) -> Iterator[str]:
+    """Yield the flags that the site lists for a command of its own, those for nodes included."""
+    for field in fields_of(arguments):
+        if field.type is NodeFlags:
+            yield from flags_of(NodeFlags)
+        elif not field.is_positional and not dataclasses.is_dataclass(field.type):
+            yield _flag(field)
+
+
+def commands_page() -> str:
+    """Return the page on every command and flag."""
+    parts = [_HEAD]
+    for script, arguments in commands().items():
+        parts.append(f"## {script}\n\n{inspect.getdoc(_module(script))}")
+        parts.append(f"```\npython {script} {_usage(arguments)}\n```")
+        parts += _entries(arguments)
+    parts += [_NODES, *_entries(NodeFlags)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _module(script: str) -> Any:
+    return importlib.import_module(script.removesuffix(".py").replace("/", "."))
+
+
+def _usage(arguments: type) -> str:
+    """Return what follows the script's name: positional arguments, then flags that have no default."""
+    fields = [field for field in fields_of(arguments) if not dataclasses.is_dataclass(field.type)]
+    words = []
+    for field in sorted(fields, key=lambda field: not field.is_positional):
+        name = field.name.upper().removesuffix("S") + " …" if get_origin(field.type) is tuple else field.name.upper()
+        if field.is_positional:
+            words.append(name)
+        elif field.default is dataclasses.MISSING:
+            words.append(f"{_flag(field)} {_metavar(field)}")
+    return " ".join([*words, "[FLAGS]"])
+
+
+def _entries(arguments: type) -> Iterator[str]:
+    """Yield an item of a definition list for each argument."""
+    for field in fields_of(arguments):
+        if field.type is NodeFlags:
+            yield "<span></span>`--cluster`, `--nodes`, …\n\n:   See [Flags for nodes](#flags-for-nodes)."
+        elif dataclasses.is_dataclass(field.type):
+            yield _FIELDS if field.name == "fields" else _SETTINGS
+        elif field.is_positional:
+            yield f"<span></span>`{field.name.upper()}`\n\n:   {field.text}"
+        else:
+            value = "" if isinstance(field.default, bool) else f" {_metavar(field)}"
+            default = ""
+            if not isinstance(field.default, bool) and field.default not in (None, (), dataclasses.MISSING):
+                default = f" · default `{str(field.default) if isinstance(field.default, Path) else _plain(field)}`"
+            text = f"Do not: {field.text[0].lower()}{field.text[1:]}" if field.default is True else field.text
+            yield f"<span></span>`{_flag(field)}{value}`{default}\n\n:   {text}"
+
+
+def _plain(field: Field) -> str:
+    """Return a default as a shell takes it."""
+    return field.default if isinstance(field.default, str) else value_text(field.default)
+
+
+def _flag(field: Field) -> str:
+    name = field.name.replace("_", "-")
+    return f"--no-{name}" if field.default is True else f"--{name}"
+
+
+def _metavar(field: Field) -> str:
+    if field.metavar:
+        return field.metavar
+    if get_origin(field.type) is Literal:
+        return type_text(field.type).replace("`", "").replace('"', "").replace(" or ", "|")
+    return field.name.rpartition("_")[2].upper()

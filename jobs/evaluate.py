@@ -1,0 +1,257 @@
+"""Play a run's genome again: `python jobs/evaluate.py RUN_DIR [--episodes 1000] [--genome best] [--baselines] …`.
+
+The episodes are ones that no selection has seen; baselines meet the same tasks. `--children` plays the children of the
+last generation again. The table goes to standard output, every episode to a Parquet file. Exit status: 0 done; 1
+failed; 2 bad usage; 130 interrupted, nothing written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from gadask.command_line import (
+    FINISHED,
+    INTERRUPTED,
+    NodeFlags,
+    check_node_flags,
+    confirm_cost,
+    default_node_flags,
+    draw,
+    dry_run,
+    exit_status,
+    interrupts_cancel,
+)
+from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
+from gadask.errors import ConfigError, GenomeError
+from gadask.machine import job_core_hours
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gadask.messages import Breeding, Task
+
+_QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Play a genome of a run on fresh episodes; print mean, standard error and quantiles of its returns."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory of the run, which may still be going on."""
+    nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
+    episodes: int = 1000
+    """Episodes of the genome, and of each baseline."""
+    genome: str = "last"
+    """`last`: the last elite. `best`: the elite with the best mean over its evaluation episodes in any generation. Or a
+    genome: noise indices joined by `-`."""
+    env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Kwargs of the environment that differ from the run's, such as image_set=test."""
+    baselines: bool = False
+    """Play the environment's baselines on the same tasks."""
+    children: bool = False
+    """Play the children of the last generation again, as many episodes each as they were judged by."""
+    film: Annotated[Path | None, tyro.conf.arg(metavar="FILM.gif")] = None
+    """Film the genome, in the run's own environment, on the task whose return is nearest to the median."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="EPISODES.parquet")] = None
+    """File to write; by default RUN_DIR/evaluation.parquet."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    return exit_status(lambda: _run(_parse(argv)))
+
+
+def _parse(argv: Sequence[str]) -> Arguments:
+    """Return the checked arguments; the machine file gives the flags their defaults."""
+    arguments: Arguments = tyro.cli(
+        Arguments,
+        args=list(argv),
+        default=Arguments(tyro.MISSING, default_node_flags(argv)),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    if arguments.episodes < 1:
+        raise ConfigError(f"--episodes: expected at least 1, found {arguments.episodes}")
+    check_node_flags(arguments.nodes)
+    return arguments
+
+
+def _run(arguments: Arguments) -> int:
+    """Find out what is to be played, say or ask what it may cost, and play."""
+    from gadask.evaluate import children_again, choose_genome
+    from gadask.genome import count_genes
+    from gadask.messages import Breeding
+    from gadask.record import read_normaliser, read_run
+    from gadask.task import prepare_task
+
+    run_dir, nodes = arguments.run_dir, arguments.nodes
+    stored, state = read_run(run_dir)
+    config = _with_kwargs(stored, arguments.env)
+    _check_baselines(config.env, arguments.baselines)
+    task = prepare_task(config)
+    try:
+        genome = choose_genome(run_dir, arguments.genome)
+    except GenomeError as error:
+        raise ConfigError(f"--genome: expected last, best or noise indices, found {arguments.genome[:80]!r}") from error
+    if max(genome) >= (n_genes := count_genes(config.noise.size, task.n_params)):
+        raise ConfigError(f"--genome: expected indices below {n_genes}, found {max(genome)}")
+    if task.n_params != prepare_task(stored).n_params:
+        raise ConfigError(f"--env: expected spaces as in the run, found others with {' '.join(arguments.env)}")
+    plans = {
+        arguments.genome: (
+            Breeding(state.generation, (), (genome,), read_normaliser(run_dir, genome)),
+            arguments.episodes,
+        )
+    }
+    if arguments.children:
+        plans["children"] = (children_again(run_dir), config.ga.episodes_per_child)
+    an_hour = job_core_hours(nodes.fields, nodes.n_nodes, 1)
+    cost = f"{an_hour:,.0f} core-hours an hour"
+    if nodes.dry_run:
+        dry_run(nodes, run_dir / "evaluation", cost)
+        return FINISHED
+    confirm_cost(nodes, an_hour, cost)
+    return asyncio.run(_evaluate_or_stop(arguments, config, task, plans, state.noise_digest))
+
+
+async def _evaluate_or_stop(
+    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Breeding, int]], noise_digest: str
+) -> int:
+    """Evaluate; an interrupt ends it without a trace."""
+    try:
+        async with interrupts_cancel():
+            await _evaluate(arguments, config, task, plans, noise_digest)
+    except asyncio.CancelledError:
+        print("\ninterrupted; nothing was written")
+        return INTERRUPTED
+    return FINISHED
+
+
+async def _evaluate(
+    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Breeding, int]], noise_digest: str
+) -> None:
+    """Play, print, write, film."""
+    import pandas as pd
+    import pyarrow as pa
+
+    from gadask import files
+    from gadask.episodes import to_parquet
+    from gadask.evaluate import play_genomes
+
+    nodes = arguments.nodes
+    print(f"playing {config.env.id} with {config.policy.kind} on {nodes.where}")
+    frames = []
+    # A folder of its own: the run's may hold the keys of a cluster that it is being evolved on.
+    async with nodes.open(arguments.run_dir / "evaluation") as cluster:
+        for name, (breeding, n_episodes) in plans.items():
+            rows, _ = await play_genomes(
+                config,
+                cluster.client,
+                breeding,
+                n_episodes,
+                noise_digest=noise_digest,
+                n_processes=nodes.n_processes,
+                node_timeout_s=nodes.node_timeout_s,
+            )
+            frame = pd.DataFrame({key: rows[key] for key in ("slot", "episode", "return", "steps")})
+            frames.append(_seeded(frame, task, breeding.generation).assign(player=name))
+    if arguments.baselines:
+        frames += await asyncio.to_thread(_baselines, config.env, frames[0])
+    episodes = pd.concat(frames, ignore_index=True)
+    _print_table(arguments, config, episodes)
+    out = arguments.out or arguments.run_dir / "evaluation.parquet"
+    files.atomic_write(out, to_parquet(pa.Table.from_pandas(episodes, preserve_index=False)))
+    print(f"episodes: {out}")
+    if arguments.film is not None:
+        first = frames[0]
+        middle = first.loc[(first["return"] - first["return"].median()).abs().idxmin()]
+        genome = plans[arguments.genome][0].candidates[0]
+        await _film(arguments, genome, int(middle["env_seed"]))
+
+
+async def _film(arguments: Arguments, genome: tuple[int, ...], seed: int) -> None:
+    from gadask.genome import to_text
+
+    assert arguments.film is not None
+    which = ("--genome", to_text(genome), "--seed", str(seed), "--out", str(arguments.film))
+    await draw("film", "film.py", arguments.run_dir, *map(Path, which))
+
+
+def _with_kwargs(config: Config, given: Sequence[str]) -> Config:
+    """Return the config with the environment's kwargs of the command line, `KEY=VALUE` each."""
+    kwargs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--env: expected KEY=VALUE, found {text!r}")
+        try:
+            kwargs[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            kwargs[key] = value  # a string needs no quotes
+    document = config_to_dict(config)
+    document["env"]["kwargs"] |= kwargs
+    return config_from_dict(document)
+
+
+def _check_baselines(env: EnvConfig, wanted: bool) -> None:
+    from gadask.envs.baselines import BASELINES
+
+    if wanted and env.id not in BASELINES:
+        raise ConfigError(f"--baselines: expected one of {', '.join(BASELINES)}, found {env.id}; leave it out")
+
+
+def _seeded(frame: pd.DataFrame, task: Task, generation: int) -> pd.DataFrame:
+    """Add each episode's environment seed."""
+    from gadask.messages import Kind
+
+    pairs = zip(frame["slot"], frame["episode"], strict=True)
+    seeds = [task.env_seed(Kind.TEST, generation, int(slot), int(episode)) for slot, episode in pairs]
+    return frame.assign(env_seed=seeds)
+
+
+def _baselines(env: EnvConfig, played: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the episodes of every baseline on the tasks of `played`."""
+    from gadask.envs.baselines import BASELINES, play_baseline
+
+    seeds = played["env_seed"].tolist()
+    bare = played[["slot", "episode", "env_seed"]]
+    return [
+        bare.assign(**{"return": play_baseline(name, env, seeds).returns, "player": name}) for name in BASELINES[env.id]
+    ]
+
+
+def _print_table(arguments: Arguments, config: Config, episodes: pd.DataFrame) -> None:
+    """Print what each player reached, in 80 columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    changed = "".join(f", {text}" for text in arguments.env)
+    table = Table(title=f"{config.env.id}{changed}: returns", box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("player", no_wrap=True)
+    for heading in ("episodes", "mean", "±", *(f"{100 * q:g} %" for q in _QUANTILES)):
+        table.add_column(heading, justify="right")
+    for player, frame in episodes.groupby("player", sort=False):
+        returns = frame["return"]
+        quantiles = (_short(value) for value in returns.quantile(list(_QUANTILES)))
+        name = f"{player[:12]}…" if len(player) > 16 else player
+        table.add_row(name, str(len(frame)), _short(returns.mean()), _short(returns.sem()), *quantiles)
+    Console(width=80).print(table)
+
+
+def _short(value: float) -> str:
+    """Return about four significant digits in at most seven characters, `–` for no number."""
+    if value != value:
+        return "–"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}" if abs(value) < 1e6 else f"{value:.1e}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,165 @@
+"""Both notebooks from top to bottom, in a kernel of their own, on small budgets."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from analysis import figures
+from analysis.runs import find_runs, generation_frame
+from gadask.record import read_generations, without_wall_clock
+from tests.analysis.pages import loads_nothing
+from tests.analysis.pictures import decoded
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
+
+CARTPOLE = """
+[env]
+id = "CartPole-v1"
+max_steps = 500
+[policy]
+kind = "mlp"
+kwargs = { hidden = "8" }
+[noise]
+size = 300_000
+[ga]
+population = 40
+parents = 6
+candidates = 4
+candidate_episodes = 10
+mutation_power = 0.1
+[budget]
+generations = 7
+test_episodes = 20
+"""
+STUDY = """
+env.max_steps = 90
+policy.kind = "nature"
+noise.size = 1_700_000
+[ga]
+population = 6
+parents = 3
+candidates = 2
+candidate_episodes = 3
+mutation_power = 0.01
+[budget]
+generations = 3
+test_episodes = 4
+[grid]
+env.id = ["ALE/Frostbite-v5", "ALE/Kangaroo-v5"]
+seed = [0, 1]
+"""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_as_they_were_written(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for before, cell in zip([None, *notebook.cells], notebook.cells, strict=False):
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+            assert before is not None
+            assert before.cell_type == "markdown", f"{path.name}: nothing is said before {cell.id}"
+
+
+def execute(path: Path, environ: dict[str, str], **parameters: Any) -> dict[str, Any]:
+    """Run a notebook where it stands, with other values for its parameters; returns its cells by name."""
+    notebook = nbformat.read(path, as_version=4)
+    (place,) = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
+    given = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(f"from pathlib import PosixPath\n{given}"))
+    client = NotebookClient(notebook, timeout=150, resources={"metadata": {"path": str(path.parent)}})
+    client.execute(env=environ)
+    return {cell.id: cell for cell in notebook.cells}
+
+
+def printed(cell: Any) -> str:
+    """What a cell printed, and what its displays say where they are not shown."""
+    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+    return "\n".join(texts)
+
+
+def shown(cell: Any, kind: str) -> list[bytes]:
+    """The pictures of one media type that a cell shows."""
+    return [base64.b64decode(output.data[kind]) for output in cell.outputs if kind in output.get("data", {})]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A kernel's environment; what Jupyter and IPython remember of a user stays out of it."""
+    own = {name: str(tmp_path / name.lower()) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    return {**os.environ, **own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_leaks")
+def test_evolve_interrupts_resumes_and_plays_the_elite(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "config.toml").write_text(CARTPOLE)
+    run_dir = tmp_path / "run"
+    cells = execute(
+        ROOT / "analysis" / "evolve.ipynb",
+        environ,
+        config_file=str(tmp_path / "config.toml"),
+        run_dir=run_dir,
+        interrupt_in=3,
+    )
+    assert "3 generations closed, interrupted, generation 3: " in printed(cells["interrupt"])
+    assert "7 generations closed, finished" in printed(cells["resume"])
+    pictures = [*shown(cells["interrupt"], "image/png"), *shown(cells["resume"], "image/png")]
+    assert len(set(pictures)) == 2
+    assert [len(read) for read in (cells["closed"].outputs, cells["test"].outputs)] == [1, 1]
+    assert "fresh episodes" in printed(cells["test"])
+    (film,) = shown(cells["film"], "image/gif")
+    frames, _ = decoded(film)
+    assert len({frame.tobytes() for frame in frames}) > 5
+    assert loads_nothing((run_dir / "report.html").read_text())
+
+    generations = generation_frame(run_dir)
+    assert generations["generation"].tolist() == list(range(7))
+    assert generations["elite_mean"].iloc[-1] > 1.5 * generations["elite_mean"].iloc[0]
+    whole = tmp_path / "whole"
+    command = [sys.executable, str(ROOT / "jobs" / "run.py"), str(tmp_path / "config.toml"), "--run-dir", str(whole)]
+    subprocess.run([*command, "--no-pictures"], env=environ, check=True, capture_output=True, timeout=90)
+    logs = [[without_wall_clock(line) for line in read_generations(path)] for path in (run_dir, whole)]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.slow
+def test_study_draws_every_figure(tmp_path: Path, environ: dict[str, str]) -> None:
+    pytest.importorskip("ale_py")
+    (tmp_path / "study.toml").write_text(STUDY)
+    command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), str(tmp_path / "study.toml")]
+    command += ["--study-dir", str(tmp_path / "study")]
+    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=90)
+    suffix = ".svg" if any(map(shutil.which, figures._CHROMIUM)) else ".html"
+    made = tmp_path / "figures"
+    cells = execute(
+        ROOT / "analysis" / "study.ipynb", environ, study_dir=str(tmp_path / "study"), figures=made, suffix=suffix
+    )
+    assert len(find_runs([tmp_path / "study"])) == 4
+    for name in ("curves", "aggregates", "run", "raster", "process-time", "lineage", "length-bias"):
+        scripts = [output for output in cells[name].outputs if "application/javascript" in output.get("data", {})]
+        assert scripts, f"{name} shows no figure"
+        assert "Bokeh" in scripts[0].data["application/javascript"]
+    assert "ga-dist, 2018" in cells["curves"].outputs[1].data["application/javascript"]
+    for text in ("Frostbite", "Kangaroo", "GA, 1B frames"):
+        assert text in printed(cells["scores"])
+    assert len(printed(cells["runs"]).splitlines()) >= 6
+    (wall,) = shown(cells["films"], "image/gif")
+    frames, length_s = decoded(wall)
+    assert np.ptp(frames[0]) > 100
+    assert length_s > 5
+    assert {path.name for path in made.iterdir()} == {f"curves{suffix}", f"lineage{suffix}", "scores.csv", "wall.gif"}
+    assert all(path.stat().st_size > 100 for path in made.iterdir())

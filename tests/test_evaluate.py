@@ -1,0 +1,166 @@
+"""`jobs/evaluate.py` as a user types it: fresh tasks that repeat, baselines beside them, children again, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from gadask.envs.baselines import BASELINES
+from gadask.evaluate import children_again, choose_genome
+from gadask.genome import to_text
+from gadask.messages import Kind
+from gadask.record import read_episodes, read_generations, read_run
+from gadask.task import prepare_task
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+[env]
+id = "gadask/MetaBandit-v0"
+kwargs = { n_arms = 3, n_pulls = 8 }
+max_steps = 8
+[policy]
+kind = "gru"
+kwargs = { units = 8, actions = "sampled" }
+[noise]
+size = 300_000
+[ga]
+population = 30
+parents = 5
+candidates = 3
+candidate_episodes = 5
+episodes_per_child = 4
+mutation_power = 0.3
+[budget]
+generations = 3
+test_episodes = 12
+"""
+
+
+def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "jobs" / script), *map(str, arguments)]
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, check=False, env=environment()
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "XDG_CONFIG_HOME": "/nonexistent"}
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a run that has ended."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "config.toml").write_text(CONFIG)
+    result = call("run.py", folder / "config.toml", "--run-dir", folder / "run", "--no-pictures")
+    assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
+def test_everything_at_once(run_dir: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    result = call(
+        "evaluate.py", run_dir, "--episodes", 40, "--baselines", "--children", "--film", tmp_path / "elite.gif"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines()[2:-2])) <= 80
+    episodes = pd.read_parquet(run_dir / "evaluation.parquet")
+    counts = episodes.groupby("player", sort=False).size().to_dict()
+    assert counts == {"last": 40, "children": 30 * 4, **dict.fromkeys(BASELINES["gadask/MetaBandit-v0"], 40)}
+    for player, frame in episodes.groupby("player"):
+        assert f"{frame['return'].mean():.4g}" in next(
+            line for line in result.stdout.splitlines() if line.startswith(str(player))
+        )
+    last = episodes[episodes.player == "last"]
+    assert last["return"].tolist()[:12] == json.loads((run_dir / "elite_test.json").read_text())["returns"]
+    assert set(episodes.loc[episodes.player == "thompson", "env_seed"]) == set(last.env_seed)
+    assert (tmp_path / "elite.gif").read_bytes().startswith(b"GIF8")
+    (run_dir / "evaluation.parquet").unlink()
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_no_selection_has_seen_the_tasks(run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "episodes.parquet"
+    assert call("evaluate.py", run_dir, "--episodes", 60, "--out", out).returncode == 0
+    config, _ = read_run(run_dir)
+    task = prepare_task(config)
+    seen = set()
+    for number in range(3):
+        for row in read_episodes(run_dir, number).to_pylist():
+            seen.add(task.env_seed(Kind[row["kind"].upper()], number, row["slot"], row["episode"]))
+    fresh = pd.read_parquet(out)
+    assert fresh.env_seed.nunique() == 60
+    assert not seen & set(fresh.env_seed)
+    again = tmp_path / "again.parquet"
+    text = to_text(choose_genome(run_dir, "last"))
+    assert call("evaluate.py", run_dir, "--episodes", 60, "--out", again, "--genome", text).returncode == 0
+    pd.testing.assert_frame_equal(fresh.drop(columns="player"), pd.read_parquet(again).drop(columns="player"))
+
+
+def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
+    lines = list(read_generations(run_dir))
+    assert to_text(choose_genome(run_dir, "last")) == lines[-1]["elite"]["genome"]
+    means = {line["elite"]["genome"]: line["elite"]["mean"] for line in lines}
+    assert means[to_text(choose_genome(run_dir, "best"))] == max(means.values())
+    breeding = children_again(run_dir)
+    assert [to_text(parent) for parent in breeding.parents] == lines[-1]["parents"]
+    assert len(breeding.candidates) == 30
+    assert {child[:-1] for child in breeding.candidates} <= set(breeding.parents)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--genome", "9-x"), "--genome: expected last, best or noise indices, found '9-x'"),
+        (("--episodes", 0), "--episodes: expected at least 1"),
+        (("--env", "n_arms"), "--env: expected KEY=VALUE, found 'n_arms'"),
+        (("--genome", "9-300000"), "--genome: expected indices below"),
+        (("--env", "n_pull=3"), "unexpected keyword argument"),
+        (("--env", "n_arms=4"), "--env: expected spaces as in the run"),
+    ],
+)
+def test_bad_usage_is_one_line(run_dir: Path, flags: tuple[object, ...], message: str) -> None:
+    result = call("evaluate.py", run_dir, *flags)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (run_dir / "evaluation.parquet").exists()
+
+
+def test_ctrl_c_leaves_nothing(run_dir: Path) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "evaluate.py"), str(run_dir), "--episodes", "1000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    try:
+        wait_until(lambda: _rollout_processes(process.pid), 60, "rollout processes")
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted; nothing was written" in output
+    wait_until(lambda: not any(child.is_running() for child in family), 10, "all processes gone")
+    assert not (run_dir / "evaluation.parquet").exists()
+
+
+def _rollout_processes(pid: int) -> list[psutil.Process]:
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if "gadask.forkserver" in _command(child)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        command: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return command
