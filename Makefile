@@ -5,7 +5,7 @@ RUN_DIR ?= runs/frostbite-quick
 # Threads of BLAS and OpenMP are set per process by gadask; tests and benchmarks are to see the same.
 export OMP_NUM_THREADS = 1
 
-.PHONY: run test check bench setup clean
+.PHONY: run test check docs bench setup clean
 
 run: setup
 	$(BIN)/python jobs/run.py jobs/configs/frostbite-quick.toml --run-dir $(RUN_DIR) $(if $(wildcard $(RUN_DIR)/config.toml),--resume)
@@ -18,6 +18,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m mkdocs build
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks

@@ -43,6 +43,7 @@ class Arguments:
     image_set: str = "test"
     """Images to choose from: `test` are those that evolution never shows, `train` those that it does."""
     episodes: int = 1000
+    """Episodes of the elite, and of each baseline."""
     genome: str = "last"
     """As in `jobs/evaluate.py`: `last`, `best`, or a genome."""
 

@@ -67,6 +67,7 @@ class NoiseConfig:
     """The table of Gaussian noise that every node holds. Its seed is not the run's, so that runs share it."""
 
     seed: int = 123
+    """What the table is made from."""
     size: int = 250_000_000
     """Number of float32 samples; 250 million are 1 GB."""
 
@@ -129,7 +130,9 @@ class Config:
     """One run: what is played, by what, evolved how, for how long."""
 
     seed: int = 0
+    """Everything random in a run follows from it, but for the noise table. At most 2⁶³ − 1."""
     preset: Literal["none", "such2017", "ga-dist"] = "none"
+    """Published settings for every field that the file leaves out."""
     env: EnvConfig = field(default_factory=EnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)

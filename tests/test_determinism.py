@@ -1,4 +1,8 @@
-"""Ten generations of Frostbite give the same parents and elites on any machines and through any death (faults 1–3)."""
+"""Ten generations give the same parents and elites on any machines and through any death (faults 1–3).
+
+Of Frostbite, of bandits played in lanes by a network that remembers and samples, and of a continuous task with binned
+actions and normalised observations.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,11 @@ from gadask.record import read_generations, without_wall_clock
 from tests.conftest import wait_until
 
 pytest.importorskip("ale_py")
+pytest.importorskip("mujoco")
 pytestmark = pytest.mark.timeout(420)  # seconds on an idle machine, minutes on a busy one
 
 ROOT = Path(__file__).parents[1]
-CONFIG = """
+FROSTBITE = """
 preset = "such2017"
 [env]
 id = "ALE/Frostbite-v5"
@@ -36,11 +41,55 @@ candidate_episodes = 4
 generations = 10
 test_episodes = 0
 """
+BANDIT = """
+[env]
+id = "gadask/MetaBandit-v0"
+max_steps = 20
+kwargs = { n_arms = 5, n_pulls = 20 }
+[policy]
+kind = "gru"
+kwargs = { units = 16, actions = "sampled" }
+[noise]
+size = 300_000
+[ga]
+population = 100
+parents = 8
+episodes_per_child = 6
+common_random_numbers = true
+mutation_power = 0.3
+candidates = 4
+candidate_episodes = 20
+[budget]
+generations = 10
+test_episodes = 0
+"""
+HOPPER = """
+[env]
+id = "Hopper-v5"
+max_steps = 60
+[policy]
+kind = "mlp"
+kwargs = { hidden = "16", actions = "uniform:5" }
+normalise = true
+[noise]
+size = 300_000
+[ga]
+population = 40
+parents = 8
+episodes_per_child = 2
+mutation_power = 0.3
+candidates = 3
+candidate_episodes = 6
+[budget]
+generations = 10
+test_episodes = 0
+"""
+CONFIGS = {"Frostbite": FROSTBITE, "bandit": BANDIT, "Hopper": HOPPER}
 
 
-def start(run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
+def start(task: str, run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
     config = run_dir.with_suffix(".toml")
-    config.write_text(CONFIG)
+    config.write_text(CONFIGS[task])
     command = [sys.executable, str(ROOT / "jobs" / "run.py"), str(config), "--run-dir", str(run_dir), "--no-pictures"]
     return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
@@ -62,11 +111,18 @@ def n_closed(run_dir: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.fixture(scope="module", params=CONFIGS)
+def task(request: pytest.FixtureRequest) -> str:
+    """Return the name of what is played."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def expected(task: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return the log of a run with one rollout process."""
     run_dir = tmp_path_factory.mktemp("expected") / "run"
-    finish(start(run_dir, "--rollouts-per-node", "1"))
+    finish(start(task, run_dir, "--rollouts-per-node", "1"))
     lines = log(run_dir)
     assert len(lines) == 10
     assert len({line["elite"]["genome"] for line in lines}) > 1
@@ -74,8 +130,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("flags", [("--rollouts-per-node", "2"), ("--nodes", "2", "--rollouts-per-node", "2")])
-def test_processes_and_nodes(expected: list[dict[str, Any]], tmp_path: Path, flags: tuple[str, ...]) -> None:
-    finish(start(tmp_path / "run", *flags))
+def test_processes_and_nodes(task: str, expected: list[dict[str, Any]], tmp_path: Path, flags: tuple[str, ...]) -> None:
+    finish(start(task, tmp_path / "run", *flags))
     assert log(tmp_path / "run") == expected
 
 
@@ -99,9 +155,9 @@ def workers(master: psutil.Process) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("victims", [rollout_processes, workers], ids=["rollout process", "worker"])
 def test_a_process_killed_in_generation_5(
-    expected: list[dict[str, Any]], tmp_path: Path, victims: Callable[[psutil.Process], list[psutil.Process]]
+    task: str, expected: list[dict[str, Any]], tmp_path: Path, victims: Callable[[psutil.Process], list[psutil.Process]]
 ) -> None:
-    process = start(tmp_path / "run", "--rollouts-per-node", "2")
+    process = start(task, tmp_path / "run", "--rollouts-per-node", "2")
     wait_for_generation_5(process, tmp_path / "run")
     os.kill(victims(psutil.Process(process.pid))[0].pid, signal.SIGKILL)
     finish(process)
@@ -110,13 +166,13 @@ def test_a_process_killed_in_generation_5(
     ]
 
 
-def test_the_master_killed_in_generation_5(expected: list[dict[str, Any]], tmp_path: Path) -> None:
-    process = start(tmp_path / "run", "--rollouts-per-node", "2")
+def test_the_master_killed_in_generation_5(task: str, expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    process = start(task, tmp_path / "run", "--rollouts-per-node", "2")
     wait_for_generation_5(process, tmp_path / "run")
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     wait_until(lambda: not any(p.is_running() for p in family), 10, "all processes gone")
     assert n_closed(tmp_path / "run") < 10
-    finish(start(tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
+    finish(start(task, tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
     assert log(tmp_path / "run") == expected

@@ -34,12 +34,10 @@ What `jobs/run.py`, `jobs/sweep.py` and `jobs/evaluate.py` are told of where to 
 through it.
 """
 
-_FIELDS = """<span></span>`--machine.FIELD VALUE`
-
+_FIELDS = """`--machine.FIELD VALUE`
 :   Any field of a [machine file](machine-files.md), such as `--machine.wall-time 02:00:00`."""
 
-_SETTINGS = """<span></span>`--seed`, `--env.id`, `--ga.population`, …
-
+_SETTINGS = """`--seed`, `--env.id`, `--ga.population`, …
 :   Any [setting of a run](settings.md); `kwargs` take names and values: `--env.kwargs noop_max 10`."""
 
 
@@ -53,7 +51,7 @@ def commands() -> dict[str, type]:
     """Return the class of arguments of each command, by the path of its script."""
     drawing = (path for path in sorted((_ROOT / "analysis").glob("*.py")) if "class Arguments" in path.read_text())
     scripts = (*_JOBS, *(str(path.relative_to(_ROOT)) for path in drawing))
-    return {script: _module(script).Arguments for script in scripts}
+    return {script: module_of(script).Arguments for script in scripts}
 
 
 def flags_of(arguments: type) -> Iterator[str]:
@@ -69,51 +67,42 @@ def commands_page() -> str:
     """Return the page on every command and flag."""
     parts = [_HEAD]
     for script, arguments in commands().items():
-        parts.append(f"## {script}\n\n{inspect.getdoc(_module(script))}")
-        parts.append(f"```\npython {script} {_usage(arguments)}\n```")
+        parts.append(f"## {script}\n\n{inspect.getdoc(module_of(script))}")
         parts += _entries(arguments)
+    baselines = inspect.getdoc(importlib.import_module("gadask.envs.baselines.__main__"))
+    parts.append(f"## gadask.envs.baselines\n\n{baselines}\n\n```\npython -m gadask.envs.baselines\n```")
     parts += [_NODES, *_entries(NodeFlags)]
     return "\n\n".join(parts) + "\n"
 
 
-def _module(script: str) -> Any:
+def module_of(script: str) -> Any:
+    """Import a script."""
     return importlib.import_module(script.removesuffix(".py").replace("/", "."))
-
-
-def _usage(arguments: type) -> str:
-    """Return what follows the script's name: positional arguments, then flags that have no default."""
-    fields = [field for field in fields_of(arguments) if not dataclasses.is_dataclass(field.type)]
-    words = []
-    for field in sorted(fields, key=lambda field: not field.is_positional):
-        name = field.name.upper().removesuffix("S") + " …" if get_origin(field.type) is tuple else field.name.upper()
-        if field.is_positional:
-            words.append(name)
-        elif field.default is dataclasses.MISSING:
-            words.append(f"{_flag(field)} {_metavar(field)}")
-    return " ".join([*words, "[FLAGS]"])
 
 
 def _entries(arguments: type) -> Iterator[str]:
     """Yield an item of a definition list for each argument."""
     for field in fields_of(arguments):
         if field.type is NodeFlags:
-            yield "<span></span>`--cluster`, `--nodes`, …\n\n:   See [Flags for nodes](#flags-for-nodes)."
+            yield "`--cluster`, `--nodes`, …\n:   See [Flags for nodes](#flags-for-nodes)."
         elif dataclasses.is_dataclass(field.type):
             yield _FIELDS if field.name == "fields" else _SETTINGS
         elif field.is_positional:
-            yield f"<span></span>`{field.name.upper()}`\n\n:   {field.text}"
+            yield f"`{field.name.upper()}`\n:   {field.text}"
+        elif field.default is True:
+            yield f"`{_flag(field)}`\n:   Do not {field.text[0].lower()}{field.text[1:]}"
+        elif field.default is False:
+            yield f"`{_flag(field)}`\n:   {field.text}"
         else:
-            value = "" if isinstance(field.default, bool) else f" {_metavar(field)}"
-            default = ""
-            if not isinstance(field.default, bool) and field.default not in (None, (), dataclasses.MISSING):
-                default = f" · default `{str(field.default) if isinstance(field.default, Path) else _plain(field)}`"
-            text = f"Do not: {field.text[0].lower()}{field.text[1:]}" if field.default is True else field.text
-            yield f"<span></span>`{_flag(field)}{value}`{default}\n\n:   {text}"
+            yield f"`{_flag(field)} {_metavar(field)}`{_default(field)}\n:   {field.text}"
 
 
-def _plain(field: Field) -> str:
-    """Return a default as a shell takes it."""
-    return field.default if isinstance(field.default, str) else value_text(field.default)
+def _default(field: Field) -> str:
+    """Return a default as a shell takes it; nothing where there is none."""
+    if field.default in (None, (), dataclasses.MISSING):
+        return ""
+    is_text = isinstance(field.default, str | Path)
+    return f" · default `{field.default if is_text else value_text(field.default)}`"
 
 
 def _flag(field: Field) -> str:

@@ -27,16 +27,16 @@ _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `f
 _SETTINGS = """# Settings of a run
 
 A config file is TOML with these tables, and every field is a flag of [`jobs/run.py`](commands.md#jobsrunpy) too:
-`population` in the table `ga` is `--ga.population 200` there. Flags win over the file. Whatever a file leaves out has its
-default, or its preset's value. An unknown key or an impossible value is refused in one line. Fields without a default
-are off, or without a limit.
+`population` in the table `ga` is `--ga.population 200` there. Flags win over the file. Whatever a file leaves out has
+its default, or its preset's value; a field without a default is off, or no limit. An unknown key or an impossible value
+is refused in one line.
 """
 
 _MACHINES = """# Machine files
 
 A machine file is TOML with these fields, and says what a node of a site is and how it is asked for; see
-[Run on a Slurm cluster](../clusters.md). Every field is a flag too, such as `--machine.wall-time 02:00:00`, and flags win
-over the file. `base = "NAME"` takes what the file leaves out from another machine file.
+[Run on a Slurm cluster](../clusters.md). Every field is a flag too, such as `--machine.wall-time 02:00:00`, and flags
+win over the file. `base = "NAME"` takes what the file leaves out from another machine file.
 
 These come with gadask: {}. Your own go to `~/.config/gadask/`.
 """
@@ -139,7 +139,7 @@ def _entry(field: Field, prefix: str) -> str:
     """Return an item of a definition list, with an anchor such as `ga.population`."""
     default = "" if field.default is None else f", default `{value_text(field.default)}`"
     anchor = f'<a id="{prefix}{field.name}"></a>'
-    return f"{anchor}`{field.name}` · {type_text(field.type)}{default}\n\n:   {field.text}"
+    return f"{anchor}`{field.name}` · {type_text(field.type)}{default}\n:   {field.text}"
 
 
 def _preset_table() -> str:

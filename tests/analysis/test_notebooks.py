@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from analysis import figures
@@ -23,6 +25,7 @@ from tests.analysis.pictures import decoded
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
+TIMEOUT_S = 300  # of a cell, or a command; on an idle machine each takes seconds
 
 CARTPOLE = """
 [env]
@@ -80,7 +83,9 @@ def execute(path: Path, environ: dict[str, str], **parameters: Any) -> dict[str,
     (place,) = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
     given = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(f"from pathlib import PosixPath\n{given}"))
-    client = NotebookClient(notebook, timeout=150, resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT_S, startup_timeout=TIMEOUT_S, resources={"metadata": {"path": str(path.parent)}}
+    )
     client.execute(env=environ)
     return {cell.id: cell for cell in notebook.cells}
 
@@ -104,6 +109,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("no_leaks")
 def test_evolve_interrupts_resumes_and_plays_the_elite(tmp_path: Path, environ: dict[str, str]) -> None:
     (tmp_path / "config.toml").write_text(CARTPOLE)
@@ -131,18 +137,56 @@ def test_evolve_interrupts_resumes_and_plays_the_elite(tmp_path: Path, environ: 
     assert generations["elite_mean"].iloc[-1] > 1.5 * generations["elite_mean"].iloc[0]
     whole = tmp_path / "whole"
     command = [sys.executable, str(ROOT / "jobs" / "run.py"), str(tmp_path / "config.toml"), "--run-dir", str(whole)]
-    subprocess.run([*command, "--no-pictures"], env=environ, check=True, capture_output=True, timeout=90)
+    subprocess.run([*command, "--no-pictures"], env=environ, check=True, capture_output=True, timeout=TIMEOUT_S)
     logs = [[without_wall_clock(line) for line in read_generations(path)] for path in (run_dir, whole)]
     assert logs[0] == logs[1]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("no_leaks")
+def test_the_stop_button_interrupts_a_run_and_leaves_the_cluster(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "config.toml").write_text(CARTPOLE.replace("generations = 7", "generations = 15"))
+    notebook = nbformat.read(ROOT / "analysis" / "evolve.ipynb", as_version=4)
+    cells = {cell.id: cell.source for cell in notebook.cells}
+    given = f"config_file = {str(tmp_path / 'config.toml')!r}; run_dir = Path({str(tmp_path / 'run')!r})"
+    play = "await play(LiveCurve(config, run_dir))"
+    manager, client = start_new_kernel(TIMEOUT_S, cwd=str(ROOT / "analysis"), env=environ)
+
+    def stop(message: dict[str, Any]) -> None:
+        """Press the button once: Jupyter then sends SIGINT to the kernel and every process below it."""
+        text = message["content"].get("data", {}).get("text/plain", "")
+        if re.match(r"[1-9]\d* generations closed", text) and not pressed:
+            pressed.append(text)
+            manager.interrupt_kernel()
+
+    def run(code: str, hook: Any = lambda message: None) -> dict[str, Any]:
+        content: dict[str, Any] = client.execute_interactive(code, output_hook=hook, timeout=TIMEOUT_S)["content"]
+        return content
+
+    pressed: list[str] = []
+    try:
+        for code in (cells["imports"], given, cells["config"], cells["cluster"], cells["play"]):
+            assert run(code)["status"] == "ok"
+        reply = run(play, stop)
+        assert (reply["status"], reply.get("ename")) == ("error", "CancelledError"), pressed
+        assert 1 <= len(generation_frame(tmp_path / "run")) < 15
+        assert run(play)["status"] == "ok"
+        assert run(cells["close"])["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert len(generation_frame(tmp_path / "run")) == 15
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_study_draws_every_figure(tmp_path: Path, environ: dict[str, str]) -> None:
     pytest.importorskip("ale_py")
     (tmp_path / "study.toml").write_text(STUDY)
     command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), str(tmp_path / "study.toml")]
     command += ["--study-dir", str(tmp_path / "study")]
-    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=90)
+    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=TIMEOUT_S)
     suffix = ".svg" if any(map(shutil.which, figures._CHROMIUM)) else ".html"
     made = tmp_path / "figures"
     cells = execute(

@@ -1,0 +1,155 @@
+"""The docs site: it builds strictly, loads nothing from elsewhere, and what its pages tell people to type is real."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs.hooks.commands import commands, flags_of, module_of
+from docs.hooks.settings import fields_of
+from gadask.command_line import NodeFlags
+from gadask.config import Config, config_from_dict
+from gadask.machine import Machine
+from gadask.study import load_study
+
+ROOT = Path(__file__).parents[1]
+_NOBODY = "http://127.0.0.1:9"
+"""A proxy that is not there: the site needs no network."""
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the built site; every warning of the build is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--site-dir", folder],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "http_proxy": _NOBODY, "https_proxy": _NOBODY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    outside = re.compile(
+        r"""<(?:script|img|iframe|source|video)\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>"""
+        r"""|<link\b[^>]*\bhref=["']?(?:https?:)?//[^>]*>"""
+    )
+    in_styles = re.compile(r"""(?:url\(|@import\s)["']?(?:https?:)?//[^)]*""")
+    pages, styles = list(site.rglob("*.html")), list(site.rglob("*.css"))
+    assert len(pages) > 20
+    assert styles
+    assert not {match for path in pages for match in outside.findall(path.read_text())}
+    assert not {match for path in [*pages, *styles] for match in in_styles.findall(path.read_text())}
+
+
+def test_every_setting_is_listed(site: Path) -> None:
+    settings = (site / "reference" / "settings.html").read_text()
+    for table in fields_of(Config):
+        names = [f"{table.name}.{field.name}" for field in fields_of(table.type)] if _is_table(table.type) else ["seed"]
+        for name in names:
+            assert f'id="{name}"' in settings
+    machine = (site / "reference" / "machine-files.html").read_text()
+    assert all(f'id="machine.{field.name}"' in machine for field in dataclasses.fields(Machine))
+
+
+def test_nothing_is_listed_without_a_word_on_it() -> None:
+    tables = [field.type for field in fields_of(Config) if _is_table(field.type)]
+    for cls in [Config, *tables, Machine, NodeFlags, *commands().values()]:
+        for field in fields_of(cls):
+            assert field.text or _is_table(field.type), f"{cls.__name__}.{field.name} has no docstring"
+
+
+@pytest.mark.parametrize("script", ["jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py", "analysis/report.py"])
+def test_listed_flags_are_those_of_the_command(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = {*flags_of(commands()[script])}
+    assert listed <= _flags_in_help(script)
+
+
+def test_typed_commands_exist() -> None:
+    """Scripts, files of the repository and flags in the pages' shell commands."""
+    found = 0
+    for page in PAGES:
+        for command in _shell_commands(page.read_text()):
+            words = shlex.split(command)
+            scripts = [word for word in words if re.fullmatch(r"(jobs|analysis)/\w+\.(py|sbatch)", word)]
+            for script in scripts:
+                found += 1
+                assert (ROOT / script).exists(), f"{page.name}: {command}"
+            for file in (word for word in words if word.startswith(("jobs/", "docs/")) and word.endswith(".toml")):
+                assert (ROOT / file).exists(), f"{page.name}: {command}"
+            for script in scripts[:1]:
+                known = _known_flags(script)
+                flags = {word.partition("=")[0] for word in words[words.index(script) :] if word.startswith("--")}
+                assert flags <= known, f"{page.name}: {flags - known} in {command}"
+    assert found > 20
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_config_and_study_files_in_the_pages_load(tmp_path: Path) -> None:
+    """TOML that a page shows is a config, or a study where it has a grid."""
+    blocks = [block for page in PAGES for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)]
+    for block in blocks:
+        table = tomllib.loads(block)
+        if "grid" in table:
+            (tmp_path / "study.toml").write_text(block)
+            assert len(load_study(tmp_path / "study.toml")) > 1
+        else:
+            config_from_dict(table)
+    assert len(blocks) >= 3
+
+
+def _is_table(hint: object) -> bool:
+    return dataclasses.is_dataclass(hint)
+
+
+def _flags_in_help(script: str) -> set[str]:
+    """Return every flag that `--help` names."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        module_of(script).main(["--help"])
+    return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
+
+
+def _known_flags(script: str) -> set[str]:
+    """Return the flags that a script takes; a batch script hands its own on to `jobs/run.py`."""
+    arguments = commands()["jobs/run.py" if script.endswith(".sbatch") else script]
+    known = {*flags_of(arguments), "--help"}
+    if "--cluster" in known:
+        known |= {f"--machine.{field.name.replace('_', '-')}" for field in dataclasses.fields(Machine)}
+    for table in fields_of(arguments):
+        if table.type is Config:
+            for field in fields_of(Config):
+                inner = fields_of(field.type) if _is_table(field.type) else ()
+                known |= {f"--{field.name}", *(f"--{field.name}.{i.name.replace('_', '-')}" for i in inner)}
+    return known
+
+
+def _shell_commands(text: str) -> Iterator[str]:
+    """Yield the commands of fenced blocks without a language, lines that end in a backslash joined."""
+    for block in re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            if re.search(r"\b(jobs|analysis)/\w+\.(py|sbatch)", line):
+                yield re.sub(r"\s#.*", "", line)
