@@ -161,13 +161,12 @@ def plot_table(scores: pd.DataFrame, width: int = 1000) -> figure:
     first = max(len(row[0]) for row in rows) * 8 + 16
     rights = np.linspace(first, width, len(header))[1:] - 6
     middles = [header_height + _ROW_HEIGHT * (place + 0.5) for place in range(len(rows))]
-    style = {"text_font": {"value": FONT}, "text_font_size": "13px", "text_baseline": "middle"}
-    plot.text([6] * len(rows), middles, [row[0] for row in rows], **style)
+    style = {"text_font": {"value": FONT}, "text_font_size": "13px"}
+    plot.text([6] * len(rows), middles, [row[0] for row in rows], anchor="center_left", **style)
     for column, (title, right) in enumerate(zip(header[1:], rights, strict=True), start=1):
-        color = CHILD if title in own else "#444444"
-        own_style = {**style, "text_align": "right", "text_color": color}
-        plot.text([right], [header_height / 2], [title.replace(", ", "\n")], **own_style)
-        plot.text([right] * len(rows), middles, [row[column] for row in rows], **own_style)
+        side = {"anchor": "center_right", "text_align": "right", "text_color": CHILD if title in own else "#444444"}
+        plot.text([right], [header_height / 2], [title.replace(", ", "\n")], **side, **style)
+        plot.text([right] * len(rows), middles, [row[column] for row in rows], **side, **style)
     return plot
 
 

@@ -386,10 +386,13 @@ class _Run:
 
     def _table(self, books: _Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
         parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
-        for i, row in enumerate(rows):
-            generation = int(row["generation"])
-            if row["kind"] == Kind.CHILD and generation in self._breedings:
-                _, parent[i], gene[i] = self._drawn(generation, int(row["slot"]))
+        drawn: dict[tuple[int, int], tuple[int, int]] = {}  # a child's episodes have it in common
+        pairs = zip(rows["generation"].tolist(), rows["slot"].tolist(), strict=True)
+        for i, (pair, kind) in enumerate(zip(pairs, rows["kind"].tolist(), strict=True)):
+            if kind == Kind.CHILD and pair[0] in self._breedings:
+                if pair not in drawn:
+                    drawn[pair] = self._drawn(*pair)[1:]
+                parent[i], gene[i] = drawn[pair]
         counted = headings == Heading.COUNTED
         return episode_table(
             rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()

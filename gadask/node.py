@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -260,13 +262,13 @@ def _weights_needed(breeding: Breeding, chunk: Chunk) -> list[Genome]:
 
 def _plan(task: Task, breeding: Breeding, chunk: Chunk, rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
     """Say for each episode which row of weights it starts from and which gene it adds."""
-    planned = []
+    planned: list[PlannedEpisode] = []
     if chunk.kind is Kind.CHILD:
         n_genes = count_genes(task.noise.size, task.n_params)
-        for slot, episode in chunk.episodes:
+        for slot, episodes in groupby(chunk.episodes, itemgetter(0)):  # in slot order
             parent, gene = draw_child(task.run_seed, chunk.generation, slot, breeding.parents, n_genes)
             row = -1 if parent < 0 else rows_of[breeding.parents[parent]]
-            planned.append(PlannedEpisode(slot, episode, row, gene))
+            planned.extend(PlannedEpisode(slot, episode, row, gene) for _, episode in episodes)
         return planned
     for slot, episode in chunk.episodes:
         candidate = breeding.candidates[slot]

@@ -18,6 +18,7 @@ from gadask.config import EnvConfig, Scalar
 from gadask.envs import LaneEnv, make_env, make_lane_env
 from gadask.envs.bandit import MetaBandit
 from gadask.envs.baselines import BASELINES, play_baseline
+from gadask.envs.cartpole_lanes import CartPoleLanes
 from gadask.envs.registration import LANE_ENVS
 from gadask.errors import EnvError
 
@@ -262,3 +263,28 @@ def test_unknown_baselines_are_refused() -> None:
         play_baseline("ucb1", EnvConfig("gadask/MetaMDP-v0"), range(3))
     with pytest.raises(EnvError, match="expected one of none for 'CartPole-v1', only for gadask/MetaBandit-v0"):
         play_baseline("random", EnvConfig("CartPole-v1"), range(3))
+
+
+@pytest.mark.parametrize("balances", [True, False])
+def test_cartpole_in_lanes_is_gymnasiums_bit_for_bit(balances: bool) -> None:
+    lanes, env = CartPoleLanes(5), make_env(EnvConfig("CartPole-v1"))
+    seeds = range(40, 45)
+    for lane, seed in enumerate(seeds):
+        lanes.reset(lane, seed)
+    rng = np.random.default_rng(0)
+    seen: list[list[tuple[list[float], float, bool]]] = [[] for _ in seeds]
+    given: list[list[int]] = [[] for _ in seeds]
+    while not lanes.over.all():
+        live = np.flatnonzero(~lanes.over).tolist()
+        actions = (lanes.observations @ [0.1, 0.2, 3, 1] > 0).astype(np.int64) if balances else rng.integers(2, size=5)
+        lanes.step(actions)
+        for lane in live:
+            given[lane].append(int(actions[lane]))
+            seen[lane].append((lanes.observations[lane].tolist(), float(lanes.rewards[lane]), bool(lanes.over[lane])))
+    assert (max(map(len, seen)) == 500) == balances
+    for lane, seed in enumerate(seeds):
+        env.reset(seed)
+        for action, expected in zip(given[lane], seen[lane], strict=True):
+            observation, reward, over = env.step(action)
+            assert (observation.tolist(), reward, over) == expected
+    env.close()

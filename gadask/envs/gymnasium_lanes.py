@@ -1,9 +1,9 @@
 """Cheap Gymnasium environments in lanes: one instance a lane, stepped one after the other.
 
-A step of CartPole takes a few microseconds, the policy for a single observation several times that. In lanes the
+A step of such an environment takes a few microseconds, the policy for a single observation several times that. In lanes the
 policy's share all but vanishes. What is played is the environment that `make_env` makes, so that an episode is the same
 in either form; Gymnasium's own vector forms have one random stream for all lanes, and their episodes depend on each
-other.
+other. CartPole, the usual first example, is written out for all lanes in `cartpole_lanes`.
 
 Only environments known to be cheap have this form: one lane too many of an expensive one costs memory and cache, and
 gains nothing.
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig
 from gadask.envs.base import LaneEnv
+from gadask.envs.cartpole_lanes import CartPoleLanes
 from gadask.envs.gymnasium_env import GymnasiumEnv, make_gymnasium_env
 
 _CHEAP = ("gymnasium.envs.classic_control.", "gymnasium.envs.toy_text.")
 
 
-def make_gymnasium_lanes(config: EnvConfig, n_lanes: int) -> GymnasiumLanes | None:
+def make_gymnasium_lanes(config: EnvConfig, n_lanes: int) -> LaneEnv | None:
     """Build `n_lanes` lanes of an environment of Gymnasium's that is known to be cheap; None for any other.
 
     There is no picture of lanes, so that `render_mode` has no effect. Raises `EnvError` as `make_env` does.
@@ -33,6 +34,8 @@ def make_gymnasium_lanes(config: EnvConfig, n_lanes: int) -> GymnasiumLanes | No
     if spec is None or not str(spec.entry_point).startswith(_CHEAP):
         return None
     kwargs = {key: value for key, value in config.kwargs.items() if key != "render_mode"}
+    if config.id == "CartPole-v1" and not kwargs:
+        return CartPoleLanes(n_lanes)
     return GymnasiumLanes([make_gymnasium_env(replace(config, kwargs=kwargs)) for _ in range(n_lanes)])
 
 

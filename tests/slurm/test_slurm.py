@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import stat
@@ -12,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.browser import CHROMIUM, browser
 from tests.slurm.local_slurm import LocalSlurm
 from tests.slurm.runs import command, environment, parents, slurm_command, started, write_files
+from tests.test_dashboard import needs_browser
 from tests.test_strangers import Address, listeners, open_to_strangers
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -44,6 +47,17 @@ class QuietRun:
     ports: set[Address]
     open_ports: list[Address]
     rollout_processes: list[int]
+    page: str
+    """What gadask's page of the dashboard says of the run."""
+    page_errors: list[str]
+
+
+async def read_page(dashboard: str, folder: Path) -> tuple[str, list[str]]:
+    """Open the page `/ga` in a browser; returns its first line and what it logged as errors."""
+    async with browser(folder) as shown:
+        await shown.open(dashboard.replace("/status", "/ga"))
+        text = await shown.wait_for("Bokeh.documents[0].roots()[0].children[0].text")
+        return str(text), shown.errors
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +74,10 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         open_ports = open_to_strangers(ports)
         servers = [process for process in nodes if "gadask.forkserver" in process.cmdline()]
         rollouts = [len(child.children()) for child in servers if len(child.children()) > 1]
+        (dashboard,) = re.findall(r"dashboard: (\S+)", run.out)
+        page, page_errors = asyncio.run(read_page(dashboard, folder)) if CHROMIUM else ("", [])
         status = run.finish()
-    return QuietRun(folder, status, run.out, run.err, modes, ports, open_ports, rollouts)
+    return QuietRun(folder, status, run.out, run.err, modes, ports, open_ports, rollouts, page, page_errors)
 
 
 def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: Path) -> None:
@@ -91,6 +107,12 @@ def test_the_summary_tells_of_dashboard_and_core_hours(quiet: QuietRun) -> None:
     hours = re.search(r"core-hours: ([\d.]+)", quiet.out)
     assert hours is not None
     assert 0 < float(hours[1]) < 64 * 120 / 3600
+
+
+@needs_browser
+def test_the_dashboards_page_shows_the_run(quiet: QuietRun) -> None:
+    assert "faulty" in quiet.page.lower()
+    assert quiet.page_errors == []
 
 
 @pytest.mark.slow
