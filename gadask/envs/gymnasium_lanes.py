@@ -1,7 +1,7 @@
 """Cheap Gymnasium environments in lanes: one instance a lane, stepped one after the other.
 
-A step of such an environment takes a few microseconds, the policy for a single observation several times that. In lanes the
-policy's share all but vanishes. What is played is the environment that `make_env` makes, so that an episode is the same
+Their step takes a few microseconds, the policy for a single observation several times that. In lanes the policy's
+share all but vanishes. What is played is the environment that `make_env` makes, so that an episode is the same
 in either form; Gymnasium's own vector forms have one random stream for all lanes, and their episodes depend on each
 other. CartPole, the usual first example, is written out for all lanes in `cartpole_lanes`.
 

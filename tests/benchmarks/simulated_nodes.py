@@ -68,7 +68,9 @@ class SimulatedNode:
         self._free_at = [0.0] * n_processes
         self._lock = threading.Lock()
 
-    def play(self, task: Task, breeding: Breeding, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
+    def play(
+        self, task: Task, breeding: Breeding, chunk: Chunk
+    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
         """Wait as long as the chunk takes, and return its rows."""
         rows = simulated_rows(chunk)
         now = time.monotonic()
