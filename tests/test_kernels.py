@@ -43,7 +43,10 @@ def pictures(shape: tuple[int, int, int], n: int, seed: int = 0) -> Iterator[NDA
         part[...] = rng.integers(0, 256, part.shape)
 
 
-@pytest.fixture(params=[(kind, shape) for kind in (such2017, nature) for shape in SHAPES], ids=str)
+@pytest.fixture(
+    params=[(kind, shape) for kind in (such2017, nature) for shape in SHAPES],
+    ids=lambda param: f"{param[0].__name__}-{'×'.join(map(str, param[1]))}",
+)
 def module(request: pytest.FixtureRequest) -> ConvolutionalNetwork:
     kind, shape = request.param
     found: ConvolutionalNetwork = kind(image_space(shape), BUTTONS)
