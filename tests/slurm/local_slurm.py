@@ -249,9 +249,16 @@ def _idle_nodes(slurm: LocalSlurm) -> int:
 
 
 def _left(folder: Path) -> list[psutil.Process]:
-    """Return the processes that use the Slurm in `folder`; a zombie, which nobody may ever reap, is none."""
+    """Return the processes that use the Slurm in `folder`.
+
+    A zombie, which nobody may ever reap, is none, nor is a child of this process, such as multiprocessing's helper.
+    """
     dead = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    return [p for p in psutil.process_iter(["status"]) if p.info["status"] not in dead and _environment(p, folder)]
+    return [
+        process
+        for process in psutil.process_iter(["status", "ppid"])
+        if process.info["status"] not in dead and process.info["ppid"] != os.getpid() and _environment(process, folder)
+    ]
 
 
 def _environment(process: psutil.Process, folder: Path) -> dict[str, str]:
