@@ -36,7 +36,7 @@ _COPIES = 8  # of the parents, made before the first chunk; one alone might be o
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
-_RECONNECT_S = 3.0  # Dask's client tries for 30 s; a scheduler that is there takes it back at once
+_RECONNECT_S = 8.0  # Dask's client tries for 30 s; a scheduler on a busy machine takes it back within a few
 
 
 @dataclass(frozen=True)

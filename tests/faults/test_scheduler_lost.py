@@ -67,7 +67,7 @@ def test_everything_ends_and_the_resumed_run_gives_the_same(
                 break
         node = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
         scheduler.kill()
-        _, errors = master.communicate(timeout=10)
+        _, errors = master.communicate(timeout=40)
         wait_until(lambda: not any(map(is_alive, node)), 5, "worker, nanny and rollout processes gone")
     assert master.returncode == 1
     assert "ClusterError: the Dask scheduler is lost" in errors
