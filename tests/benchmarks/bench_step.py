@@ -89,9 +89,12 @@ class _ClockedNetwork:
         self._convolve.restype = ctypes.c_float if self._bytes else None
         self._dense = getattr(library, f"dense{'_bytes' if self._bytes else ''}_{suffix}")
         self._output = getattr(library, f"output_{suffix}")
+        self._pack = getattr(library, f"pack_{suffix}")
 
     def begin(self) -> None:
         self._network.begin()
+        if self._bytes:
+            self._pack(ctypes.byref(self._structure))
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         structure, clock = self._structure, self._clock

@@ -134,19 +134,12 @@ static inline int8_t rounded(float x) { return (int8_t)(int)(x + (x < 0 ? -0.5f 
 #undef INSTRUCTION_SET
 #pragma GCC pop_options
 
-/* Without VNNI: the one instruction that multiplies unsigned by signed bytes saturates, so bytes become 16 bits. */
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,prefer-vector-width=512")
-static inline __m512i dot_avx512(__m512i sums, __m512i bytes, __m512i weights) {
-  const __m512i even = _mm512_and_si512(bytes, _mm512_set1_epi16(255)), odd = _mm512_srli_epi16(bytes, 8);
-  const __m512i even_weights = _mm512_srai_epi16(_mm512_slli_epi16(weights, 8), 8);
-  sums = _mm512_add_epi32(sums, _mm512_madd_epi16(even, even_weights));
-  return _mm512_add_epi32(sums, _mm512_madd_epi16(odd, _mm512_srai_epi16(weights, 8)));
-}
 #define INSTRUCTION_SET avx512
-#define DOT dot_avx512
+#define MULTIPLY_ADD _mm512_madd_epi16
 #include "vectors.h"
-#undef DOT
+#undef MULTIPLY_ADD
 #undef INSTRUCTION_SET
 #pragma GCC pop_options
 
@@ -173,14 +166,8 @@ static inline __m512i dot_avx512(__m512i sums, __m512i bytes, __m512i weights) {
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
-static inline __m256i dot_avx2(__m256i sums, __m256i bytes, __m256i weights) {
-  const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(bytes, 8);
-  const __m256i even_weights = _mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8);
-  sums = _mm256_add_epi32(sums, _mm256_madd_epi16(even, even_weights));
-  return _mm256_add_epi32(sums, _mm256_madd_epi16(odd, _mm256_srai_epi16(weights, 8)));
-}
 #define INSTRUCTION_SET avx2
-#define DOT dot_avx2
+#define MULTIPLY_ADD _mm256_madd_epi16
 #include "vectors.h"
 #pragma GCC pop_options
 

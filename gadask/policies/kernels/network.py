@@ -88,7 +88,6 @@ class CompiledNetwork:
         output: torch.Tensor,
         relu: bool,
         precision: str,
-        instructions: str | None = None,
     ) -> None:
         """Prepare for images of `shape` (channels, height, width); the first convolution reads blocks of 4 × 4 pixels.
 
@@ -96,10 +95,8 @@ class CompiledNetwork:
         """
         library = load()
         assert library is not None
-        instructions = instructions or instruction_set()
-        kind = "bytes" if precision == "int8" else "float"
-        self._forward = getattr(library, f"forward_{kind}_{instructions}")
-        self._pack = getattr(library, f"pack_{instructions}") if precision == "int8" else None
+        self._bytes = precision == "int8"
+        self._forward = getattr(library, f"forward_{'bytes' if self._bytes else 'float'}_{instruction_set()}")
         self._parameters = [*(convolution.parameters for convolution in convolutions), dense, output]
         self._buffers: list[NDArray[Any]] = []  # which the structures point to
         self._image = self._contiguous = np.zeros(0, np.uint8)
@@ -110,8 +107,6 @@ class CompiledNetwork:
     def begin(self) -> None:
         """Take note that the parameters may have changed; to be called before the first observation of an episode."""
         self._network.fresh = 1
-        if self._pack is not None:
-            self._pack(self._address)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the output, float32 `(1, n_outputs)`, valid until the next call."""
@@ -133,8 +128,7 @@ class CompiledNetwork:
         relu: bool,
     ) -> _Network:
         channels, height, width = shape
-        packs = self._pack is not None
-        cell_dtype = np.uint8 if packs else np.float32
+        cell_dtype = np.uint8 if self._bytes else np.float32
         first = convolutions[0].window
         assert (first.kernel, first.stride) == (2 * _BLOCK, _BLOCK)
         block_rows, block_columns = first.rows + 1, first.columns + 1
@@ -150,7 +144,7 @@ class CompiledNetwork:
             fresh=1,
             padded=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
             blocks=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
-            scaled=None if packs else self._buffer(block_rows * block_columns * block_pixels, np.float32),
+            scaled=None if self._bytes else self._buffer(block_rows * block_columns * block_pixels, np.float32),
             changed=self._buffer(block_rows * block_columns, np.uint8),
             n_hidden=dense.shape[1],
             n_outputs=output.shape[1],
@@ -159,7 +153,7 @@ class CompiledNetwork:
             hidden=self._buffer(dense.shape[1], np.float32),
             result=self._result.ctypes.data,
         )
-        source, changed = network.blocks if packs else network.scaled, network.changed
+        source, changed = network.blocks if self._bytes else network.scaled, network.changed
         columns, n_inputs, window, step = block_columns, block_pixels, 2, 1
         following = [*(convolution.window for convolution in convolutions[1:]), None]
         for layer, convolution, after in zip(network.layers, convolutions, following, strict=True):
@@ -177,7 +171,7 @@ class CompiledNetwork:
             layer.target = target + begin * n_outputs * np.dtype(cell_dtype).itemsize
             layer.target_changed = target_changed + begin if after else None
             layer.parameters = parameters.data_ptr()
-            if packs:
+            if self._bytes:
                 layer.weights = self._buffer(parameters.numel() - n_outputs, np.int8)
                 layer.scales = self._buffer(n_outputs, np.float32)
                 layer.sums = self._buffer(this.rows * this.columns * n_outputs, np.int32)
@@ -188,7 +182,7 @@ class CompiledNetwork:
         network.features = source
         network.n_features = dense.shape[0] - 1
         network.list = self._buffer(max(first.rows * first.columns, network.n_features) + _SPARE, np.int32)
-        if packs:
+        if self._bytes:
             network.dense_weights = self._buffer(network.n_features * network.n_hidden, np.int8)
             network.dense_scales = self._buffer(network.n_hidden, np.float32)
             network.dense_sums = self._buffer(network.n_hidden, np.int32)

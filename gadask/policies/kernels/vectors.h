@@ -5,6 +5,21 @@
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+#ifdef MULTIPLY_ADD
+/* Add four products of an unsigned and a signed byte to each sum. Without VNNI the one instruction that multiplies such
+   bytes saturates, so they become 16 bits. */
+#define DOT NAME(dot)
+typedef int16_t NAME(shorts) __attribute__((vector_size(4 * LANES)));
+typedef uint16_t NAME(words) __attribute__((vector_size(4 * LANES)));
+static inline INTEGERS NAME(dot)(INTEGERS sums, INTEGERS bytes, INTEGERS weights) {
+  const NAME(words) inputs = (NAME(words))bytes, even = inputs & 255, odd = inputs >> 8;
+  const NAME(shorts) odd_weights = (NAME(shorts))weights >> 8, even_weights = (NAME(shorts))((NAME(words))weights << 8) >> 8;
+  const INTEGERS evens = MULTIPLY_ADD((INTEGERS)even, (INTEGERS)even_weights);
+  const INTEGERS odds = MULTIPLY_ADD((INTEGERS)odd, (INTEGERS)odd_weights);
+  return (INTEGERS)((integers)sums + (integers)evens + (integers)odds);
+}
+#endif
+
 static inline floats NAME(positive)(floats x) { return (floats)((integers)x & (x > 0)); }
 
 /* Compute listed patches, n_patches at a time: as many sums as the registers hold. */
@@ -256,17 +271,6 @@ void NAME(dense_bytes)(const Network *net) {
   }
 }
 
-void NAME(forward_bytes)(Network *net) {
-  take_image(net);
-  float scale = 1.0f / 255;
-  for (int i = 0; i < 3; i++) scale = NAME(convolve_bytes)(&net->layers[i], scale, net->fresh, net->list);
-  net->fresh = 0;
-  NAME(dense_bytes)(net);
-  NAME(dequantise)(net->hidden, net->dense_sums, 1, net->n_hidden, net->dense_scales, scale,
-                   net->dense + net->n_features * net->n_hidden);
-  NAME(output)(net);
-}
-
 /* scales = largest |weight| / 127 by column; steps = 1 / scales, and 0 for a column of zeros. */
 static void NAME(column_scales)(const float *weights, int n_rows, int n_columns, float *scales, float *steps) {
   memset(scales, 0, 4 * n_columns);
@@ -301,5 +305,20 @@ void NAME(pack)(Network *net) {
     }
 }
 
+void NAME(forward_bytes)(Network *net) {
+  if (net->fresh) NAME(pack)(net);
+  take_image(net);
+  float scale = 1.0f / 255;
+  for (int i = 0; i < 3; i++) scale = NAME(convolve_bytes)(&net->layers[i], scale, net->fresh, net->list);
+  net->fresh = 0;
+  NAME(dense_bytes)(net);
+  NAME(dequantise)(net->hidden, net->dense_sums, 1, net->n_hidden, net->dense_scales, scale,
+                   net->dense + net->n_features * net->n_hidden);
+  NAME(output)(net);
+}
+
+#ifdef MULTIPLY_ADD
+#undef DOT
+#endif
 #undef floats
 #undef integers
