@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
@@ -33,6 +33,8 @@ _ANALYSIS = Path(__file__).resolve().parents[1] / "analysis"
 _START_TIMEOUT_S = {"slurm": 86_400.0}  # a queue may be long
 _OTHER_START_TIMEOUT_S = 120.0
 _CLUSTER_SPEAKS_FIRST_S = 60.0
+
+_Arguments = TypeVar("_Arguments")
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,14 @@ class StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
         print(self.format(record), file=sys.stderr)
+
+
+def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
+    """Return the arguments of a command line; what it leaves out is as in `default`."""
+    found: _Arguments = tyro.cli(
+        type(default), args=list(argv), default=default, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    return found
 
 
 def exit_status(command: Callable[[], int]) -> int:

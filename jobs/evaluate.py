@@ -28,6 +28,7 @@ from gadask.command_line import (
     dry_run,
     exit_status,
     interrupts_cancel,
+    parse,
 )
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.errors import ConfigError, GenomeError
@@ -72,12 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; the machine file gives the flags their defaults."""
-    arguments: Arguments = tyro.cli(
-        Arguments,
-        args=list(argv),
-        default=Arguments(tyro.MISSING, default_node_flags(argv)),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    arguments = parse(argv, Arguments(tyro.MISSING, default_node_flags(argv)))
     if arguments.episodes < 1:
         raise ConfigError(f"--episodes: expected at least 1, found {arguments.episodes}")
     check_node_flags(arguments.nodes)

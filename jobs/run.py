@@ -27,6 +27,7 @@ from gadask.command_line import (
     dry_run,
     exit_status,
     interrupts_cancel,
+    parse,
     resume_command,
 )
 from gadask.config import BudgetConfig, Config, check_config, load_config
@@ -65,12 +66,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; config file and machine file give the flags their defaults."""
     given = bool(argv) and not argv[0].startswith("-")
     stored = load_config(argv[0]) if given else Config()
-    arguments: Arguments = tyro.cli(
-        Arguments,
-        args=list(argv),
-        default=Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv)),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    arguments = parse(argv, Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv)))
     if not given:
         raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} behind the flags")
     if arguments.settings.preset != stored.preset:

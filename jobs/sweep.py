@@ -29,6 +29,7 @@ from gadask.command_line import (
     dry_run,
     exit_status,
     interrupts_cancel,
+    parse,
     this_command,
 )
 from gadask.errors import ConfigError, GadaskError
@@ -65,12 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; the machine file gives the flags their defaults."""
-    arguments: Arguments = tyro.cli(
-        Arguments,
-        args=list(argv),
-        default=Arguments(tyro.MISSING, tyro.MISSING, default_node_flags(argv)),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    arguments = parse(argv, Arguments(tyro.MISSING, tyro.MISSING, default_node_flags(argv)))
     if arguments.max_parallel < 1:
         raise ConfigError(f"--max-parallel: expected at least 1, found {arguments.max_parallel}")
     check_node_flags(arguments.nodes)
