@@ -24,6 +24,9 @@ DASK_CONFIG = {
     # rides out a cut of half the time; with Dask's 30 s a cut of 15 s can cost a node. It is also how long a node that
     # vanished without a word, as in a power cut, holds up the generation.
     "distributed.comm.timeouts.tcp": "90s",
+    # A worker that says nothing for so long, its connection open all the while, is replaced (Dask: 5 min). It is longer
+    # than a cut that its connection rides out.
+    "distributed.scheduler.worker-ttl": "2 minutes",
     # The shared noise table is no reason to restart a worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

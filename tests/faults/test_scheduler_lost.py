@@ -1,4 +1,4 @@
-"""Fault 4: `kill -9` of a scheduler that is a process of its own; a broken connection to one that lives."""
+"""Fault 4: a scheduler of its own that is killed, a connection that breaks, a worker that stands still."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from distributed import Client
 from distributed.security import Security
 
 from gadask.clusters import local_cluster
+from gadask.clusters.base import DASK_CONFIG
 from gadask.master import Progress, evolve
 from gadask.record import read_generations, without_wall_clock
 from tests.conftest import faulty_config, wait_until
@@ -94,6 +95,26 @@ def test_a_connection_that_is_made_again_changes_nothing(whole: Path, tmp_path: 
 
     asyncio.run(evolve_locally(tmp_path / "run", break_once))
     assert broken
+    assert log(tmp_path / "run") == log(whole)
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_that_stands_still_is_replaced(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection stays open, so that nothing but its silence tells."""
+    monkeypatch.setitem(DASK_CONFIG, "distributed.scheduler.worker-ttl", "5s")
+    stopped: list[psutil.Process] = []
+
+    def stop_once(progress: Progress, client: Client) -> None:
+        if progress.generation == 1 and progress.n_counted and not stopped:
+            servers = [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in p.cmdline()]
+            worker = servers[0].parent()
+            assert worker is not None
+            worker.suspend()
+            stopped.append(worker)
+
+    asyncio.run(asyncio.wait_for(evolve_locally(tmp_path / "run", stop_once), 150))
+    assert stopped
+    assert not stopped[0].is_running()
     assert log(tmp_path / "run") == log(whole)
 
 
