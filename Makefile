@@ -11,7 +11,7 @@ run: setup
 	$(BIN)/python jobs/run.py jobs/configs/frostbite-quick.toml --run-dir $(RUN_DIR) $(if $(wildcard $(RUN_DIR)/config.toml),--resume)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 check: setup
 	$(BIN)/ruff check .

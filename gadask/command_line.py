@@ -22,6 +22,7 @@ import tyro
 
 from gadask.errors import ConfigError, GadaskError, UsageError
 from gadask.machine import Machine, check_complete, check_machine, load_machine, machine_names
+from gadask.terminal import outlive_terminal
 
 if TYPE_CHECKING:
     from gadask.clusters import Cluster
@@ -208,6 +209,7 @@ def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
 
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; an error of gadask's is printed in one line."""
+    outlive_terminal()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[StderrHandler()])
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a
     # worker that is closed in the middle of a heartbeat would log that as an error.
@@ -225,7 +227,7 @@ def exit_status(command: Callable[[], int]) -> int:
 async def interrupts_cancel() -> AsyncIterator[None]:
     """Cancel the task that enters this at the first SIGINT, SIGTERM or SIGHUP; later ones wait for it to clean up.
 
-    SIGHUP means that the terminal is gone, and what is printed goes nowhere. Under nohup it does not end the run.
+    SIGHUP means that the terminal is gone. Under nohup it does not end the run.
     """
     this = asyncio.current_task()
     assert this is not None
@@ -233,19 +235,14 @@ async def interrupts_cancel() -> AsyncIterator[None]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    terminals = [fd for fd in (0, 1, 2) if os.isatty(fd)]
 
-    def interrupt(signal_number: int) -> None:
+    def interrupt() -> None:
         for number in numbers:
             loop.add_signal_handler(number, lambda: None)
-        if signal_number == signal.SIGHUP:
-            with Path(os.devnull).open("r+b") as nowhere:
-                for fd in terminals:
-                    os.dup2(nowhere.fileno(), fd)
         this.cancel()
 
     for number in numbers:
-        loop.add_signal_handler(number, interrupt, number)
+        loop.add_signal_handler(number, interrupt)
     yield
 
 

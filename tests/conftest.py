@@ -11,6 +11,23 @@ import pytest
 
 from gadask.config import Config, config_from_dict
 
+_LONGEST = (
+    "tests/slurm/",
+    "tests/test_two_hosts.py",
+    "tests/test_determinism.py",
+    "tests/faults/",
+    "tests/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that processes that share the tests end together."""
+
+    def place(item: pytest.Item) -> int:
+        return next((i for i, name in enumerate(_LONGEST) if item.nodeid.startswith(name)), len(_LONGEST))
+
+    items.sort(key=place)
+
 
 def wait_until(condition: Callable[[], object], deadline_s: float, what: str) -> None:
     """Return as soon as `condition()` is true; fail after `deadline_s`."""

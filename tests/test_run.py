@@ -280,6 +280,22 @@ def test_a_closed_terminal_ends_a_run_in_good_order(config: Path, tmp_path: Path
     assert run(config, *flags).returncode == 0
 
 
+def test_a_run_under_nohup_outlives_its_terminal(config: Path, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, as a child inherits it
+    try:
+        process, terminal = start(config, tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    output = bytearray()
+    for data in read(terminal):
+        output += data
+        if b"gen    1" in output:
+            break
+    os.close(terminal)
+    assert process.wait(60) == 0
+    assert len(log(tmp_path / "run")) == 3
+
+
 def test_a_master_killed_at_any_moment_resumes_to_the_same_result(config: Path, tmp_path: Path) -> None:
     assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", 6).returncode == 0
     run_dir = tmp_path / "run"
