@@ -32,7 +32,7 @@ from gadask.pace import Pace
 _logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
-_COPIES = 8  # of the parents, made before the first chunk; one alone might be on a node that is about to leave
+_COPIES = 8  # of the parents; one alone might be on a node that is about to leave, and would be all nodes' to send
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
@@ -89,7 +89,7 @@ class Dispatcher:
         self._again: list[_InFlight] = []
         self._arrivals: as_completed | None = None
         self._next: asyncio.Future[tuple[Future, object]] | None = None
-        self._scattered: dict[int, tuple[Breeding, Future]] = {}
+        self._scattered: dict[int, tuple[Breeding, list[Future]]] = {}
         self._n_outstanding: Counter[str] = Counter()
         self._pace = Pace(node.LANE_ROUNDS * task.n_lanes)
         self._process_s = 0.0
@@ -262,7 +262,7 @@ class Dispatcher:
         assert self._arrivals is not None
         future = self._client.submit(
             node.play,
-            await self._scatter(item.breeding),
+            await self._scatter(item.breeding, item.address),
             item.chunk,
             self.digest,
             pure=False,
@@ -274,19 +274,20 @@ class Dispatcher:
         self._n_outstanding[item.address] += len(item.chunk.episodes)
         self._arrivals.add(future)
 
-    async def _scatter(self, breeding: Breeding) -> Future:
-        """Return the parents' index lists as a future, which goes to every node once for all chunks made from them.
+    async def _scatter(self, breeding: Breeding, address: str) -> Future:
+        """Return the parents' index lists as a future, which goes to a node once for all its chunks made from them.
 
-        A few nodes have them from here; the others ask one that has them when their first chunk comes.
+        A few nodes have them from here, each as a future of its own, and the others ask one of those. Dask's broadcast
+        of one future would wait for ever for the copy on a node that dies meanwhile.
         """
-        known = self._scattered.get(id(breeding))
-        if known is None or known[1].status != "finished":  # lost with the only nodes that held it
+        copies = [future for future in self._scattered.get(id(breeding), (breeding, []))[1] if _is_kept(future)]
+        if not copies:  # or lost with the only nodes that held them
             in_use = {id(item.breeding) for item in [*self._in_flight.values(), *self._again]}
             self._scattered = {key: pair for key, pair in self._scattered.items() if key in in_use}
-            scattering = self._client.scatter([(self._task, breeding)], broadcast=_COPIES, hash=False)
-            (future,) = await self._ask(scattering)
-            known = self._scattered[id(breeding)] = (breeding, future)
-        return known[1]
+            n_copies = min(_COPIES, len(self.nodes))
+            copies = await self._ask(self._client.scatter(n_copies * [(self._task, breeding)], hash=False))
+        self._scattered[id(breeding)] = (breeding, copies)
+        return copies[hash(address) % len(copies)]
 
     async def _next_arrivals(self) -> list[Arrival]:
         """Wait for results, but not for long, so that new nodes get work."""
@@ -365,6 +366,10 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
+
+
+def _is_kept(future: Future) -> bool:
+    return bool(future.status == "finished")
 
 
 @contextlib.contextmanager

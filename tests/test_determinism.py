@@ -1,7 +1,7 @@
 """Ten generations give the same parents and elites on any machines and through any death (faults 1–3).
 
-Of Frostbite, of bandits played in lanes by a network that remembers and samples, and of a continuous task with binned
-actions and normalised observations.
+Of Frostbite in both precisions, of bandits played in lanes by a network that remembers and samples, and of a continuous
+task with binned actions and normalised observations.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ candidate_episodes = 6
 generations = 10
 test_episodes = 0
 """
-CONFIGS = {"Frostbite": FROSTBITE, "bandit": BANDIT, "Hopper": HOPPER}
+INT8 = FROSTBITE.replace("[noise]", '[policy]\nprecision = "int8"\n[noise]')
+CONFIGS = {"Frostbite": FROSTBITE, "Frostbite int8": INT8, "bandit": BANDIT, "Hopper": HOPPER}
 
 
 def start(task: str, run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:

@@ -12,6 +12,7 @@ import itertools
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,16 @@ class NodeCluster(SLURMCluster):  # type: ignore[misc]
     def _new_worker_name(self, _: int) -> str:
         """Return a name that no job had before: Dask would give that of a lost worker again."""
         return f"{self._name}-{next(self._numbers)}"
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take jobs that ended from the plan.
+
+        `scale_down` would first wait until what their workers hold is elsewhere, and a worker can outlive its job
+        without a word.
+        """
+        for name in names:
+            self.worker_spec.pop(name, None)
+            self.workers.pop(name, None)
 
     def _get_worker_security(self, security: Security) -> Security:
         """Return the settings whose paths go into the command line of the worker, unquoted by dask-jobqueue."""

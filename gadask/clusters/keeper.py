@@ -111,7 +111,7 @@ class Keeper:
             await asyncio.sleep(max(0.0, min(_POLL_S, until_timeout_s)))
             await self._look()
             await self._cancel_silent()
-            await self._replace_ended()
+            self._replace_ended()
             self._check_failures()
             self._check_arrival()
 
@@ -149,7 +149,7 @@ class Keeper:
                 raise ClusterError(f"the job was refused: {reason}; compare --machine with what the site offers")
             _logger.warning("%d jobs were refused and are asked for again later: %s", len(refused), reason)
             self._submit_at = time.monotonic() + _SUBMIT_AGAIN_S
-            await self._cluster.scale_down(refused)
+            self._cluster.forget(refused)
 
     async def _look(self) -> None:
         """Bring what is known of the jobs up to date."""
@@ -181,7 +181,7 @@ class Keeper:
             with contextlib.suppress(ClusterError):  # the next time, then
                 await cancel(silent)
 
-    async def _replace_ended(self) -> None:
+    def _replace_ended(self) -> None:
         """Take jobs that ended from the cluster's plan, which makes room for others."""
         ended = {name: node for name, node in self._nodes.items() if node.state.over}
         for name, node in ended.items():
@@ -189,8 +189,7 @@ class Keeper:
             self._ended_core_s += node.core_s
             self._ended_node_s += node.seconds
             self._judge(name, node)
-        if ended:
-            await self._cluster.scale_down(ended)
+        self._cluster.forget(ended)
 
     def _judge(self, name: str, node: _Node) -> None:
         """Book why a job ended."""

@@ -106,16 +106,35 @@ def test_a_worker_that_stands_still_is_replaced(whole: Path, tmp_path: Path, mon
 
     def stop_once(progress: Progress, client: Client) -> None:
         if progress.generation == 1 and progress.n_counted and not stopped:
-            servers = [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in p.cmdline()]
-            worker = servers[0].parent()
-            assert worker is not None
-            worker.suspend()
-            stopped.append(worker)
+            stopped.append(workers()[0])
+            stopped[0].suspend()
 
     asyncio.run(asyncio.wait_for(evolve_locally(tmp_path / "run", stop_once), 150))
     assert stopped
     assert not stopped[0].is_running()
     assert log(tmp_path / "run") == log(whole)
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_that_dies_while_the_parents_are_sent_is_not_waited_for(whole: Path, tmp_path: Path) -> None:
+    async def evolve_and_kill() -> None:
+        async with local_cluster(2) as cluster:
+            generations = evolve(CONFIG, cluster.client, tmp_path / "run", n_processes=1, node_timeout_s=60)
+            async with aclosing(generations):
+                async for _ in generations:
+                    worker = workers()[-1]
+                    worker.suspend()
+                    asyncio.get_running_loop().call_later(1.0, worker.kill)
+
+    asyncio.run(asyncio.wait_for(evolve_and_kill(), 150))
+    assert log(tmp_path / "run") == log(whole)
+
+
+def workers() -> list[psutil.Process]:
+    """Return this process's workers that are nodes by now."""
+    children = psutil.Process().children(recursive=True)
+    parents = [p.parent() for p in children if "gadask.forkserver" in p.cmdline()]
+    return [p for p in parents if p is not None and "gadask.forkserver" not in p.cmdline()]
 
 
 async def evolve_locally(
