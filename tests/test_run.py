@@ -94,7 +94,7 @@ def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: P
     assert (again.returncode, again.stdout) == (2, "")
     assert "--resume" in again.stderr
     assert len(log(tmp_path / "run")) == 1
-    finished = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1)
+    finished = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1, "--no-pictures")
     assert finished.returncode == 0
     assert "nothing to evolve" in finished.stdout
     assert "--budget.generations 2" in finished.stdout
@@ -197,15 +197,19 @@ def test_a_user_is_asked_before_a_dear_run(config: Path, tmp_path: Path) -> None
 
 
 def start(
-    config: Path, run_dir: Path, *flags: str, environ: dict[str, str] | None = None
+    config: Path, run_dir: Path, *flags: str, environ: dict[str, str] | None = None, nohup: bool = False
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start a run on a terminal of its own; returns the process and the terminal."""
     terminal, theirs = pty.openpty()
+
+    def prepare() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C becomes a signal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)  # whatever the tests run under
+
     process = subprocess.Popen(
         [*RUN, str(config), "--run-dir", str(run_dir), "--no-pictures", *flags],
         stdin=theirs, stdout=theirs, stderr=theirs, env={**(environ or environment()), "TERM": "xterm"},
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C becomes a signal
+        start_new_session=True, preexec_fn=prepare,
     )  # fmt: skip
     os.close(theirs)
     return process, terminal
@@ -281,11 +285,7 @@ def test_a_closed_terminal_ends_a_run_in_good_order(config: Path, tmp_path: Path
 
 
 def test_a_run_under_nohup_outlives_its_terminal(config: Path, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, as a child inherits it
-    try:
-        process, terminal = start(config, tmp_path / "run")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    process, terminal = start(config, tmp_path / "run", nohup=True)
     output = bytearray()
     for data in read(terminal):
         output += data

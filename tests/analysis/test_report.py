@@ -115,8 +115,8 @@ def test_what_cannot_be_reported_is_refused(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
-def test_a_thousand_generations_of_a_thousand_children_fit_in_a_gigabyte(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "run", synthetic_config(1000), 1000)
+def test_a_long_run_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", synthetic_config(1000), 200)
     code = (
         "import resource, sys\n"
         "from analysis.report import main\n"
@@ -126,9 +126,9 @@ def test_a_thousand_generations_of_a_thousand_children_fit_in_a_gigabyte(tmp_pat
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=170)
     assert result.returncode == 0, result.stderr
-    assert int(result.stdout.split()[-1]) < 1_000_000  # KiB
+    assert int(result.stdout.split()[-1]) < 600_000  # KiB
     text = (path / "report.html").read_text()
-    assert "30 of 1,000 generations, evenly spaced." in text
-    assert "of 0 to 999" in text
+    assert "30 of 200 generations, evenly spaced." in text
+    assert "of 0 to 199" in text
     assert "ancestors of the last parents and of every elite" in text
     assert len(text) < 10_000_000
