@@ -30,7 +30,7 @@ FROSTBITE = """
 preset = "such2017"
 [env]
 id = "ALE/Frostbite-v5"
-max_steps = 60
+max_steps = 30
 [noise]
 size = 6_000_000
 [ga]

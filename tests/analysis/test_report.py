@@ -118,15 +118,16 @@ def test_what_cannot_be_reported_is_refused(tmp_path: Path, capsys: pytest.Captu
 def test_a_long_run_is_not_held_in_memory(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run", synthetic_config(1000), 200)
     code = (
-        "import resource, sys\n"
+        "import re, sys\n"
+        "from pathlib import Path\n"
         "from analysis.report import main\n"
         "status = main([sys.argv[1], '--no-film'])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
         "sys.exit(status)"
     )
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=170)
     assert result.returncode == 0, result.stderr
-    assert int(result.stdout.split()[-1]) < 600_000  # KiB
+    assert int(result.stdout.split()[-1]) < 400_000  # KiB, as a thousand generations would take 460,000
     text = (path / "report.html").read_text()
     assert "30 of 200 generations, evenly spaced." in text
     assert "of 0 to 199" in text

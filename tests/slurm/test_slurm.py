@@ -170,10 +170,11 @@ def test_a_killed_master_leaves_nothing_that_a_resumed_run_does_not_clear_away(
     with started([*words, "--nodes", "3"], tmp_path) as run:
         run.wait_for(r"nodes: 2 of 3 running, 1 pending \((Resources|Priority)\)")
         run.wait_for("gen +0 ")
+        (third,) = slurm.in_state("PENDING")
+        slurm.call("scontrol", "hold", third.id)  # on a free node it would soon fail by itself, without a scheduler
         run.process.kill()
         assert run.finish() == -signal.SIGKILL
     slurm.wait_for(2, "COMPLETED", "FAILED")  # a worker does not outlive its scheduler
-    (third,) = slurm.wait_for(1, "RUNNING")
     with started([*words, "--resume"], tmp_path) as run:
         slurm.wait_for(1, "CANCELLED")
         assert run.finish() == 0, run.err
