@@ -156,6 +156,16 @@ def test_scales_are_those_of_pytorchs_cells() -> None:
         assert [layer.weight.shape for layer in layers_of(own)[:2]] == [layer.weight.T.shape for layer in theirs]
 
 
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_what_a_unit_remembers_fades_as_slowly_as_it_is_told_to(kind: str) -> None:
+    policy = policy_of(kind, vector(1), units=3, memory_steps=200)
+    policy.initialise(torch.zeros(policy.n_params))  # no weights: the memory is the biases' alone
+    state = torch.ones(1, 3)
+    after = policy.module(torch.zeros(1, 1), state if kind == "gru" else (state, state))[1]
+    left = after if kind == "gru" else after[1]
+    torch.testing.assert_close(left, torch.tensor([[1 - 1 / 2, 1 - 1 / 20, 1 - 1 / 200]]))
+
+
 @pytest.mark.parametrize(("kind", "space"), [("gru", vector(3)), ("lstm", vector(3)), ("conv-gru", IMAGE)])
 def test_an_episode_begins_without_memory(kind: str, space: gymnasium.spaces.Box) -> None:
     policy = policy_of(kind, space)
@@ -201,6 +211,7 @@ def test_each_lane_plays_its_own_network(kind: str, size: int, units: int, n_lan
         ("gru", IMAGE, {}, "'gru' needs a Box observation of one axis, found .*'conv-gru'"),
         ("lstm", vector(3), {"units": 0}, "policy.kwargs.units: expected a whole number of at least 1, found 0"),
         ("gru", vector(3), {"units": 2.5}, "policy.kwargs.units: expected a whole number of at least 1, found 2.5"),
+        ("gru", vector(3), {"memory_steps": 1}, "policy.kwargs.memory_steps: expected a whole number of at least 2"),
         ("gru", vector(3), {"initial": "he"}, "policy.kwargs.initial: expected one of 'fan-in'"),
         ("conv-gru", vector(3), {}, r"'conv-gru' needs .* shape \(channels, height, width\), found .*'gru'"),
         ("conv-gru", IMAGE, {"filters": "8"}, "one number of each for every convolution, found filters = '8', kern"),

@@ -30,9 +30,12 @@ def conv_gru(
     kernels: str = "3,3",
     strides: str = "2,2",
     units: int = 32,
+    memory_steps: int = 2,
     initial: str = "fan-in",
 ) -> ConvGRU:
     """Build the network; `filters`, `kernels` (side length) and `strides` hold a number for each convolution.
+
+    `memory_steps` is as in `recurrent`.
 
     Raises `PolicyError`.
     """
@@ -49,9 +52,8 @@ def conv_gru(
         found = ", ".join(f"{key} = {text!r}" for key, text in texts.items())
         raise PolicyError(f"policy.kwargs: expected one number of each for every convolution, found {found}")
     specifications = list(zip(*columns, strict=True))
-    return ConvGRU(
-        tuple(space.shape), specifications, whole_number("units", units, 1), n_outputs(action_space), initial
-    )
+    units, memory_steps = whole_number("units", units, 1), whole_number("memory_steps", memory_steps, 2)
+    return ConvGRU(tuple(space.shape), specifications, units, n_outputs(action_space), memory_steps, initial)
 
 
 class ConvGRU(nn.Module):
@@ -63,6 +65,7 @@ class ConvGRU(nn.Module):
         specifications: list[tuple[int, int, int]],
         units: int,
         n_outputs: int,
+        memory_steps: int = 2,
         initial: str = "fan-in",
     ) -> None:
         """Make convolutions of `(filters, kernel, stride)` for images of `shape` (channels, height, width).
@@ -85,7 +88,7 @@ class ConvGRU(nn.Module):
             height, width = ((size - kernel) // stride + 1 for size in (height, width))
             channels = filters
         self.convolutions = nn.ParameterList(convolutions)
-        self.gru = GRU(height * width * channels, units, n_outputs, initial)
+        self.gru = GRU(height * width * channels, units, n_outputs, memory_steps, initial)
 
     def initial_state(self) -> torch.Tensor:
         """Return zeros."""

@@ -48,8 +48,8 @@ class Layer:
     """Inputs that one output unit sums over."""
     output_axis: int
     """The axis of `weight` that counts the output units."""
-    constants: tuple[tuple[torch.Tensor, float], ...]
-    """Tensors that start at a constant: biases at 0, gains of normalisation layers at 1."""
+    constants: tuple[tuple[torch.Tensor, float | torch.Tensor], ...]
+    """Tensors that start at a constant: biases at 0, gains of normalisation layers at 1; set one after the other."""
     is_output: bool = False
     """Whether this is the layer that gives the policy's output."""
 
@@ -64,7 +64,7 @@ def scale_noise(layers: Iterable[Layer], scheme: str) -> None:
             norms = torch.linalg.vector_norm(layer.weight, dim=axes, keepdim=True)
             layer.weight.div_(norms.clamp_min_(torch.finfo(torch.float32).tiny))
         for tensor, value in layer.constants:
-            tensor.fill_(value)
+            tensor[...] = value
 
 
 def check_scheme(scheme: str) -> None:

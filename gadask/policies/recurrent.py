@@ -6,11 +6,16 @@
 The output is a dense layer of h. Gates stand in the order of PyTorch's cells: r, z, n and i, f, g, o. A layer's
 parameters are one matrix `(inputs + 1, outputs)`, the bias in the last row, since every input ends with a 1. Initial
 scales are those of PyTorch's cells: W and U each by its own number of inputs.
+
+Biases start at 0, but those of the gates that keep the memory: unit by unit these are such that it fades within 2 to
+`memory_steps` steps, the times evenly spaced in the logarithm (Tallec and Ollivier 2018, arXiv 1804.11188). From 2 for
+all, where 0 is right, evolution would have to find hundreds of steps by many small mutations in a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -25,31 +30,44 @@ from gadask.policies.lane_policy import LaneNetwork, aligned_zeros, padded_zeros
 
 
 def gru(
-    observation_space: gymnasium.Space, action_space: gymnasium.Space, units: int = 32, initial: str = "fan-in"
+    observation_space: gymnasium.Space,
+    action_space: gymnasium.Space,
+    units: int = 32,
+    memory_steps: int = 2,
+    initial: str = "fan-in",
 ) -> GRU:
-    """Build a GRU of `units` units; raises `PolicyError`."""
+    """Build a GRU of `units` units that remember for up to `memory_steps` steps at first; raises `PolicyError`."""
     n_inputs = vector_size("gru", observation_space)
     check_scheme(initial)
-    return GRU(n_inputs, whole_number("units", units, 1), n_outputs(action_space), initial)
+    units, memory_steps = whole_number("units", units, 1), whole_number("memory_steps", memory_steps, 2)
+    return GRU(n_inputs, units, n_outputs(action_space), memory_steps, initial)
 
 
 def lstm(
-    observation_space: gymnasium.Space, action_space: gymnasium.Space, units: int = 32, initial: str = "fan-in"
+    observation_space: gymnasium.Space,
+    action_space: gymnasium.Space,
+    units: int = 32,
+    memory_steps: int = 2,
+    initial: str = "fan-in",
 ) -> LSTM:
-    """Build an LSTM of `units` units; raises `PolicyError`."""
+    """Build an LSTM of `units` units that remember for up to `memory_steps` steps at first; raises `PolicyError`."""
     n_inputs = vector_size("lstm", observation_space)
     check_scheme(initial)
-    return LSTM(n_inputs, whole_number("units", units, 1), n_outputs(action_space), initial)
+    units, memory_steps = whole_number("units", units, 1), whole_number("memory_steps", memory_steps, 2)
+    return LSTM(n_inputs, units, n_outputs(action_space), memory_steps, initial)
 
 
 class GRU(nn.Module):
     """One GRU cell and a dense layer; the state is h, shape `(1, units)`."""
 
-    def __init__(self, n_inputs: int, units: int, n_outputs: int, initial: str = "fan-in") -> None:
+    def __init__(
+        self, n_inputs: int, units: int, n_outputs: int, memory_steps: int = 2, initial: str = "fan-in"
+    ) -> None:
         """Make a network of `n_inputs` → `units` → `n_outputs`."""
         super().__init__()
         self.initial = initial
         self.units = units
+        self.memory_steps = memory_steps
         self.input = matrix(n_inputs, 3 * units)
         self.hidden = matrix(units, 3 * units)
         self.output = matrix(units, n_outputs)
@@ -73,17 +91,27 @@ class GRU(nn.Module):
 
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""
-        return [dense_layer(self.input), dense_layer(self.hidden), dense_layer(self.output, is_output=True)]
+        reset, update, candidate = self.input.data[-1].chunk(3)
+        keeping = _keeping_biases(self.units, self.memory_steps)
+        given = dense_layer(self.input)
+        return [
+            replace(given, constants=((reset, 0.0), (update, keeping), (candidate, 0.0))),
+            dense_layer(self.hidden),
+            dense_layer(self.output, is_output=True),
+        ]
 
 
 class LSTM(nn.Module):
     """One LSTM cell and a dense layer; the state is h and c, each of shape `(1, units)`."""
 
-    def __init__(self, n_inputs: int, units: int, n_outputs: int, initial: str = "fan-in") -> None:
+    def __init__(
+        self, n_inputs: int, units: int, n_outputs: int, memory_steps: int = 2, initial: str = "fan-in"
+    ) -> None:
         """Make a network of `n_inputs` → `units` → `n_outputs`."""
         super().__init__()
         self.initial = initial
         self.units = units
+        self.memory_steps = memory_steps
         self.cell = matrix(n_inputs + units, 4 * units)
         self.output = matrix(units, n_outputs)
 
@@ -108,9 +136,12 @@ class LSTM(nn.Module):
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units; W and U are two layers in one matrix."""
         n_inputs = self.cell.shape[0] - 1 - self.units
+        enter, keep, new, show = self.cell.data[-1].chunk(4)
+        keeping = _keeping_biases(self.units, self.memory_steps)
+        constants = ((enter, -keeping), (keep, keeping), (new, 0.0), (show, 0.0))
         return [
             Layer(self.cell.data[:n_inputs], n_inputs, 1, ()),
-            Layer(self.cell.data[n_inputs:-1], self.units, 1, ((self.cell.data[-1], 0.0),)),
+            Layer(self.cell.data[n_inputs:-1], self.units, 1, constants),
             dense_layer(self.output, is_output=True),
         ]
 
@@ -219,6 +250,12 @@ def matrix(n_inputs: int, n_outputs: int) -> nn.Parameter:
 def dense(value: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
     """Return a dense layer of `value`, shape `(1, inputs)`."""
     return torch.addmm(parameters[-1], value, parameters[:-1])
+
+
+def _keeping_biases(units: int, memory_steps: int) -> torch.Tensor:
+    """Return the biases with which a gate's value is 1 − 1/T, T from 2 to `memory_steps`; shape `(units,)`."""
+    steps = 2 * (memory_steps / 2) ** torch.linspace(0, 1, units, dtype=torch.float64)
+    return torch.log(steps - 1).float()
 
 
 def dense_layer(parameters: nn.Parameter, is_output: bool = False) -> Layer:
