@@ -77,28 +77,29 @@ def main() -> None:
             parser.error(f"SECTION: expected one of {', '.join(_SECTIONS)}, found {name!r}")
     table = Table("what", "figure", "value", "bound", title="gadask, 2 rollout processes on 2 cores")
     console = Console(width=100)
-    figures = {}
-    for name in arguments.sections or _SECTIONS:
-        with console.status(f"measuring {name}"):
-            figures[name] = _SECTIONS[name]()
-        for figure, value in figures[name].items():
-            text = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-            table.add_row(name, figure, text, _BOUNDS.get(figure, ""))
-        table.add_section()
-    console.print(table)
-    if arguments.record:
-        print(f"recorded: {_record(figures)}")
+    try:
+        for name in arguments.sections or _SECTIONS:
+            with console.status(f"measuring {name}"):
+                figures = _SECTIONS[name]()
+            if arguments.record:
+                _record(name, figures)
+            for figure, value in figures.items():
+                text = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+                table.add_row(name, figure, text, _BOUNDS.get(figure, ""))
+            table.add_section()
+    finally:
+        console.print(table)  # what was measured until then
 
 
-def _record(figures: dict[str, dict[str, float]]) -> Path:
-    """Add the figures to today's record; returns the file."""
+def _record(name: str, figures: dict[str, float]) -> None:
+    """Add a section's figures to today's record."""
     description = provenance("")
     path = _RECORDS / f"{description['started'][:10]}.json"
     sections = json.loads(path.read_text())["figures"] if path.exists() else {}
     machine = {key: description[key] for key in ("started", "commit", "cpu", "system", "versions")}
+    record = {**machine, "cores": os.cpu_count(), "figures": sections | {name: figures}}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({**machine, "cores": os.cpu_count(), "figures": sections | figures}, indent=1) + "\n")
-    return path
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def _config(seed: int) -> Config:
         "preset": "such2017",
         "seed": seed,
         "env": {"id": "ALE/Frostbite-v5", "max_steps": _SHORT_STEPS},
-        "ga": {"population": _POPULATION, "parents": 10, "candidates": 1, "candidate_episodes": 1},
+        "ga": {"population": _POPULATION, "parents": 10, "candidates": 2, "candidate_episodes": 1},
         "budget": {"generations": 4, "test_episodes": 0},
     }
     return config_from_dict(settings)
