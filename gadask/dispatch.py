@@ -280,7 +280,8 @@ class Dispatcher:
         A few nodes have them from here, each as a future of its own, and the others ask one of those. Dask's broadcast
         of one future would wait for ever for the copy on a node that dies meanwhile.
         """
-        copies = [future for future in self._scattered.get(id(breeding), (breeding, []))[1] if _is_kept(future)]
+        _, copies = self._scattered.get(id(breeding), (breeding, []))
+        copies = [future for future in copies if future.status == "finished"]
         if not copies:  # or lost with the only nodes that held them
             in_use = {id(item.breeding) for item in [*self._in_flight.values(), *self._again]}
             self._scattered = {key: pair for key, pair in self._scattered.items() if key in in_use}
@@ -366,10 +367,6 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
-
-
-def _is_kept(future: Future) -> bool:
-    return bool(future.status == "finished")
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ class Layer:
     output_axis: int
     """The axis of `weight` that counts the output units."""
     constants: tuple[tuple[torch.Tensor, float | torch.Tensor], ...]
-    """Tensors that start at a constant: biases at 0, gains of normalisation layers at 1; set one after the other."""
+    """Tensors that start at a constant: biases at 0, gains of normalisation layers at 1."""
     is_output: bool = False
     """Whether this is the layer that gives the policy's output."""
 
