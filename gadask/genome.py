@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gadask.errors import ConfigError, GenomeError
 from gadask.messages import Decoding, Genome
-from gadask.seeding import draw_gene, draw_parent
+from gadask.seeding import draw_gene, draw_genes, draw_parent, draw_parents
 
 
 def to_text(genome: Genome) -> str:
@@ -49,9 +52,14 @@ def draw_child(run_seed: int, generation: int, slot: int, parents: Sequence[Geno
     return draw_parent(run_seed, generation, slot, len(parents)), gene
 
 
-def child_genome(parents: Sequence[Genome], row: int, gene: int) -> Genome:
-    """Return the genome of a child as `draw_child` drew it."""
-    return (gene,) if row < 0 else (*parents[row], gene)
+def draw_children(
+    run_seed: int, generation: int, slots: NDArray[np.int64], parents: Sequence[Genome], n_genes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what `draw_child` does for each slot: parent rows, genes."""
+    genes = draw_genes(run_seed, generation, slots, n_genes)
+    if not parents:
+        return np.full(len(slots), -1, np.int64), genes
+    return draw_parents(run_seed, generation, slots, len(parents)), genes
 
 
 class AncestorCache:

@@ -27,9 +27,9 @@ from gadask.dashboard.events import Event, end_event, generation_event, node_ent
 from gadask.dashboard.reporter import Reporter
 from gadask.dispatch import Arrival, Dispatcher
 from gadask.errors import EvolutionError, GadaskError
-from gadask.genome import child_genome, count_genes, draw_child
+from gadask.genome import count_genes, draw_children
 from gadask.ledger import Heading, Ledger, Quota
-from gadask.messages import ROW, Breeding, Genome, Kind, Status, Task
+from gadask.messages import ROW, Breeding, Kind, Status, Task
 from gadask.provenance import provenance
 from gadask.record import RunDirectory, State, episode_table, read_generations
 from gadask.selection import Elite, Population, Scored, advance, choose_candidates, mean_return
@@ -336,18 +336,34 @@ class _Run:
 
     def _children(self, books: _Books) -> list[Scored]:
         """Return the counted children that can be selected: those with all their episodes, none of them failed."""
-        returns: dict[tuple[int, int], list[float]] = {}
-        for row in _selectable(books, Kind.CHILD):
-            returns.setdefault((int(row["generation"]), int(row["slot"])), []).append(float(row["return"]))
+        rows = _selectable(books, Kind.CHILD)
+        returns: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+        columns = (rows[name].tolist() for name in ("generation", "slot", "return"))
+        for generation, slot, return_ in zip(*columns, strict=True):
+            returns[generation, slot].append(return_)
+        fitness = {
+            child: mean
+            for child, each in returns.items()
+            if len(each) == self._ga.episodes_per_child and (mean := mean_return(each)) is not None
+        }
+        generations, slots = np.array([*fitness], np.int64).reshape(-1, 2).T
+        drawn = zip(*(part.tolist() for part in self._drawn(generations, slots)), strict=True)
         return [
-            Scored(child_genome(*self._drawn(generation, slot)), fitness, slot)
-            for (generation, slot), each in returns.items()
-            if len(each) == self._ga.episodes_per_child and (fitness := mean_return(each)) is not None
+            Scored(self._breedings[generation].parents[row] if row >= 0 else (), gene, mean, slot)
+            for ((generation, slot), mean), (row, gene) in zip(fitness.items(), drawn, strict=True)
         ]
 
-    def _drawn(self, generation: int, slot: int) -> tuple[tuple[Genome, ...], int, int]:
-        parents = self._breedings[generation].parents
-        return parents, *draw_child(self._task.run_seed, generation, slot, parents, self._n_genes)
+    def _drawn(
+        self, generations: NDArray[np.int64], slots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the parent row and the gene of these children; −1 where a generation's parents are forgotten."""
+        rows, genes = np.full(len(slots), -1), np.full(len(slots), -1)
+        for number, breeding in self._breedings.items():
+            here = generations == number
+            rows[here], genes[here] = draw_children(
+                self._task.run_seed, number, slots[here], breeding.parents, self._n_genes
+            )
+        return rows, genes
 
     def _evaluations(self, books: _Books) -> dict[int, list[float]]:
         """Return the counted returns of each candidate, by slot, in episode order."""
@@ -386,13 +402,10 @@ class _Run:
 
     def _table(self, books: _Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
         parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
-        drawn: dict[tuple[int, int], tuple[int, int]] = {}  # a child's episodes have it in common
-        pairs = zip(rows["generation"].tolist(), rows["slot"].tolist(), strict=True)
-        for i, (pair, kind) in enumerate(zip(pairs, rows["kind"].tolist(), strict=True)):
-            if kind == Kind.CHILD and pair[0] in self._breedings:
-                if pair not in drawn:
-                    drawn[pair] = self._drawn(*pair)[1:]
-                parent[i], gene[i] = drawn[pair]
+        are_children = rows["kind"] == Kind.CHILD
+        parent[are_children], gene[are_children] = self._drawn(
+            rows["generation"][are_children], rows["slot"][are_children]
+        )
         counted = headings == Heading.COUNTED
         return episode_table(
             rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()

@@ -13,6 +13,9 @@ import threading
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
+
+from gadask.philox import first_integers
 
 _MAX_ENV_SEED = 2**31 - 1  # ALE takes a signed 32-bit seed
 
@@ -73,6 +76,25 @@ def draw_parent(run_seed: int, generation: int, slot: int, n_parents: int) -> in
 def draw_gene(run_seed: int, generation: int, slot: int, n_genes: int) -> int:
     """Return the noise index, in [0, n_genes), that the child in `slot` adds; uniform."""
     return int(_own.at(run_seed, Purpose.GENE, generation, slot).integers(n_genes))
+
+
+def draw_parents(run_seed: int, generation: int, slots: NDArray[np.int64], n_parents: int) -> NDArray[np.int64]:
+    """Return what `draw_parent` does for each slot, much faster for many."""
+    return _draw_first(run_seed, Purpose.PARENT, generation, slots, n_parents)
+
+
+def draw_genes(run_seed: int, generation: int, slots: NDArray[np.int64], n_genes: int) -> NDArray[np.int64]:
+    """Return what `draw_gene` does for each slot, much faster for many."""
+    return _draw_first(run_seed, Purpose.GENE, generation, slots, n_genes)
+
+
+def _draw_first(
+    run_seed: int, purpose: Purpose, generation: int, slots: NDArray[np.int64], n: int
+) -> NDArray[np.int64]:
+    numbers, is_accepted = first_integers((run_seed, purpose), (0, slots, generation), n)
+    for i in np.flatnonzero(~is_accepted).tolist():
+        numbers[i] = _own.at(run_seed, purpose, generation, int(slots[i])).integers(n)
+    return numbers
 
 
 def env_seed(run_seed: int, purpose: Purpose, generation: int, slot: int, episode: int) -> int:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from gadask.config import GAConfig
 from gadask.errors import EvolutionError
@@ -35,9 +36,16 @@ from gadask.messages import Genome
 class Scored:
     """A child and the mean return of its episodes."""
 
-    genome: Genome
+    parent: Genome
+    """Empty in generation 0."""
+    gene: int
     fitness: float
     slot: int
+
+    @property
+    def genome(self) -> Genome:
+        """The parent's genes and its own; put together when asked for, since most children are never asked."""
+        return (*self.parent, self.gene)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Population:
 def rank(children: Sequence[Scored]) -> list[Scored]:
     """Return the children best first; ties go to the lower slot. A return that is not finite is left out."""
     finite = (child for child in children if math.isfinite(child.fitness))
-    return sorted(finite, key=lambda child: (-child.fitness, child.slot, child.genome))
+    return sorted(finite, key=lambda child: (-child.fitness, child.slot, child.gene, child.parent))
 
 
 def choose_candidates(ga: GAConfig, population: Population, children: Sequence[Scored]) -> tuple[Genome, ...]:
@@ -180,8 +188,8 @@ def _others(ranked: Sequence[Scored], elite: Elite | None, n_with_elite: int) ->
     """Return the best children that are not the elite, best first: with it, `n_with_elite` genomes."""
     if elite is None:
         return [child.genome for child in ranked[:n_with_elite]]
-    others = [child.genome for child in ranked if child.genome != elite.genome]
-    return others[: n_with_elite - 1]
+    others = (genome for child in ranked if (genome := child.genome) != elite.genome)
+    return list(islice(others, n_with_elite - 1))
 
 
 def _ordered(ga: GAConfig, best_first: Sequence[Genome], elite: Elite | None) -> tuple[Genome, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gadask.errors import ConfigError, GenomeError
-from gadask.genome import AncestorCache, child_genome, count_genes, draw_child, from_text, to_text
+from gadask.genome import AncestorCache, count_genes, draw_child, draw_children, from_text, to_text
 from gadask.messages import Decoding, Genome
 
 GENOMES = st.lists(st.integers(0, 2**40), min_size=1, max_size=30).map(tuple)
@@ -95,9 +96,13 @@ def test_all_parents_and_genes_are_drawn() -> None:
     assert set(drawn) == set(product(range(3), range(5)))
 
 
-def test_a_child_adds_its_gene_to_its_parent() -> None:
-    assert child_genome([(5,), (6, 7)], 1, 9) == (6, 7, 9)
-    assert child_genome([], -1, 9) == (9,)
+@given(st.integers(0, 2**62), st.integers(0, 2**31 - 1), st.integers(0, 30), st.integers(1, 2**33))
+def test_many_children_are_drawn_as_one_is(run_seed: int, generation: int, n_parents: int, n_genes: int) -> None:
+    parents = [(i,) for i in range(n_parents)]
+    slots = [0, 1, 2, 3, 7, 1000, 2**31 - 1]
+    rows, genes = draw_children(run_seed, generation, np.array(slots), parents, n_genes)
+    drawn = [draw_child(run_seed, generation, slot, parents, n_genes) for slot in slots]
+    assert list(zip(rows.tolist(), genes.tolist(), strict=True)) == drawn
 
 
 class CacheAgainstRows(RuleBasedStateMachine):

@@ -24,11 +24,12 @@ from gadask.clusters import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
 from gadask.errors import ClusterError, EvolutionError, NodeError
 from gadask.evaluate import evaluate_elite
-from gadask.genome import child_genome, count_genes, draw_child, from_text, to_text
+from gadask.genome import count_genes, draw_child, from_text, to_text
 from gadask.master import Generation, Progress, evolve, evolve_blocking
 from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
+from tests.genomes import child_genome
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

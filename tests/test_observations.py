@@ -23,7 +23,7 @@ from gadask.config import Config, EnvConfig, PolicyConfig
 from gadask.envs import make_env
 from gadask.errors import PolicyError, RecordError
 from gadask.evaluate import evaluate_elite
-from gadask.genome import child_genome, count_genes, draw_child, from_text
+from gadask.genome import count_genes, draw_child, from_text
 from gadask.lanes import as_played
 from gadask.master import evolve
 from gadask.messages import Genome, Kind
@@ -35,6 +35,7 @@ from gadask.rollout import play_episode
 from gadask.task import prepare_task
 from gadask.weights import decode
 from tests.conftest import faulty_config
+from tests.genomes import child_genome
 
 VECTOR = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
 BUTTONS = gymnasium.spaces.Discrete(4)

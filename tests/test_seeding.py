@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.config import MAX_RUN_SEED
-from gadask.seeding import Purpose, Stream, draw_gene, draw_parent, env_seed, stream
+from gadask.seeding import Purpose, Stream, draw_gene, draw_genes, draw_parent, draw_parents, env_seed, stream
 
 places = st.tuples(
     st.integers(0, MAX_RUN_SEED),
@@ -71,6 +72,14 @@ def test_genes_cover_the_table() -> None:
     assert (genes.min(), genes.max()) == (0, 999)
     counts = np.bincount(genes // 50, minlength=20)
     assert ((counts - 500) ** 2 / 500).sum() < 43.8
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 245_947_343, 2**31 + 5, 2**32 - 1, 2**32, 2**40])
+def test_many_numbers_are_drawn_as_one_is(n: int) -> None:
+    """With 2**31 + 5 about half of the first numbers are rejected, and later ones decide."""
+    slots = np.arange(500)
+    assert draw_genes(2**62, 9, slots, n).tolist() == [draw_gene(2**62, 9, slot, n) for slot in range(500)]
+    assert draw_parents(5, 2**31 - 1, slots, n).tolist() == [draw_parent(5, 2**31 - 1, slot, n) for slot in range(500)]
 
 
 def test_parent_and_gene_are_independent() -> None:

@@ -15,6 +15,7 @@ from gadask.config import PRESETS, EliteEvaluation, GAConfig, Truncation
 from gadask.errors import EvolutionError
 from gadask.messages import Genome
 from gadask.selection import Elite, Population, Scored, advance, choose_candidates, crown, rank
+from tests.genomes import scored
 
 SMALL = GAConfig(population=6, parents=3, candidates=2, candidate_episodes=2)
 SMALL_GA_DIST = dataclasses.replace(SMALL, parents=4, candidates=3, elite_evaluation="overlapped", truncation="ga-dist")
@@ -22,7 +23,12 @@ SMALL_GA_DIST = dataclasses.replace(SMALL, parents=4, candidates=3, elite_evalua
 
 def children(*returns: float, generation: int = 0) -> list[Scored]:
     """Children in slot order; the genome of slot s is `(generation * 100 + s,)`."""
-    return [Scored((generation * 100 + slot,), fitness, slot) for slot, fitness in enumerate(returns)]
+    return [Scored((), generation * 100 + slot, fitness, slot) for slot, fitness in enumerate(returns)]
+
+
+def test_a_child_adds_its_gene_to_its_parent() -> None:
+    assert Scored((6, 7), 9, 1.0, 0).genome == (6, 7, 9)
+    assert Scored((), 9, 1.0, 0).genome == (9,)
 
 
 def test_rank_puts_the_best_first_and_the_lower_slot_first_in_a_tie() -> None:
@@ -189,9 +195,9 @@ def situations(draw: st.DrawFn) -> Situation:
     if evaluation == "overlapped" and generation > 0 and ga.candidates:
         candidates = tuple(draw(st.lists(genomes, min_size=1, max_size=ga.candidates)))
     played = [
-        Scored(draw(genomes), draw(any_return), draw(st.integers(0, 11))) for _ in range(draw(st.integers(1, 12)))
+        scored(draw(genomes), draw(any_return), draw(st.integers(0, 11))) for _ in range(draw(st.integers(1, 12)))
     ]
-    played.append(Scored(draw(genomes), draw(st.floats(-9, 9)), 12))
+    played.append(scored(draw(genomes), draw(st.floats(-9, 9)), 12))
     evaluations = draw(st.dictionaries(st.integers(0, 8), st.lists(any_return, max_size=4), max_size=9))
     evaluations[0] = [1.0, 2.0]
     return ga, Population(generation, ((0,),) * min(generation, 1), candidates, elite), played, evaluations

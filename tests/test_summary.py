@@ -53,7 +53,7 @@ def line_of(
         ledger.take(len(rows) + 6)
     headings = ledger.add(rows)
     counted = rows[(headings == Heading.COUNTED) & (rows["kind"] == Kind.CHILD) & (rows["status"] == Status.OK)]
-    children = [Scored((5, slot), return_, slot) for slot, return_ in counted[["slot", "return"]].tolist()]
+    children = [Scored((5,), slot, return_, slot) for slot, return_ in counted[["slot", "return"]].tolist()]
     return log_line(BREEDING, rows, headings, children, evaluations or {}, elite, ledger, TIMING)
 
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from gadask.config import NoiseConfig, PolicyConfig
 from gadask.errors import GenomeError
-from gadask.genome import AncestorCache, child_genome, draw_child
+from gadask.genome import AncestorCache, draw_child
 from gadask.messages import Genome
 from gadask.noise import CHUNK, LazyNoise
 from gadask.policies import Policy, make_policy
 from gadask.weights import as_tensor, decode, mutate
+from tests.genomes import child_genome
 
 POWER = 0.02
 NOISE = LazyNoise(NoiseConfig(seed=5, size=CHUNK + 1000))  # most slices near its end cross a chunk

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gadask.config import Config, EnvConfig, GAConfig, NoiseConfig, PolicyConfig
 from gadask.envs import make_env
-from gadask.genome import child_genome, count_genes, draw_child
+from gadask.genome import count_genes, draw_child
 from gadask.lanes import FirstLane, as_played
 from gadask.ledger import Ledger, Quota
 from gadask.messages import ROW, Breeding, Genome, Kind
@@ -22,9 +22,10 @@ from gadask.policies import Policy, make_policy
 from gadask.record import RunDirectory, State, episode_table
 from gadask.rollout import play_episode
 from gadask.seeding import env_seed
-from gadask.selection import Scored, advance, choose_candidates
+from gadask.selection import advance, choose_candidates
 from gadask.summary import Timing, log_line
 from gadask.weights import decode
+from tests.genomes import child_genome, scored
 
 
 class Swatch(gymnasium.Env):  # type: ignore[misc]  # Gymnasium is untyped here
@@ -134,7 +135,7 @@ def record(path: Path, config: Config, n_generations: int) -> Path:
             ]
             genomes = [child_genome(population.parents, *draw) for draw in drawn]
             rows = [players.play(genome, Kind.CHILD, generation, slot, 0) for slot, genome in enumerate(genomes)]
-            children = [Scored(genome, float(rows[slot]["return"][0]), slot) for slot, genome in enumerate(genomes)]
+            children = [scored(genome, float(rows[slot]["return"][0]), slot) for slot, genome in enumerate(genomes)]
             candidates = choose_candidates(ga, population, children)
             evaluations: dict[int, list[float]] = {}
             for slot, genome in enumerate(candidates):

@@ -14,12 +14,12 @@ from gadask.checkpoint import Checkpoint, encode
 from gadask.config import Config, config_from_dict, dump_config
 from gadask.episodes import episode_table, episodes_path, to_parquet
 from gadask.generations import encode_line
-from gadask.genome import child_genome
 from gadask.ledger import Ledger, Quota
 from gadask.messages import ROW, Breeding, Genome, Kind
 from gadask.record import State
-from gadask.selection import Scored, advance, choose_candidates
+from gadask.selection import advance, choose_candidates
 from gadask.summary import Timing, log_line
+from tests.genomes import child_genome, scored
 
 
 def synthetic_config(population: int, seed: int = 0, noise_size: int = 250_000_000, **ga: object) -> Config:
@@ -60,17 +60,17 @@ def write_run(
             inherited = np.array([quality[genome[:-1]] if len(genome) > 1 else 0.0 for genome in genomes])
             own = inherited + rng.normal(-1.5, 0.8, n) if len(population.parents) else rng.normal(5.0, 2.0, n)
             children = _rows(generation, Kind.CHILD, np.arange(n), np.zeros(n, np.int64), own, rng)
-            scored = [
-                Scored(genome, score, slot)
+            ranked = [
+                scored(genome, score, slot)
                 for slot, (genome, score) in enumerate(zip(genomes, children["return"].tolist(), strict=True))
             ]
-            candidates = choose_candidates(ga, population, scored)
+            candidates = choose_candidates(ga, population, ranked)
             known = quality | dict(zip(genomes, own.tolist(), strict=True))
             slots, episodes = (part.ravel() for part in np.mgrid[: len(candidates), : ga.candidate_episodes])
             means = np.array([known[genome] for genome in candidates])
             evaluated = _rows(generation, Kind.EVALUATION, slots, episodes, means[slots], rng)
             evaluations = {slot: evaluated["return"][slots == slot].tolist() for slot in range(len(candidates))}
-            after = advance(ga, population, scored, evaluations)
+            after = advance(ga, population, ranked, evaluations)
             quality = {genome: known[genome] for genome in after.parents}
 
             rows, process_busy = np.concatenate([children, evaluated]), np.zeros(n_nodes * n_processes)
@@ -92,7 +92,7 @@ def write_run(
                 wall_s, wall_s * len(process_busy), float(rows["seconds"].sum()), 0.0, n_nodes, len(process_busy)
             )
             breeding = Breeding(generation, population.parents, candidates)
-            line = log_line(breeding, rows, headings, scored, evaluations, after.elite, ledger, timing)
+            line = log_line(breeding, rows, headings, ranked, evaluations, after.elite, ledger, timing)
             steps = state.steps + int(rows["steps"].sum())
             state = replace(
                 state,
