@@ -5,7 +5,7 @@ RUN_DIR ?= runs/frostbite-quick
 # Threads of BLAS and OpenMP are set per process by gadask; tests and benchmarks are to see the same.
 export OMP_NUM_THREADS = 1
 
-.PHONY: run test check docs bench setup clean
+.PHONY: run test check docs bench pictures setup clean
 
 run: setup
 	$(BIN)/python jobs/run.py jobs/configs/frostbite-quick.toml --run-dir $(RUN_DIR) $(if $(wildcard $(RUN_DIR)/config.toml),--resume)
@@ -24,6 +24,11 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+# The pictures of the docs: half an hour of evolution, which a second call does not repeat, and a minute of drawing.
+pictures: setup
+	$(BIN)/python jobs/sweep.py jobs/configs/studies/pictures.toml --study-dir runs/pictures --max-parallel 1
+	$(BIN)/python analysis/pictures.py runs/pictures --out docs/pictures/analysis
 
 setup: .venv/ready
 

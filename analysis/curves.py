@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,10 @@ from analysis.figures import (
     new_figure,
     save,
 )
-from analysis.published import SYSTEMS, ga_dist_curves, published_scores
+from analysis.published import GA_DIST_RESOLUTION, SYSTEMS, ga_dist_curves, published_scores
 from analysis.runs import load_study, study_frame
 
+_CHARACTER = 7  # pixels, with the axis beside them
 GA_DIST = "ga-dist, 2018: median of 5 seeds"
 _OVERLAID = {"ga_1B": "dashed", "random_search_1B": "dotted"}
 _N_POINTS = 400
@@ -142,8 +144,13 @@ def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int 
         shown = own[["median", "lower", "upper"]].to_numpy()
         end = float(own["frames"].max())
         if overlays:
-            shown = np.append(shown, _draw_ga_dist(panel, game, end, lines))
-            shown = np.append(shown, _draw_published(panel, game, shown, lines))
+            beyond: list[str] = []
+            shown = np.append(shown, _draw_ga_dist(panel, game, end, lines, beyond))
+            shown = np.append(shown, _draw_published(panel, game, shown, lines, beyond))
+            if beyond:
+                style = {"text_color": GREY, "text_font_size": "11px", "text_font_style": "normal", "align": "left"}
+                text = "out of range: " + "; ".join(beyond)
+                panel.add_layout(Title(text=textwrap.fill(text, size["width"] // _CHARACTER), **style), "above")
         panel.x_range.start, panel.x_range.end = 0, 1.02 * end
         panel.y_range.start, panel.y_range.end = _range(shown)
         panels.append(panel)
@@ -189,11 +196,18 @@ def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
     panel.scatter(curve["frames"].iloc[-1:], curve["median"].iloc[-1:], color=color, size=6)
 
 
-def _draw_ga_dist(panel: figure, game: str, end: float, lines: Lines) -> NDArray[np.float64]:
-    """Draw ga-dist's curve of a game up to `end` frames and return the scores that are shown; none for other games."""
+def _draw_ga_dist(panel: figure, game: str, end: float, lines: Lines, beyond: list[str]) -> NDArray[np.float64]:
+    """Draw ga-dist's curve of a game up to `end` frames and return the scores that are shown; none for other games.
+
+    Its frames are rounded to 10 million: of shorter studies only the first score after that is named.
+    """
     curve = ga_dist_curves()
     curve = curve[curve["game"] == game]
     if curve.empty:
+        return np.zeros(0)
+    if end < GA_DIST_RESOLUTION:
+        first = curve[curve["frames"] >= GA_DIST_RESOLUTION].iloc[0]
+        beyond.append(f"ga-dist, {first['frames'] / 1e6:g}M frames: {first['score']:,.0f}")
         return np.zeros(0)
     frames = np.append(curve["frames"][curve["frames"] < end], end)
     scores: NDArray[np.float64] = np.interp(frames, curve["frames"], curve["score"])
@@ -202,13 +216,15 @@ def _draw_ga_dist(panel: figure, game: str, end: float, lines: Lines) -> NDArray
     return scores
 
 
-def _draw_published(panel: figure, game: str, shown: NDArray[np.float64], lines: Lines) -> NDArray[np.float64]:
+def _draw_published(
+    panel: figure, game: str, shown: NDArray[np.float64], lines: Lines, beyond: list[str]
+) -> NDArray[np.float64]:
     """Draw published scores that are not far from what is shown, name the others, and return those drawn."""
     published = published_scores()
     if game not in published.index:
         return np.zeros(0)
     low, high = _range(shown)
-    drawn, beyond = [], []
+    drawn = []
     for column_, dash in _OVERLAID.items():
         score = float(published.loc[game, column_])
         if low - (high - low) / 2 <= score <= high + (high - low) / 2:
@@ -217,9 +233,6 @@ def _draw_published(panel: figure, game: str, shown: NDArray[np.float64], lines:
             drawn.append(score)
         else:
             beyond.append(f"{SYSTEMS[column_]}: {score:,g} {'↑' if score > high else '↓'}")
-    if beyond:
-        style = {"text_color": GREY, "text_font_size": "11px", "text_font_style": "normal", "align": "left"}
-        panel.add_layout(Title(text="out of range: " + "; ".join(beyond), **style), "above")
     return np.array(drawn)
 
 

@@ -20,6 +20,9 @@ SYSTEMS = {
 }
 """Columns of `published_scores` that are systems, and how they are written out: all as in Such et al. 2017."""
 
+GA_DIST_RESOLUTION = 10_000_000
+"""What the frames of ga-dist's curves are rounded to."""
+
 
 def ga_dist_curves() -> pd.DataFrame:
     """Return the learning curves of ga-dist (2018) on 13 Atari games.

@@ -138,7 +138,9 @@ def plot_aggregates(table: pd.DataFrame, reference: Reference = "human", width: 
     plot.scatter(table["mean"], table["system"], size=9, color=colors)
     known = source_of(table.dropna(subset=["lower", "upper"]))
     whisker = Whisker(source=known, base="system", lower="lower", upper="upper", dimension="width", line_color=CHILD)
-    whisker.update(line_width=2, upper_head=None, lower_head=None)
+    whisker.update(line_width=2)
+    for head in (whisker.upper_head, whisker.lower_head):
+        head.update(size=14, line_color=CHILD, line_width=2)
     plot.add_layout(whisker)
     plot.ygrid.grid_line_color = None
     plot.xgrid.grid_line_color = LIGHT_GREY
@@ -148,7 +150,7 @@ def plot_aggregates(table: pd.DataFrame, reference: Reference = "human", width: 
 def plot_table(scores: pd.DataFrame, width: int = 1000) -> figure:
     """Return the table as a picture, the study's own systems in colour; `scores` as `final_scores` returns them."""
     rows, header = _table(scores)
-    own = set(scores["system"])
+    n_own = scores["system"].nunique()
     header_height = _ROW_HEIGHT * (1 + max(title.count(", ") for title in header))
     height = header_height + _ROW_HEIGHT * len(rows)
     plot = new_figure(
@@ -164,7 +166,7 @@ def plot_table(scores: pd.DataFrame, width: int = 1000) -> figure:
     style = {"text_font": {"value": FONT}, "text_font_size": "13px"}
     plot.text([6] * len(rows), middles, [row[0] for row in rows], anchor="center_left", **style)
     for column, (title, right) in enumerate(zip(header[1:], rights, strict=True), start=1):
-        side = {"anchor": "center_right", "text_align": "right", "text_color": CHILD if title in own else "#444444"}
+        side = {"anchor": "center_right", "text_align": "right", "text_color": CHILD if column <= n_own else "#444444"}
         plot.text([right], [header_height / 2], [title.replace(", ", "\n")], **side, **style)
         plot.text([right] * len(rows), middles, [row[column] for row in rows], **side, **style)
     return plot
@@ -217,7 +219,15 @@ def _table(scores: pd.DataFrame) -> tuple[list[Sequence[str]], Sequence[str]]:
         (str(game), *(_cell(value, rough.get((game, system), True)) for system, value in row.items()))
         for game, row in table.iterrows()
     ]
-    return rows, ("game", *map(str, table.columns))
+    frames = scores.groupby("system")["frames"].median()
+    header = (f"{system}, {_short(frames[system])} frames" if system in frames else system for system in table.columns)
+    return rows, ("game", *header)
+
+
+def _short(number: float) -> str:
+    """Return a number such as 1.6M or 1B, as published systems are written out."""
+    power = min(3, max(0, int(math.log10(max(number, 1)) // 3)))
+    return f"{number / 1000**power:.3g}{('', 'k', 'M', 'B')[power]}"
 
 
 def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tuple[float, float]:

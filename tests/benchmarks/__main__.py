@@ -31,6 +31,7 @@ from tests.benchmarks import (
     bench_memory,
     bench_noise,
     bench_peers,
+    bench_report,
     bench_weights,
 )
 
@@ -45,6 +46,7 @@ _SECTIONS: dict[str, Callable[[], dict[str, float]]] = {
     "master": bench_master.measure,
     "ledger": bench_ledger.measure,
     "memory": bench_memory.measure,
+    "report": bench_report.measure,
 }
 _BOUNDS = {
     "such2017 int8 / environment, median": "≥ 0.7",
@@ -56,6 +58,8 @@ _BOUNDS = {
     "float32 / EvoTorch, median": "≥ 3",
     "int8 / EvoTorch, median": "≥ 3",
     "gadask / client.map, median": "≥ 10",
+    "report of 1000 generations, s": "≤ 30",
+    "report of 1000 generations, peak memory, MB": "≤ 1000",
     "growth / table": "≤ 1.05",
     "1000 genes / 10 genes": "≤ 1.2",
     "1000 genes / torch.add": "≤ 1.5",

@@ -5,7 +5,8 @@ episodes a second through the master, what share of the processes' time was play
 that holds master and scheduler, and the bytes that crossed loopback, TLS and heartbeats included. The population grows
 with the processes, four children each, as 1000 children do on 8 nodes. Runs resume a genealogy of 200 generations, so
 that parents are as long as in the middle of a run of a billion frames. Nodes share the machine with what is measured: a
-share of their CPU time near all cores means that they, and not the master, were too slow.
+share of their CPU time near all cores means that they, and not the master, were too slow. What the master could bear is
+reckoned from its CPU time, of which a part goes to the nodes' heartbeats alone, whether they play or not.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESS
 
 CHILDREN_A_PROCESS = 4
 GENERATIONS_BEFORE = 200
+IDLE_S = 20.0
 
 
 def main(sizes: Sequence[str]) -> None:
@@ -83,6 +85,7 @@ async def _measure(n_nodes: int, n_runs: int, generations: int, directory: Path)
         begin_s = time.monotonic()
         async with simulated_nodes(cluster.client, n_nodes, config.noise) as pids:
             start_s = time.monotonic() - begin_s
+            idle_cores = await _idle_cores(this)
             began: list[Path] = []
             await asyncio.gather(*(play(run_dir, began) for run_dir in run_dirs))
     wall_s, cpu_s, nodes_cpu_s, n_bytes = (after - before for before, after in zip(*marks[:2], strict=True))
@@ -96,13 +99,22 @@ async def _measure(n_nodes: int, n_runs: int, generations: int, directory: Path)
         "episodes/s if no process ever waited": n_processes / (4 * MEAN_STEPS / FRAMES_PER_S),
         "share of process time played": sum(line["timing"]["busy_s"] for line in lines) / (n_processes * wall_s),
         "CPU of master and scheduler, cores": cpu_s / wall_s,
+        "the same while nothing is played, cores": idle_cores,
         "CPU time an episode, ms": 1000 * cpu_s / n_episodes,
+        "episodes/s that would fill one core": (1 - idle_cores) * n_episodes / (cpu_s - idle_cores * wall_s),
         "memory, MB": this.memory_info().rss / 1e6,
         "largest memory so far, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         "wire, MB a generation": n_bytes / 1e6 / len(lines),
         "wire, bytes an episode": n_bytes / n_episodes,
         "CPU of the simulated nodes, cores": nodes_cpu_s / wall_s,
     }
+
+
+async def _idle_cores(master: psutil.Process) -> float:
+    """Return what the heartbeats of nodes that play nothing cost."""
+    begin_s = sum(master.cpu_times()[:2])
+    await asyncio.sleep(IDLE_S)
+    return (sum(master.cpu_times()[:2]) - begin_s) / IDLE_S
 
 
 def mark(master: psutil.Process, pids: Sequence[int]) -> tuple[float, float, float, int]:

@@ -45,6 +45,7 @@ _DASK_CONFIG = DASK_CONFIG | {  # many workers in one process are not to watch t
     "distributed.admin.tick.interval": "10s",
     "distributed.admin.tick.limit": "60s",
 }
+_CALLBACKS = {"heartbeat", "keep-alive"}  # what a scheduler notices; a real node does the rest on its own machine
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,9 @@ def _host(
                     plugins=[_SimulatedPlugin(SimulatedNode(noise, n_processes, speed))],
                 )
                 workers.append(await worker)
+                for name, callback in worker.periodic_callbacks.items():
+                    if name not in _CALLBACKS:
+                        callback.stop()
             pipe.send(len(workers))
             await asyncio.to_thread(_wait_for_end, pipe)
             await asyncio.gather(*(worker.close(timeout=1, nanny=False) for worker in workers))
