@@ -6,7 +6,9 @@ Heavy modules (torch, Dask) are imported where they are used, so that bad input 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import os
 import re
 import shlex
@@ -152,7 +154,7 @@ def check_node_flags(flags: NodeFlags) -> None:
         )
     try:
         check_machine(flags.fields)
-        if flags.kind == "slurm":
+        if flags.kind == "slurm" and not flags.dry_run:
             check_complete(flags.fields)
     except ConfigError as error:
         raise ConfigError(f"--machine.{error}") from None
@@ -166,6 +168,10 @@ def dry_run(flags: NodeFlags, run_dir: Path, cost: str) -> None:
 
         script = job_script(flags.fields, job_folder(flags.fields, run_dir))
         print(f"{script.strip()}\n\n{flags.n_nodes} jobs of this script; largest cost: {cost}")
+        try:
+            check_complete(flags.fields)
+        except ConfigError as error:
+            print(f"not yet complete: --machine.{error}")
     else:
         print(f"no job is asked for: this would run on {flags.where}")
 
@@ -247,31 +253,55 @@ async def interrupts_cancel() -> AsyncIterator[None]:
 
 
 async def draw(what: str, script: str, *arguments: Path) -> None:
-    """Run a script of `analysis/`, which prints the file that it wrote.
+    """Run a script of `analysis/`, which prints the file that it wrote; cancelling ends it.
 
-    It is a process of its own, so that a genome is played in the same environment as in evolution.
+    It is a process of its own, so that a genome is played in the same environment as in evolution. Ctrl-C, which a
+    terminal sends to all processes of a group, is for this one to see.
     """
     from gadask.numerics import numeric_environment
 
     print(f"{what}: ", end="", flush=True)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(_ANALYSIS / script), *map(str, arguments), env=numeric_environment()
+        sys.executable, str(_ANALYSIS / script), *map(str, arguments), env=numeric_environment(), process_group=0
     )
     try:
         await process.wait()
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started, such as a film's player
+            await process.wait()
 
 
-def this_command() -> str:
-    """Return the command line of this process, without `--resume`."""
+def this_command(flags: NodeFlags) -> str:
+    """Return the command line of this process, without `--resume`; for an allocation that of another job like its own.
+
+    What `sbatch` was given beyond account, partition, nodes and wall time is not known.
+    """
+    words = [word for word in sys.argv if word != "--resume"]
+    if flags.kind == "allocation":
+        return _sbatch_command(words)
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), *(argument for argument in sys.argv if argument != "--resume")])
+    return shlex.join([str(python), *words])
 
 
-def resume_command() -> str:
-    """Return the command line of this process, with `--resume`."""
-    return f"{this_command()} --resume"
+def resume_command(flags: NodeFlags) -> str:
+    """Return `this_command` with `--resume`."""
+    return f"{this_command(flags)} --resume"
+
+
+def _sbatch_command(words: Sequence[str]) -> str:
+    """Return the command that gives a command line to `jobs/allocation.sbatch`, which adds `--cluster allocation`."""
+    environ = os.environ
+    script = Path(words[0])
+    given = {"GADASK_JOB": script.stem} if script.stem != "run" else {}
+    given |= {name: environ[name] for name in ("GADASK_PYTHON", "GADASK_REQUEUES") if name in environ}
+    flags = {"account": "SLURM_JOB_ACCOUNT", "partition": "SLURM_JOB_PARTITION", "nodes": "SLURM_JOB_NUM_NODES"}
+    options = [f"--{flag}={environ[name]}" for flag, name in flags.items() if environ.get(name)]
+    with contextlib.suppress(KeyError, ValueError):  # an older Slurm does not tell
+        wall_s = int(environ["SLURM_JOB_END_TIME"]) - int(environ["SLURM_JOB_START_TIME"])
+        options.append(f"--time={math.ceil(wall_s / 60)}")
+    rest = words[1:-2] if tuple(words[-2:]) == ("--cluster", "allocation") else words[1:]
+    variables = "".join(f"{name}={shlex.quote(value)} " for name, value in given.items())
+    return variables + shlex.join(["sbatch", *options, str(script.with_name("allocation.sbatch")), *rest])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import heapq
 import itertools
 import logging
@@ -36,6 +37,7 @@ _COPIES = 8  # of the parents; one alone might be on a node that is about to lea
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
+_ALL_REFUSED_S = 20.0  # others may be about to connect
 _RECONNECT_S = 8.0  # Dask's client tries for 30 s; a scheduler on a busy machine takes it back within a few
 
 
@@ -75,7 +77,8 @@ class Dispatcher:
     ) -> None:
         """`digest=None` takes the first node's noise table as the run's.
 
-        After `node_timeout_s` without a usable node `start` and `play` raise `ClusterError`.
+        After `node_timeout_s` without a usable node, or soon if all that are connected are refused, `start` and `play`
+        raise `ClusterError`.
         """
         self.nodes: dict[str, NodeInfo] = {}
         """Usable nodes by address."""
@@ -116,8 +119,11 @@ class Dispatcher:
         while not self.nodes:
             await self._wait_for_nodes()
 
-    async def play(self, ledger: Ledger, breeding: Breeding) -> AsyncIterator[Arrival]:
-        """Issue the ledger's chunks until it closes; yields every arrival, those of earlier generations too."""
+    async def play(self, ledger: Ledger, breeding: Breeding) -> AsyncIterator[list[Arrival]]:
+        """Issue the ledger's chunks until it closes; yields all arrivals, those of earlier generations too.
+
+        About once a second it yields whatever there is, perhaps nothing.
+        """
         while not ledger.closed:
             await self._fill(ledger, breeding)
             if self.nodes and not self._in_flight and not self._again:
@@ -125,8 +131,7 @@ class Dispatcher:
                     f"generation {breeding.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
                     " and some came back unusable; nodes and master may be of different versions"
                 )
-            for arrival in await self._next_arrivals():
-                yield arrival
+            yield await self._next_arrivals()
 
     async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
         """Stop what is still played of these kinds; the rows come back as `STOPPED`."""
@@ -178,6 +183,7 @@ class Dispatcher:
                 raise NodeError(f"no node could be set up: {error}") from error
 
     async def _watch_nodes(self) -> None:
+        hopeful_at = time.monotonic()
         while True:
             addresses = await self._worker_addresses()
             for address in self.nodes.keys() - addresses:
@@ -186,6 +192,13 @@ class Dispatcher:
             new = addresses - self.nodes.keys() - self.refused.keys()
             for address, info in (await self._describe(new)).items():
                 self._admit(address, info)
+            if not addresses or addresses - self.refused.keys():
+                hopeful_at = time.monotonic()
+            elif time.monotonic() - hopeful_at > _ALL_REFUSED_S:
+                raise ClusterError(
+                    f"all nodes are refused ({len(addresses)}), the first: {self.refused[min(addresses)]};"
+                    " compare their environment with provenance.json"
+                )
             self._changed.set()
             await asyncio.sleep(_POLL_S)
 
@@ -195,13 +208,9 @@ class Dispatcher:
         if self.digest is None:
             self.digest = info.digest
         if info.noise != self._task.noise:
-            self.refused[address] = (
-                f"{address} ({info.host}): noise table {info.noise}, the run's is {self._task.noise}"
-            )
+            self._refuse(address, info, f"its noise table is {info.noise}, the run's is {self._task.noise}")
         elif info.digest != self.digest:
-            self.refused[address] = (
-                f"{address} ({info.host}): its noise table's digest is {info.digest}, the run's is {self.digest}"
-            )
+            self._refuse(address, info, f"its noise table's digest is {info.digest}, the run's is {self.digest}")
         else:
             self._tally()
             self.nodes[address] = info
@@ -212,6 +221,10 @@ class Dispatcher:
                     "nodes have different CPUs, which may round differently: %s; a run repeats exactly on equal ones",
                     ", ".join(sorted(self._cpus)),
                 )
+
+    def _refuse(self, address: str, info: NodeInfo, why: str) -> None:
+        self.refused[address] = f"{address} ({info.host}): {why}"
+        _warn_once(f"a node is refused and plays nothing: {self.refused[address]}")
 
     async def _worker_addresses(self) -> set[str]:
         self._check_connection()  # a client that has given up has no scheduler to ask
@@ -367,6 +380,12 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Log a warning that the runs of a sweep, each with a dispatcher of its own, would repeat."""
+    _logger.warning("%s", text)
 
 
 @contextlib.contextmanager

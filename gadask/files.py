@@ -157,8 +157,11 @@ class FileLock:
     On a file system without locks a warning is logged and nothing is locked.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Take the lock, or raise `RunDirectoryError` at once if another process, or another lock here, has it."""
+    def __init__(self, path: Path, kind: str = "run directory") -> None:
+        """Take the lock, or raise `RunDirectoryError` at once if another process, or another lock here, has it.
+
+        `kind` says what the file's directory is.
+        """
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
@@ -171,8 +174,8 @@ class FileLock:
                 raise RunDirectoryError(_cannot("lock", path, error)) from None
             owner = path.read_text(errors="replace").strip() or "unknown"
             raise RunDirectoryError(
-                f"{path.parent}: another master is writing this run directory ({owner}); end it first,"
-                " or choose another run directory"
+                f"{path.parent}: another master is writing this {kind} ({owner}); end it first,"
+                " or choose another directory"
             ) from None
         _held.add(self._descriptor)
 

@@ -277,8 +277,9 @@ class _Run:
         return Generation(number, state, after.elite, timing, line), self._table(books, rows, headings)
 
     async def _play(self, ledger: Ledger, breeding: Breeding, books: _Books, state: State) -> None:
-        async for arrival in self._dispatcher.play(ledger, breeding):
-            self._book(ledger, books, arrival, state)
+        async for arrivals in self._dispatcher.play(ledger, breeding):
+            for arrival in arrivals:
+                self._book(ledger, books, arrival, state)
             progress = self._progress(ledger, books, state)
             if self._on_progress is not None:
                 self._on_progress(progress)
@@ -388,7 +389,7 @@ class _Run:
         )
 
     def _node_times(self, books: _Books, wall_s: float) -> dict[str, Event]:
-        """Return where the process time of each node went."""
+        """Return what this run had of the process time of each node."""
         busy_s: defaultdict[str, float] = defaultdict(float)
         discarded_s: defaultdict[str, float] = defaultdict(float)
         for arrival, headings in books.arrivals:

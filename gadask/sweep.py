@@ -12,8 +12,8 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -36,6 +36,7 @@ SUMMARY = "summary.csv"
 
 Status = Literal["waiting", "running", "testing", "finished", "failed", "interrupted"]
 
+_LOCK = ".lock"
 _SHARE_COSTS_EVERY_S = 1.0
 _logger = logging.getLogger(__name__)
 
@@ -103,15 +104,25 @@ class Sweep:
         """Runs that are still to be played or tested."""
         return [run for run in self.runs if run.status != "finished"]
 
-    def make_directory(self) -> None:
-        """Make the study's directory, with its summary; raises `RunDirectoryError` if that cannot be."""
+    @contextmanager
+    def locked_directory(self) -> Iterator[None]:
+        """Make the study's directory, with its summary, and keep other masters out of it while the block runs.
+
+        Raises `RunDirectoryError` if it cannot be made, or another master has it.
+        """
         try:
             self.study_dir.mkdir(parents=True, exist_ok=True)
-            self.write_summary()
         except OSError as error:
             raise RunDirectoryError(f"{self.study_dir}: cannot make the study's directory: {error.strerror}") from None
-        except RecordError as error:
-            raise RunDirectoryError(str(error)) from None
+        lock = files.FileLock(self.study_dir / _LOCK, "study directory")
+        try:
+            try:
+                self.write_summary()
+            except RecordError as error:
+                raise RunDirectoryError(str(error)) from None
+            yield
+        finally:
+            lock.release()
 
     def write_summary(self) -> None:
         """Write one line a run to `summary.csv`; raises `RecordError` if that cannot be."""

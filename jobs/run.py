@@ -93,7 +93,8 @@ def _run(arguments: Arguments) -> int:
     if nodes.dry_run:
         dry_run(nodes, run_dir, cost)
         return FINISHED
-    confirm_cost(nodes, largest_cost(nodes.fields, budget, nodes.n_nodes), cost)
+    if not (resume and _is_finished(config, run_dir)):
+        confirm_cost(nodes, largest_cost(nodes.fields, budget, nodes.n_nodes), cost)
     if resume:
         RunDirectory.resume(run_dir, config)[0].close()
     else:
@@ -119,12 +120,14 @@ async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> i
     except asyncio.CancelledError:
         print(
             f"\ninterrupted; everything up to the last closed generation is in {run_dir}"
-            f"\ncontinue with: {resume_command()}"
+            f"\ncontinue with: {resume_command(arguments.nodes)}"
         )
         return INTERRUPTED
     except GadaskError as error:
-        kept = f"{run_dir} holds everything up to the last closed generation, continue with: {resume_command()}"
-        raise type(error)(f"{error}; {kept}") from error
+        go_on = resume_command(arguments.nodes)
+        raise type(error)(
+            f"{error}; {run_dir} holds everything up to the last closed generation, continue with: {go_on}"
+        ) from error
     return FINISHED
 
 
@@ -140,7 +143,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     if reached:
         print(f"nothing to evolve: the run has reached its budget.{reached}")
-    if not reached or _is_untested(config, run_dir):
+    if not _is_finished(config, run_dir):
         async with _cluster(arguments) as cluster:
             with ProgressDisplay(config, counts=cluster.counts) as display, scalars or nullcontext():
                 generations = evolve(
@@ -178,7 +181,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
         await draw("report", "report.py", run_dir)
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     assert reached is not None  # or evolution would have gone on
-    print(f"go on: {_go_on(config.budget, reached)}")
+    print(f"go on: {_go_on(nodes, config.budget, reached)}")
 
 
 @asynccontextmanager
@@ -202,6 +205,14 @@ async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
             print(f"core-hours: {used:,.2f}" + (f", and {earlier:,.2f} before" if earlier else ""))
 
 
+def _is_finished(config: Config, run_dir: Path) -> bool:
+    """Whether neither a generation nor the test of the elite is left to play."""
+    from gadask.budget import budget_reached
+    from gadask.record import read_run
+
+    return budget_reached(config.budget, read_run(run_dir)[1]) is not None and not _is_untested(config, run_dir)
+
+
 def _is_untested(config: Config, run_dir: Path) -> bool:
     """Whether the run has an elite that `elite_test.json` does not tell of."""
     from gadask.genome import to_text
@@ -217,10 +228,10 @@ def _is_untested(config: Config, run_dir: Path) -> bool:
     return bool(tested != to_text(elite.genome))
 
 
-def _go_on(budget: BudgetConfig, reached: str) -> str:
+def _go_on(nodes: NodeFlags, budget: BudgetConfig, reached: str) -> str:
     """Return a command that goes on with the run: the limit that was reached is doubled, or left out."""
     limit = getattr(budget, reached)
-    return f"{resume_command()} --budget.{reached} {2 * limit if reached != 'elite_mean' else 'inf'}"
+    return f"{resume_command(nodes)} --budget.{reached} {2 * limit if reached != 'elite_mean' else 'inf'}"
 
 
 if __name__ == "__main__":

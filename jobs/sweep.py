@@ -103,8 +103,7 @@ def _run(arguments: Arguments) -> int:
         return FINISHED
     if unfinished:
         confirm_cost(nodes, core_hours, cost)
-        sweep.make_directory()
-        with scalars or contextlib.nullcontext():
+        with sweep.locked_directory(), scalars or contextlib.nullcontext():
             status = asyncio.run(_play_or_stop(arguments, sweep, display))
     else:
         status = FINISHED
@@ -124,7 +123,7 @@ def _largest_hours(runs: Sequence[SweptRun], max_parallel: int) -> float:
 
 async def _play_or_stop(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> int:
     """Play; an interrupt ends every run at its last closed generation."""
-    go_on = f"continue with: {this_command()}"
+    go_on = f"continue with: {this_command(arguments.nodes)}"
     try:
         async with interrupts_cancel():
             await _play(arguments, sweep, display)
@@ -152,7 +151,7 @@ async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> No
                         cluster,
                         max_parallel=arguments.max_parallel,
                         n_processes=nodes.n_processes,
-                        node_timeout_s=nodes.start_timeout_s,
+                        node_timeout_s=nodes.node_timeout_s,
                     )
         finally:
             used = cluster.counts().core_hours

@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask import node
-from gadask.clusters import local_cluster
+from gadask.clusters import local_cluster, slurm
+from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.queue import submit
-from gadask.clusters.security import load_keys, temporary_keys
-from gadask.errors import ClusterError
+from gadask.clusters.security import load_keys, locked_folder, temporary_keys
+from gadask.errors import ClusterError, RunDirectoryError
 from gadask.machine import Machine
 from gadask.messages import Breeding, Chunk, Kind, unpack_rows
 from gadask.node import NodePlugin
@@ -74,6 +75,60 @@ def test_a_folder_that_cannot_hold_keys_is_an_error(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("kind", ["slurm", "allocation"])
+def test_a_second_cluster_in_the_same_folder_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder, asked = tmp_path / "run" / "cluster", tmp_path / "asked"
+    for name in ("sbatch", "squeue", "scancel"):
+        write_command(tmp_path, monkeypatch, name, f"echo {name} >> {asked}")
+    write_command(tmp_path, monkeypatch, "scontrol", "echo n1")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n1")
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "2")
+
+    async def second() -> None:
+        opening = (
+            slurm.slurm_cluster(Machine(), 1, folder=folder, start_timeout_s=9)
+            if kind == "slurm"
+            else allocation_cluster(Machine(), folder=folder)
+        )
+        async with opening:
+            pass
+
+    with locked_folder(folder), temporary_keys(folder):
+        (folder / "jobs.txt").write_text("7\n")
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(RunDirectoryError, match=r"cluster: another master is writing this cluster folder \(host"):
+            asyncio.run(second())
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not asked.exists()
+    with locked_folder(folder):  # a job that was requeued takes it again
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "jobs.txt"]
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slurm, "_CANCEL_S", 0.5)
+    for name in ("sbatch", "squeue", "scancel"):
+        write_command(tmp_path, monkeypatch, name, "echo no controller >&2; exit 1")
+    (tmp_path / "jobs.txt").write_text("7\n8\n")
+
+    async def start() -> None:
+        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9):
+            pass
+
+    with pytest.raises(ClusterError, match="the job was refused: sbatch: no controller"):
+        asyncio.run(start())
+    assert (tmp_path / "jobs.txt").read_text() == "7\n8\n"
+    assert "jobs are left in the queue, for it does not answer; later: scancel 7 8" in caplog.text
+    write_command(tmp_path, monkeypatch, "squeue", "true")  # they are forgotten
+    with pytest.raises(ClusterError, match="the job was refused"):
+        asyncio.run(start())
+    assert not (tmp_path / "jobs.txt").exists()
+
+
 MACHINE = Machine(
     name="peta4",
     partition="skylake",
@@ -104,6 +159,7 @@ def test_the_job_script(tmp_path: Path) -> None:
         "--signal=B:TERM@200",
         f'--output="{folder}/job-%j.log"',
         "--open-mode=append",
+        "--no-requeue",
         "--qos=long",
     ]
     (text,) = body
@@ -154,7 +210,7 @@ def test_importing_dask_jobqueue_leaves_ctrl_c_as_it_was() -> None:
 def test_the_number_of_a_job_is_found_in_what_a_sites_sbatch_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, found: str
 ) -> None:
-    _write_sbatch(tmp_path, monkeypatch, answer)
+    write_command(tmp_path, monkeypatch, "sbatch", answer)
     assert asyncio.run(submit("job.sh")) == found
 
 
@@ -169,14 +225,15 @@ def test_the_number_of_a_job_is_found_in_what_a_sites_sbatch_says(
 def test_the_reason_of_a_refusal_is_slurms_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, reason: str
 ) -> None:
-    _write_sbatch(tmp_path, monkeypatch, answer)
+    write_command(tmp_path, monkeypatch, "sbatch", answer)
     with pytest.raises(ClusterError, match=reason):
         asyncio.run(submit("job.sh"))
 
 
-def _write_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    (folder / "sbatch").write_text(f"#!/bin/sh\n{answer}\n")
-    (folder / "sbatch").chmod(0o755)
+def write_command(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> None:
+    """Put a shell script in the place of one of Slurm's commands."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 

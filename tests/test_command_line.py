@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import logging
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 import tyro
 from rich.console import Console
 from rich.live import Live
 
-from gadask.command_line import NodeFlags, StderrHandler, check_node_flags, confirm_cost, default_node_flags
+from gadask import command_line
+from gadask.command_line import (
+    NodeFlags,
+    StderrHandler,
+    check_node_flags,
+    confirm_cost,
+    default_node_flags,
+    dry_run,
+    resume_command,
+    this_command,
+)
 from gadask.errors import ConfigError, UsageError
 from gadask.machine import Machine, load_machine
+from tests.conftest import wait_until
 
 SLURM = ("--cluster", "slurm", "--machine", "generic")
 
@@ -110,6 +124,48 @@ def test_rollouts_are_the_flags_or_the_machines_or_the_nodes_own() -> None:
     assert parsed("--nodes", "10000").n_processes == 1
 
 
+def test_local_rollouts_are_the_cores_that_were_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gadask.clusters.local.granted_cores", lambda: 7)
+    assert parsed().n_processes == 7
+    assert parsed("--nodes", "2").n_processes == 3
+
+
+def test_a_dry_run_says_what_its_script_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = (*SLURM[:3], "peta4-skylake")
+    dry_run(parsed(*site, "--dry-run"), tmp_path / "run", "a little")
+    script, end = capsys.readouterr().out.split("\n\n1 jobs of this script; largest cost: a little\n")
+    assert "#SBATCH -A" not in script
+    assert end.startswith("not yet complete: --machine.account: expected, because peta4-skylake refuses jobs without")
+    assert end.count("\n") == 1
+    dry_run(parsed(*site, "--machine.account", "A-SL3-CPU", "--dry-run"), tmp_path / "run", "a little")
+    assert capsys.readouterr().out.endswith("largest cost: a little\n")
+
+
+def test_a_run_in_an_allocation_goes_on_in_another_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ACCOUNT", "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME", "GADASK_PYTHON"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_PARTITION", "icelake")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "8")
+    monkeypatch.setenv("GADASK_REQUEUES", "3")
+    inside = parsed("--cluster", "allocation")
+    end = ["--cluster", "allocation"]
+    monkeypatch.setattr("sys.argv", ["jobs/run.py", "my config.toml", "--resume", "--run-dir", "run", *end])
+    assert resume_command(inside) == (
+        "GADASK_REQUEUES=3 sbatch --partition=icelake --nodes=8 jobs/allocation.sbatch 'my config.toml' --run-dir run"
+        " --resume"
+    )
+    assert "sbatch" not in resume_command(parsed())
+    monkeypatch.setenv("SLURM_JOB_ACCOUNT", "A-SL3-CPU")
+    monkeypatch.setenv("SLURM_JOB_START_TIME", "1000")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "8200")
+    monkeypatch.delenv("GADASK_REQUEUES")
+    monkeypatch.setattr("sys.argv", ["jobs/sweep.py", "study.toml", "--study-dir", "study", *end])
+    assert this_command(inside) == (
+        "GADASK_JOB=sweep sbatch --account=A-SL3-CPU --partition=icelake --nodes=8 --time=120 jobs/allocation.sbatch"
+        " study.toml --study-dir study"
+    )
+
+
 def test_a_queue_is_given_more_time_than_a_process() -> None:
     assert (parsed().start_timeout_s, parsed().node_timeout_s) == (120, 120)
     assert parsed(*SLURM).start_timeout_s == 86_400
@@ -126,6 +182,36 @@ def test_a_script_must_agree_to_what_a_run_may_cost(monkeypatch: pytest.MonkeyPa
         confirm_cost(parsed(), float("inf"), "no limit")  # this machine costs nothing
         with pytest.raises(UsageError, match="this may cost 1,001 core-hours, and generic asks above 1,000"):
             confirm_cost(parsed(*SLURM), 1001, "1,001 core-hours")
+
+
+def test_cancelled_drawing_ends_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C reaches the processes of the terminal's group: the script, which may still be importing, is not in it."""
+    script = (
+        "import os, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '1000'])\n"
+        "with open(__file__ + '.tmp', 'w') as file: file.write(f'{os.getpid()} {child.pid} {os.getpgrp()}')\n"
+        "os.rename(file.name, __file__ + '.pids')\n"
+        "time.sleep(1000)\n"
+    )
+    (tmp_path / "film.py").write_text(script)
+    monkeypatch.setattr(command_line, "_ANALYSIS", tmp_path)
+    written = tmp_path / "film.py.pids"
+
+    async def main() -> list[psutil.Process]:
+        drawing = asyncio.create_task(command_line.draw("film", "film.py"))
+        async with asyncio.timeout(30):
+            while not written.exists():
+                await asyncio.sleep(0.01)
+        *pids, group = map(int, written.read_text().split())
+        assert group != os.getpgrp()
+        processes = [psutil.Process(pid) for pid in pids]
+        drawing.cancel()
+        await asyncio.wait({drawing})
+        return processes
+
+    script_process, started = asyncio.run(main())
+    assert not script_process.is_running()
+    wait_until(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE, 10, "its child has ended")
 
 
 def test_a_warning_is_written_above_a_live_display() -> None:

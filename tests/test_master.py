@@ -18,7 +18,7 @@ import psutil
 import pytest
 from distributed import Client
 
-from gadask import node
+from gadask import dispatch, node
 from gadask.budget import budget_reached
 from gadask.clusters import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
@@ -176,7 +176,9 @@ def test_nodes_come_and_go(expected: Expected, tmp_path: Path) -> None:
     assert max(len(nodes) for nodes in seen[1:]) == 2
 
 
-def test_a_node_with_another_noise_table_is_refused(expected: Expected, tmp_path: Path) -> None:
+def test_a_node_with_another_noise_table_is_refused(
+    expected: Expected, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = faulty_config()
     run(replace(config, budget=replace(config.budget, generations=1)), tmp_path / "run")
 
@@ -195,11 +197,16 @@ def test_a_node_with_another_noise_table_is_refused(expected: Expected, tmp_path
 
     bad = asyncio.run(main())
     assert log(tmp_path / "run") == expected[0]
+    digest = read_run(tmp_path / "run")[1].noise_digest
+    told = [message for message in caplog.messages if "a node is refused and plays nothing: " in message]
+    assert len(told) == 1
+    assert all(part in told[0] for part in (*bad, "bad0bad0", str(digest)))
     for generation in range(1, 4):
         assert not bad & set(read_episodes(tmp_path / "run", generation)["node"].to_pylist())
 
 
-def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path) -> None:
+def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_ALL_REFUSED_S", 1.0)
     config = faulty_config()
     run(replace(config, budget=replace(config.budget, generations=1)), tmp_path / "run")
     digest = read_run(tmp_path / "run")[1].noise_digest
@@ -212,10 +219,10 @@ def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path) -> N
             client = cluster.client
             await client.register_plugin(node.NodePlugin(config.noise, 1))
             await client.run(corrupt)
-            async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1, node_timeout_s=1):
+            async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1):
                 pass
 
-    with pytest.raises(ClusterError, match=f"bad0bad0.*{digest}"):
+    with pytest.raises(ClusterError, match=rf"all nodes are refused \(1\), the first: .*bad0bad0.*{digest}"):
         asyncio.run(main())
 
 

@@ -104,6 +104,8 @@ def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: P
         environ={**environment(), "SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"},
     )  # fmt: skip
     assert (requeued.returncode, requeued.stdout.splitlines()[0]) == (0, finished.stdout.splitlines()[0])
+    unasked = run(config, "--run-dir", tmp_path / "run", "--resume", *SLURM, "--budget.generations", 1, "--no-pictures")
+    assert (unasked.returncode, unasked.stdout.splitlines()[0]) == (0, finished.stdout.splitlines()[0])
     (tmp_path / "run" / "elite_test.json").unlink()
     tested = run(config, "--run-dir", tmp_path / "run", "--resume", "--budget.generations", 1, "--no-pictures")
     assert "elite of generation 0" in tested.stdout

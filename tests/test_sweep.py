@@ -93,8 +93,8 @@ def play(sweep: Sweep, *, nodes: int = 1, processes: int = 2, max_parallel: int 
         async with local_cluster(nodes) as cluster:
             await sweep.play(cluster, max_parallel=max_parallel, n_processes=processes, node_timeout_s=60)
 
-    sweep.make_directory()
-    asyncio.run(main())
+    with sweep.locked_directory():
+        asyncio.run(main())
 
 
 @pytest.mark.timeout(600)  # much less on an idle machine
@@ -159,6 +159,17 @@ def test_a_sweep_is_played_once(tmp_path: Path) -> None:
     result = run_sweep(longer, "--study-dir", tmp_path / "study")
     assert result.returncode == 0
     assert [len(log(tmp_path / "study" / f"s{seed}")) for seed in range(4)] == [4, 3, 3, 4]
+
+
+def test_a_second_sweep_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    path = study_file(tmp_path, STUDY + GRID)
+    with Sweep(load_study(path), tmp_path / "study").locked_directory():
+        before = (tmp_path / "study" / "summary.csv").stat()
+        refused = run_sweep(path, "--study-dir", tmp_path / "study")
+        after = (tmp_path / "study" / "summary.csv").stat()
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "study: another master is writing this study directory (host" in refused.stderr
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_failed_run_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -260,8 +271,8 @@ def test_no_run_waits_for_the_last_episodes_of_another(tmp_path: Path) -> None:
             playing.cancel()
             await asyncio.wait({playing})
 
-    sweep.make_directory()
-    asyncio.run(main())
+    with sweep.locked_directory():
+        asyncio.run(main())
     assert (other.status, hanging_run.status) == ("finished", "interrupted")
     assert len(log(other.directory)) == 4
 
@@ -281,8 +292,7 @@ def test_losing_all_nodes_stops_the_sweep(tmp_path: Path) -> None:
             cluster.client.cluster.scale(0)
             await playing
 
-    sweep.make_directory()
-    with pytest.raises(ClusterError, match="no node for 2 s"):
+    with sweep.locked_directory(), pytest.raises(ClusterError, match="no node for 2 s"):
         asyncio.run(main())
     assert "failed" in [run.status for run in sweep.runs[:2]]
     assert sweep.runs[2].status != "failed"
@@ -296,8 +306,7 @@ def test_no_node_is_one_error(tmp_path: Path) -> None:
         async with local_cluster(0) as cluster:
             await sweep.play(cluster, max_parallel=2, n_processes=1, node_timeout_s=0.5)
 
-    sweep.make_directory()
-    with pytest.raises(ClusterError, match="no node for"):
+    with sweep.locked_directory(), pytest.raises(ClusterError, match="no node for"):
         asyncio.run(main())
     assert sweep.runs[0].status == "waiting"
 

@@ -39,7 +39,7 @@ from gadask.clusters.base import (
     meanwhile,
 )
 from gadask.clusters.queue import node_names
-from gadask.clusters.security import temporary_keys
+from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, UsageError
 from gadask.machine import Machine
@@ -97,23 +97,24 @@ class Allocation(Cluster):
 async def allocation_cluster(machine: Machine, *, folder: Path) -> AsyncIterator[Allocation]:
     """Start a worker on every node of the Slurm job that this process runs in; `folder` must be seen by all of them.
 
-    Raises `UsageError` outside a job; `ClusterError`, also in the middle of what the caller awaits, if no node is left
-    whose worker stays alive.
+    Raises `UsageError` outside a job, or if another master uses the folder; `ClusterError`, also in the middle of what
+    the caller awaits, if no node is left whose worker stays alive.
     """
     job = await _this_job()
     workers: list[_NodeWorker] = []
-    try:
-        with temporary_keys(folder) as keys, dask.config.set(DASK_CONFIG):
-            scheduler = await _start_scheduler(machine, keys)
-            workers += [_NodeWorker(node, machine, scheduler.address, keys, folder) for node in job.nodes]
-            async with (
-                scheduler,
-                Client(scheduler.address, security=keys, asynchronous=True, set_as_default=False) as client,
-                meanwhile(_keep(workers)),
-            ):
-                yield Allocation(client, scheduler, job, workers)
-    finally:  # with the keys already removed: Slurm may kill a cancelled job while a step is slow to end
-        await asyncio.gather(*(worker.end() for worker in workers))
+    with locked_folder(folder):
+        try:
+            with temporary_keys(folder) as keys, dask.config.set(DASK_CONFIG):
+                scheduler = await _start_scheduler(machine, keys)
+                workers += [_NodeWorker(node, machine, scheduler.address, keys, folder) for node in job.nodes]
+                async with (
+                    scheduler,
+                    Client(scheduler.address, security=keys, asynchronous=True, set_as_default=False) as client,
+                    meanwhile(_keep(workers)),
+                ):
+                    yield Allocation(client, scheduler, job, workers)
+        finally:  # with the keys already removed: Slurm may kill a cancelled job while a step is slow to end
+            await asyncio.gather(*(worker.end() for worker in workers))
 
 
 async def _this_job() -> _Job:

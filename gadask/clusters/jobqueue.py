@@ -132,6 +132,7 @@ def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
             f"--signal=B:TERM@{term_s}",
             f'--output="{log_path(folder, "%j")}"',
             "--open-mode=append",
+            "--no-requeue",  # a job that Slurm puts back, and may hold, would keep its node's place
             *machine.extra_directives,
         ],
         "job_script_prologue": [

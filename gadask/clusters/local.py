@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
 from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, free_port
+from gadask.cores import granted_cores
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
 
@@ -27,6 +27,7 @@ class Local(Cluster):
         self.dashboard = client.dashboard_link
         self._cluster = cluster
         self._n_nodes = n_nodes
+        self._n_cores = granted_cores()
         self._started_at = time.monotonic()
 
     def counts(self) -> NodeCounts:
@@ -35,7 +36,7 @@ class Local(Cluster):
         return NodeCounts(
             wanted=self._n_nodes,
             running=len(self._cluster.scheduler.workers),
-            core_hours=hours * len(os.sched_getaffinity(0)),
+            core_hours=hours * self._n_cores,
         )
 
 
@@ -83,5 +84,5 @@ async def _start(cluster: LocalCluster) -> None:
 
 
 def local_processes(n_nodes: int) -> int:
-    """Return how many rollout processes a node on this machine gets: its share of all cores, at least one."""
-    return max(1, len(os.sched_getaffinity(0)) // n_nodes)
+    """Return how many rollout processes a node on this machine gets: its share of the granted cores, at least one."""
+    return max(1, granted_cores() // n_nodes)

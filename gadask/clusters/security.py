@@ -1,5 +1,6 @@
-"""Keys for one cluster: a self-signed certificate that is its own authority, as files that only their owner can read.
+"""A cluster's folder, and the keys in it: a self-signed certificate that is its own authority.
 
+Only their owner can read the files, and only one master at a time uses the folder.
 Whoever holds the key may join the cluster and run code as its owner; nobody else may. Nodes read the files from a
 shared file system, so the key is as safe as that. It lasts as long as the cluster.
 """
@@ -14,8 +15,24 @@ from pathlib import Path
 from distributed.security import Security
 
 from gadask.errors import ClusterError
+from gadask.files import FileLock
 
+_LOCK = ".lock"
 _CERTIFICATE, _KEY = "certificate.pem", "key.pem"
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other masters out of `folder`, made where it is missing, while the block runs.
+
+    Raises `RunDirectoryError` if one has it; `ClusterError` as `temporary_keys` does.
+    """
+    _make_private(folder)
+    lock = FileLock(folder / _LOCK, "cluster folder")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -24,19 +41,16 @@ def temporary_keys(folder: Path) -> Iterator[Security]:
 
     Raises `ClusterError` if the folder is somebody else's or cannot be written.
     """
+    _make_private(folder)
     made = Security.temporary()
     files = {folder / _CERTIFICATE: made.tls_ca_file, folder / _KEY: made.tls_client_key}
     try:
-        folder.mkdir(0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.geteuid():
-            raise ClusterError(f"{folder}: expected a folder of yours for the cluster's keys, found somebody else's")
-        folder.chmod(0o700)
         for path, text in files.items():
             path.unlink(missing_ok=True)  # of a master that was killed
             with open(path, "x", opener=_private) as file:
                 file.write(text)
     except OSError as error:
-        raise ClusterError(f"cannot write the cluster's keys: {error}") from None
+        raise _not_written(error) from None
     try:
         yield load_keys(folder)
     finally:
@@ -60,6 +74,20 @@ def load_keys(folder: Path, written: Callable[[str], str] = str) -> Security:
         tls_worker_cert=certificate,
         tls_worker_key=key,
     )
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.geteuid():
+            raise ClusterError(f"{folder}: expected a folder of yours for the cluster's keys, found somebody else's")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise _not_written(error) from None
+
+
+def _not_written(error: OSError) -> ClusterError:
+    return ClusterError(f"cannot write the cluster's keys: {error}")
 
 
 def _private(path: str, flags: int) -> int:

@@ -23,7 +23,7 @@ from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, Cluster, NodeCount
 from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_script
 from gadask.clusters.keeper import Keeper
 from gadask.clusters.queue import cancel, check_commands, job_states
-from gadask.clusters.security import temporary_keys
+from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
 from gadask.machine import Machine
@@ -54,15 +54,21 @@ async def slurm_cluster(
 ) -> AsyncIterator[Slurm]:
     """Ask for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
 
-    Raises `ClusterError`, also in the middle of what the caller awaits: if jobs cannot be submitted or are refused, if
-    they die faster than the machine allows, or if there is no node for `start_timeout_s`. No job is left in the queue.
+    Raises `RunDirectoryError` if another master uses the folder; `ClusterError`, also in the middle of what the caller
+    awaits: if jobs cannot be submitted or are refused, if they die faster than the machine allows, or if there is no
+    node for `start_timeout_s`. No job is left in the queue.
     """
     check_commands()
     # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
     config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
-    with temporary_keys(folder) as security, dask.config.set(config), _no_word_of_lost_parents():
+    with (
+        locked_folder(folder),
+        temporary_keys(folder) as security,
+        dask.config.set(config),
+        _no_word_of_lost_parents(),
+    ):
         record = folder / "jobs.txt"
-        await _cancel_left(record)
+        earlier = await _cancel_earlier(record)
         (folder / "job.sh").write_text(job_script(machine, folder))
         submissions = Submissions(record)
         dashboard_port = free_port(DASHBOARD_PORT)
@@ -90,7 +96,7 @@ async def slurm_cluster(
                 await keeper.submitted.wait()
                 yield Slurm(client, keeper, _dashboard(host, cluster.scheduler.http_server.port))
         finally:
-            if await _end(cluster, submissions):
+            if await _end(cluster, submissions, earlier):
                 record.unlink(missing_ok=True)
 
 
@@ -121,27 +127,30 @@ async def _start(cluster: NodeCluster) -> None:
         raise
 
 
-async def _end(cluster: NodeCluster, submissions: Submissions) -> bool:
-    """Cancel all jobs and stop the scheduler; whether no job is left, not even one that was just being submitted."""
+async def _end(cluster: NodeCluster, submissions: Submissions, earlier: list[str]) -> bool:
+    """Cancel all jobs, those of an earlier master too, and stop the scheduler.
+
+    Returns whether no job is left, not even one that was just being submitted.
+    """
     with contextlib.suppress(ClusterError):
         await cancel(submissions.accepted.values())
     if cluster.status is not Status.failed:  # then it has closed itself
         await cluster.close()
-    left = await _cancel_all(list(submissions.accepted.values()))
-    if left:
-        _logger.error("jobs are left in the queue, for it does not answer; later: scancel %s", " ".join(left))
-    return not left
+    return not await _cancel_all([*earlier, *submissions.accepted.values()])
 
 
-async def _cancel_left(record: Path) -> None:
-    """Cancel the jobs of a master that was killed."""
-    if record.exists():
-        await _cancel_all(record.read_text().split())
+async def _cancel_earlier(record: Path) -> list[str]:
+    """Cancel the jobs of a master that was killed; returns those that are left, which stay in the record."""
+    if not record.exists():
+        return []
+    left = await _cancel_all(record.read_text().split())
+    if not left:
         record.unlink()
+    return left
 
 
 async def _cancel_all(job_ids: list[str]) -> list[str]:
-    """Cancel jobs until none waits or runs; returns those that still do after a while."""
+    """Cancel jobs until none waits or runs; warns of those that still do after a while, and returns them."""
     deadline = time.monotonic() + _CANCEL_S
     while job_ids and time.monotonic() < deadline:
         with contextlib.suppress(ClusterError):
@@ -150,6 +159,8 @@ async def _cancel_all(job_ids: list[str]) -> list[str]:
             await cancel(job_ids)
         if job_ids:
             await asyncio.sleep(_CANCEL_POLL_S)
+    if job_ids:
+        _logger.error("jobs are left in the queue, for it does not answer; later: scancel %s", " ".join(job_ids))
     return job_ids
 
 

@@ -1,4 +1,4 @@
-"""`jobs/run.py --cluster slurm` as a user starts it, with a small run in `tests.faulty_envs`."""
+"""`jobs/run.py` and `jobs/sweep.py --cluster slurm` as a user starts them, with small runs in `tests.faulty_envs`."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ def command(folder: Path, *flags: object, run: str = "run") -> list[str]:
 def slurm_command(folder: Path, *flags: object, run: str = "run") -> list[str]:
     """Return the command line of a run on Slurm."""
     return command(folder, "--cluster", "slurm", "--machine", folder / "machine.toml", *flags, run=run)
+
+
+def sweep_command(folder: Path, *flags: object) -> list[str]:
+    """Return the command line of a study on Slurm: the run of `config.toml` with two seeds."""
+    study = folder / "study.toml"
+    study.write_text((folder / "config.toml").read_text() + "[grid]\nseed = [0, 1]\n")
+    words = (sys.executable, ROOT / "jobs" / "sweep.py", study, "--study-dir", folder / "study")
+    return [str(word) for word in (*words, "--cluster", "slurm", "--machine", folder / "machine.toml", *flags)]
 
 
 def environment() -> dict[str, str]:

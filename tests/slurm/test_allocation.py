@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -55,11 +56,19 @@ class Job:
         self._id = ""
 
     def submit(self, *flags: object, requeues: int = 0) -> None:
+        words = (self._config, "--run-dir", self.run_dir, *FLAGS, *flags)
+        self._sbatch(f"GADASK_REQUEUES={requeues}", *words)
+
+    def submit_study(self, grid: str) -> None:
+        """Submit a study in the run's directory."""
+        self._config.write_text(f"{CONFIG}[grid]\n{grid}\n")
+        self._sbatch("GADASK_JOB=sweep", self._config, "--study-dir", self.run_dir, *FLAGS[1:])
+
+    def _sbatch(self, variable: str, *words: object) -> None:
         self._id = self._slurm.call(
             *("sbatch", "--parsable", f"--chdir={ROOT}", f"--output={self._output}", "--time=10"),
-            f"--export=ALL,GADASK_PYTHON={sys.executable},GADASK_REQUEUES={requeues},PYTHONPATH={ROOT}",
-            *(ROOT / "jobs" / "allocation.sbatch", self._config, "--run-dir", self.run_dir),
-            *("--machine.interface", "lo", *FLAGS, *flags),
+            f"--export=ALL,GADASK_PYTHON={sys.executable},{variable},PYTHONPATH={ROOT}",
+            *(ROOT / "jobs" / "allocation.sbatch", *words, "--machine.interface", "lo"),
         ).strip()
 
     def control(self, *command: object) -> None:
@@ -147,6 +156,12 @@ def test_a_run_on_two_nodes_through_the_death_of_a_worker(job: Job, expected: li
     assert len(nodes) == 3, "n1, n2, and n2 again"
 
 
+def test_a_study(job: Job) -> None:
+    job.submit_study("seed = [0, 1]\nbudget.generations = [1]")
+    job.wait_for_end("COMPLETED")
+    assert job.output.count(" finished: 1 generation") == 2
+
+
 def test_a_requeued_job_goes_on(job: Job, expected: list[dict[str, Any]]) -> None:
     job.submit()
     job.wait_for(lambda: job.state == "RUNNING", 30, "it runs")
@@ -159,7 +174,7 @@ def test_a_requeued_job_goes_on(job: Job, expected: list[dict[str, Any]]) -> Non
     assert len(json.loads((job.run_dir / "provenance.json").read_text())) == 2
 
 
-def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]]) -> None:
+def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]], tmp_path: Path) -> None:
     def warn(n_times: int) -> None:
         """Send what `--signal=B:TERM@120` does as soon as another generation is closed."""
         n_closed = job.n_closed
@@ -169,6 +184,9 @@ def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]]) -> N
 
     job.submit(requeues=1)
     warn(1)
+    assert re.search(
+        rf"GADASK_REQUEUES=1 sbatch --partition=skylake --nodes=2 .*jobs/allocation\.sbatch {tmp_path}", job.output
+    )
     warn(2)  # for it had asked to be requeued
     job.wait_for_end("FAILED")  # and did not again
     n_closed = job.n_closed

@@ -1,4 +1,4 @@
-"""`--cluster slurm` on a real Slurm, through `jobs/run.py`: what a user sees, and faults 5, 14 and 16."""
+"""`--cluster slurm` on a real Slurm, through `jobs/`: what a user sees, and faults 5, 14 and 16."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.browser import CHROMIUM, browser
 from tests.slurm.local_slurm import LocalSlurm
-from tests.slurm.runs import command, environment, parents, slurm_command, started, write_files
+from tests.slurm.runs import command, environment, parents, slurm_command, started, sweep_command, write_files
 from tests.test_dashboard import needs_browser
 from tests.test_strangers import Address, listeners, open_to_strangers
 
@@ -115,6 +115,18 @@ def test_the_dashboards_page_shows_the_run(quiet: QuietRun) -> None:
     assert quiet.page_errors == []
 
 
+def test_the_runs_of_a_study_share_a_job(slurm: LocalSlurm, tmp_path: Path) -> None:
+    write_files(tmp_path, step_s=0, generations=2)
+    with started(sweep_command(tmp_path, "--rollouts-per-node", 2), tmp_path) as sweep:
+        assert sweep.finish() == 0, sweep.err
+    assert (sweep.err, sweep.out.count(" finished: 2 generations")) == ("", 2)
+    first, second = (parents(tmp_path / "study" / f"s{seed}") for seed in range(2))
+    assert len(first) == len(second) == 2
+    assert first != second
+    assert len(slurm.jobs(ended=True)) == 1
+    assert not [job for job in slurm.jobs() if job.state in ("PENDING", "RUNNING")]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_nodes_that_are_cancelled_or_preempted_lose_nothing_and_are_replaced(
@@ -191,7 +203,8 @@ def test_an_interrupt_leaves_no_job_and_no_key(slurm: LocalSlurm, tmp_path: Path
         assert run.finish(20) == 130
     assert "continue with: " in run.out
     assert run.err == ""
-    assert sorted(path.name for path in (tmp_path / "run" / "cluster").iterdir() if path.suffix != ".log") == ["job.sh"]
+    left = {path.name for path in (tmp_path / "run" / "cluster").iterdir() if path.suffix != ".log"}
+    assert left == {".lock", "job.sh"}
     assert not [job for job in slurm.jobs() if job.state in ("PENDING", "RUNNING")]
 
 
