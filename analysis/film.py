@@ -5,8 +5,9 @@ nearest to their mean. Its seed follows from its row, and its weights from the g
 the genome needs are made. So a laptop films what a cluster evolved. Another version of gadask, or a CPU that rounds
 otherwise, may choose other actions; a return that differs from the recorded one is logged.
 
-A film shows the whole episode in at most a minute, with return and step below the picture: at its own speed, or two,
-four, ... times as fast. Of several runs it is a wall: their films side by side, in at most 20 seconds.
+A film shows the whole episode in at most a minute, with return, step and last action below the picture, and with
+`--input` what the policy is given beside it: at its own speed, or two, four, ... times as fast. Of several runs it is a
+wall: their films side by side, in at most 20 seconds.
 """
 
 from __future__ import annotations
@@ -22,35 +23,28 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
-from PIL import Image
 
+from analysis.camera import MAX_S, film_episode, open_env
 from analysis.command import run_command
 from analysis.figures import check_suffix
-from analysis.movie import Clip, Film, Picture, captioned, to_gif, to_mp4, wall
+from analysis.movie import Clip, Film, captioned, to_gif, to_mp4, wall
 from analysis.runs import find_runs, game_of
 from gadask import files
-from gadask.config import Config, EnvConfig
-from gadask.envs import Env, make_env
+from gadask.config import Config
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genome import from_text, to_text
 from gadask.lanes import as_played
 from gadask.messages import Genome, Kind
 from gadask.noise import LazyNoise
-from gadask.observations import Normaliser
+from gadask.observations import CLIP, Normaliser
 from gadask.policies import make_policy
 from gadask.record import read_episodes, read_generations, read_normaliser, read_run
-from gadask.rollout import Actor, watch_episode
 from gadask.seeding import Purpose, env_seed, stream
 from gadask.selection import Elite
 from gadask.weights import decode
 
 SUFFIXES = (".gif", ".mp4")
-_EMULATOR_FRAMES_PER_S = 60
-_STEPS_PER_S = 30  # of an environment without emulator: most of Gymnasium's say 15 to 50
-_PICTURES_PER_S = 15
-_MAX_S, _MAX_WALL_S = 60, 20
-_WIDTH = 320  # pixels, roughly
+_MAX_WALL_S = 20.0
 _logger = logging.getLogger(__name__)
 
 
@@ -68,6 +62,8 @@ class Arguments:
     """Seed of the environment; by default that of the recorded episode nearest to the elite's mean return."""
     genome: str | None = None
     """With one run and `--seed`: film this genome, noise indices joined by `-`, in place of the elite."""
+    input: bool = False
+    """With one run: show what the policy is given beside the picture."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +89,7 @@ def film_elite(
     max_steps: int | None = None,
     seed: int | None = None,
     genome: Genome | None = None,
+    with_inputs: bool = False,
 ) -> Path | None:
     """Film one episode of a run's elite and return the file written, by default `run_dir/elite.gif`.
 
@@ -106,7 +103,7 @@ def film_elite(
     """
     path = Path(run_dir) / "elite.gif" if path is None else Path(path)
     check_suffix(path, SUFFIXES)
-    made = _film_run(Path(run_dir), max_steps, seed, _MAX_S, genome)
+    made = _film_run(Path(run_dir), max_steps, seed, MAX_S, genome, with_inputs)
     return None if made is None else _write_clip(captioned(made[0]), path, made[1])
 
 
@@ -123,7 +120,7 @@ def film_wall(run_dirs: Sequence[Path | str], path: Path | str, max_steps: int |
         if made is not None:
             config, _ = read_run(run_dir)
             films.append(made[0])
-            names.append(f"{game_of(config)}, seed {config.seed}")
+            names.append(f"{game_of(config).rpartition('/')[2]}, seed {config.seed}")  # a tile is narrow
     return _write_clip(wall(films, names), path, "; ".join(names)) if films else None
 
 
@@ -133,25 +130,31 @@ def film_genome(
     seed: int,
     actions: np.random.Generator | None = None,
     max_steps: int | None = None,
-    max_s: float = _MAX_S,
+    max_s: float = MAX_S,
     normaliser: Normaliser | None = None,
+    with_inputs: bool = False,
 ) -> Film | None:
     """Return a film of one episode of any genome; None, with the reason logged, where it cannot be rendered.
 
     `seed` is the environment's, `actions` the stream from which a policy that samples draws, `normaliser` that of the
-    genome's generation. The film lasts at most about `max_s` seconds.
+    genome's generation. The film lasts at most about `max_s` seconds. Its inputs are what the network is given, that is
+    normalised by `normaliser`.
 
     Raises:
         EnvError, PolicyError: environment or policy are not installed here.
     """
-    env = _open(config.env, seed)
+    env = open_env(config.env, seed)
     if env is None:
         return None
     with closing(env), _one_thread():
         policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
         decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, config.ga.mutation_power)
         policy.normalise_by(normaliser)
-        return film_episode(env, policy, seed, max_steps or config.env.max_steps, actions, max_s)
+        film = film_episode(env, policy, seed, max_steps or config.env.max_steps, actions, max_s, with_inputs)
+    if film.inputs is None or normaliser is None:
+        return film
+    mean, scale = normaliser.arrays(np.float64)
+    return replace(film, inputs=[np.clip(np.subtract(one, mean) * scale, -CLIP, CLIP) for one in film.inputs])
 
 
 def typical_episode(run_dir: Path, elite: Elite) -> Recorded:
@@ -176,34 +179,6 @@ def typical_episode(run_dir: Path, elite: Elite) -> Recorded:
     return Recorded(kind, int(row["generation"]), int(row["slot"]), int(row["episode"]), float(row["return"]))
 
 
-def film_episode(
-    env: Env,
-    policy: Actor,
-    seed: int,
-    max_steps: int,
-    actions: np.random.Generator | None = None,
-    max_s: float = _MAX_S,
-) -> Film:
-    """Play the episode that `rollout.play_episode` plays, and keep as many pictures as its film needs."""
-    step_s = env.frames_per_step / _EMULATOR_FRAMES_PER_S if env.frames_per_step > 1 else 1 / _STEPS_PER_S
-    interval = max(1, round(1 / (step_s * _PICTURES_PER_S)))
-    picture_s, speed = interval * step_s, 1
-    taken: list[tuple[Picture, int, float]] = []
-    now = (0, 0.0)
-    with torch.inference_mode():
-        for steps, return_, _ in watch_episode(env, policy, seed, max_steps, actions):
-            now = steps, return_
-            if now[0] % (interval * speed) == 0:
-                taken.append((_shrunk(env.render()), *now))
-            if len(taken) * picture_s > max_s:
-                taken = taken[::2]
-                speed *= 2
-        if taken[-1][1] != now[0]:
-            taken.append((_shrunk(env.render()), *now))
-    pictures, decisions, returns = zip(*taken, strict=True)
-    return Film(list(pictures), list(decisions), list(returns), picture_s, speed)
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status, 1 where the environment cannot be rendered."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -215,14 +190,20 @@ def _write(arguments: Arguments) -> Path | None:
     run_dirs = find_runs(arguments.run_dirs)
     if len(run_dirs) == 1:
         genome = None if arguments.genome is None else from_text(arguments.genome)
-        return film_elite(run_dirs[0], arguments.out, arguments.max_steps, arguments.seed, genome)
-    if arguments.seed is not None:
-        raise UsageError(f"--seed: expected with one run, found it with {len(run_dirs)}; leave it out for a wall")
+        return film_elite(run_dirs[0], arguments.out, arguments.max_steps, arguments.seed, genome, arguments.input)
+    given = {"--seed": arguments.seed is not None, "--genome": arguments.genome is not None, "--input": arguments.input}
+    for flag in (flag for flag, is_given in given.items() if is_given):
+        raise UsageError(f"{flag}: expected with one run, found it with {len(run_dirs)}; leave it out for a wall")
     return film_wall(run_dirs, arguments.out or Path("wall.gif"), arguments.max_steps)
 
 
 def _film_run(
-    run_dir: Path, max_steps: int | None, seed: int | None, max_s: float, genome: Genome | None = None
+    run_dir: Path,
+    max_steps: int | None,
+    seed: int | None,
+    max_s: float,
+    genome: Genome | None = None,
+    with_inputs: bool = False,
 ) -> tuple[Film, str] | None:
     """Return a film of a run's elite, or of `genome`, and what it shows in words; None where it cannot be rendered."""
     if genome is not None and seed is None:
@@ -241,7 +222,8 @@ def _film_run(
         actions = stream(config.seed, Purpose.TEST_ACTIONS, 0, 0, seed)
     max_steps = min(max_steps or config.env.max_steps, config.env.max_steps)
     played = genome or elite.genome
-    film = film_genome(config, played, seed, actions, max_steps, max_s, read_normaliser(run_dir, played))
+    normaliser = read_normaliser(run_dir, played)
+    film = film_genome(config, played, seed, actions, max_steps, max_s, normaliser, with_inputs)
     if film is None:
         return None
     if expected is not None and film.returns[-1] != expected:
@@ -261,27 +243,6 @@ def _write_clip(clip: Clip, path: Path, about: str) -> Path:
     return path
 
 
-def _open(config: EnvConfig, seed: int) -> Env | None:
-    """Return an environment that can be rendered; None, with the reason logged, where it cannot."""
-    kwargs = dict(config.kwargs)
-    if not config.id.startswith("ALE/"):  # an emulator always has its screen
-        kwargs["render_mode"] = "rgb_array"
-    env = None
-    try:
-        env = make_env(replace(config, kwargs=kwargs))
-        env.reset(seed)
-        env.render()
-    except Exception as error:  # whatever an environment or its display raises
-        if env is None:
-            make_env(config).close()  # raises unless rendering is all that is wrong
-        else:
-            env.close()
-        reason = str(error).partition("\n")[0]
-        _logger.warning("no film: %s cannot be rendered here: %s: %s", config.id, type(error).__name__, reason)
-        return None
-    return env
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Compute as rollout processes do: sums in another order could change an action."""
@@ -291,12 +252,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(n_threads)
-
-
-def _shrunk(picture: NDArray[np.uint8]) -> Picture:
-    """Return a copy, shrunk by a whole factor to about `_WIDTH`."""
-    factor = max(1, round(picture.shape[1] / _WIDTH))
-    return np.array(Image.fromarray(picture).reduce(factor) if factor > 1 else picture)
 
 
 if __name__ == "__main__":

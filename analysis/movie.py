@@ -1,5 +1,7 @@
 """Films as files: pictures with a caption below, one film or a wall of several, as GIF or MP4.
 
+A film may have the policy's input on its right; a wall has neither inputs nor actions.
+
 A GIF's pictures share one palette, which is exact up to 255 colours; an Atari game and its caption have fewer. An MP4
 (H.264) is made by the program ffmpeg, which must be installed; nothing else needs it.
 """
@@ -20,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from analysis.policy_input import draw_inputs
+from gadask.envs.base import Observation
 from gadask.errors import RecordError, UsageError
 
 Picture = NDArray[np.uint8]
@@ -42,10 +46,14 @@ class Film:
     """Agent steps played when each picture was taken."""
     returns: list[float]
     """Sum of the rewards when each picture was taken."""
+    actions: list[str]
+    """The action that led to each picture, in words; empty for the first."""
     picture_s: float
     """Seconds for which each picture is shown."""
     speed: int
     """How many times as fast as the environment the film runs."""
+    inputs: Sequence[Observation] | None = None
+    """What the policy is given at each picture; None to leave it out."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +67,24 @@ class Clip:
 
 
 def captioned(film: Film) -> Clip:
-    """Return the film, enlarged by a whole factor to about 320 pixels, with return and step below."""
-    factor = max(1, round(_WIDTH / film.pictures[0].shape[1]))
+    """Return the film, enlarged by a whole factor to about 320 pixels, with return, step and action below."""
+    height, width, _ = film.pictures[0].shape
+    factor = max(1, round(_WIDTH / width))
 
     def picture(i: int) -> Picture:
         large = film.pictures[i].repeat(factor, axis=0).repeat(factor, axis=1)
-        left, right = _score(film.returns[i]), _pace(film.steps[i], film.speed)
-        return np.concatenate([large, _caption(large.shape[1], left, right, _FONT_SIZE, _CAPTION_HEIGHT)])
+        first = _score(film.returns[i]), _pace(film.steps[i], film.speed)
+        return _with_lines(large, first, (film.actions[i], ""))
 
-    return Clip(len(film.pictures), picture, film.picture_s)
+    if film.inputs is None:
+        return Clip(len(film.pictures), picture, film.picture_s)
+    draw, about = draw_inputs(film.inputs, height * factor)
+
+    def both(i: int) -> Picture:
+        panel = _with_lines(draw(i), ("policy's input", ""), (about, ""))
+        return np.concatenate([picture(i), np.zeros((len(panel), _GAP, 3), np.uint8), panel], axis=1)
+
+    return Clip(len(film.pictures), both, film.picture_s)
 
 
 def wall(films: Sequence[Film], names: Sequence[str]) -> Clip:
@@ -76,10 +93,13 @@ def wall(films: Sequence[Film], names: Sequence[str]) -> Clip:
     tiles = list(zip(films, names, strict=True))
     rows = [tiles[i : i + n_columns] for i in range(0, len(tiles), n_columns)]
 
-    def picture(i: int) -> Picture:
-        return np.concatenate([_row([_tile(*tile, i) for tile in row], n_columns) for row in rows])
+    picture_s = min(film.picture_s for film in films)
 
-    return Clip(max(len(film.pictures) for film in films), picture, min(film.picture_s for film in films))
+    def picture(i: int) -> Picture:
+        return np.concatenate([_row([_tile(*tile, i * picture_s) for tile in row], n_columns) for row in rows])
+
+    length_s = max(len(film.pictures) * film.picture_s for film in films)
+    return Clip(round(length_s / picture_s), picture, picture_s)
 
 
 def to_gif(clip: Clip, about: str) -> bytes:
@@ -158,9 +178,15 @@ def to_mp4(clip: Clip, about: str) -> bytes:
         return path.read_bytes()
 
 
-def _tile(film: Film, name: str, i: int) -> Picture:
+def _with_lines(picture: Picture, *lines: tuple[str, str]) -> Picture:
+    """Return a picture with lines of text below, each with something on its left and on its right."""
+    captions = [_caption(picture.shape[1], *line, _FONT_SIZE, _CAPTION_HEIGHT) for line in lines]
+    return np.concatenate([picture, *captions])
+
+
+def _tile(film: Film, name: str, now_s: float) -> Picture:
     """Return one picture of a wall, its name above and its return below."""
-    i = min(i, len(film.pictures) - 1)
+    i = min(int(now_s / film.picture_s + 1e-6), len(film.pictures) - 1)
     height, width = film.pictures[i].shape[:2]
     size = _TILE_WIDTH, round(height * _TILE_WIDTH / width)
     how = Image.Resampling.BOX if width > _TILE_WIDTH else Image.Resampling.NEAREST

@@ -74,13 +74,14 @@ async def play_genomes(
     process_s = 0.0
     try:
         await dispatcher.start()
-        async for arrival in dispatcher.play(ledger, breeding):
-            process_s += float(arrival.rows["seconds"].sum())
-            rows = arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]
-            if (rows["status"] != Status.OK).any():
-                reason = next(iter(arrival.reasons.values()), "its return is not finite")
-                raise EvolutionError(f"a test episode failed: {reason}")
-            counted.append(rows)
+        async for arrivals in dispatcher.play(ledger, breeding):
+            for arrival in arrivals:
+                process_s += float(arrival.rows["seconds"].sum())
+                rows = arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]
+                if (rows["status"] != Status.OK).any():
+                    reason = next(iter(arrival.reasons.values()), "its return is not finite")
+                    raise EvolutionError(f"a test episode failed: {reason}")
+                counted.append(rows)
     finally:
         await dispatcher.close()
     return np.sort(np.concatenate(counted), order=["slot", "episode"]), process_s

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from gadask.messages import Breeding, Task
 
+_FILMS = (".gif", ".mp4")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 
@@ -61,7 +62,9 @@ class Arguments:
     children: bool = False
     """Play the children of the last generation again, as many episodes each as they were judged by."""
     film: Annotated[Path | None, tyro.conf.arg(metavar="FILM.gif")] = None
-    """Film the genome, in the run's own environment, on the task whose return is nearest to the median."""
+    """Film the genome, in the run's own environment, on the task whose return is nearest to the median: GIF or MP4."""
+    film_input: bool = False
+    """With `--film`: show what the policy is given beside the picture."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="EPISODES.parquet")] = None
     """File to write; by default RUN_DIR/evaluation.parquet."""
 
@@ -76,6 +79,10 @@ def _parse(argv: Sequence[str]) -> Arguments:
     arguments = parse(argv, Arguments(tyro.MISSING, default_node_flags(argv)))
     if arguments.episodes < 1:
         raise ConfigError(f"--episodes: expected at least 1, found {arguments.episodes}")
+    if arguments.film is not None and arguments.film.suffix not in _FILMS:
+        raise ConfigError(f"--film: expected a name that ends in {' or '.join(_FILMS)}, found {str(arguments.film)!r}")
+    if arguments.film_input and arguments.film is None:
+        raise ConfigError("--film-input: expected with --film, found none; name a file, such as --film elite.gif")
     check_node_flags(arguments.nodes)
     return arguments
 
@@ -177,7 +184,9 @@ async def _film(arguments: Arguments, genome: tuple[int, ...], seed: int) -> Non
     from gadask.genome import to_text
 
     assert arguments.film is not None
-    which = ("--genome", to_text(genome), "--seed", str(seed), "--out", str(arguments.film))
+    which = ["--genome", to_text(genome), "--seed", str(seed), "--out", str(arguments.film)]
+    if arguments.film_input:
+        which.append("--input")
     await draw("film", "film.py", arguments.run_dir, *map(Path, which))
 
 

@@ -19,6 +19,7 @@ from gadask.genome import to_text
 from gadask.messages import Kind
 from gadask.record import read_episodes, read_generations, read_run
 from gadask.task import prepare_task
+from tests.analysis.pictures import decoded
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -69,8 +70,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_at_once(run_dir: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     result = call(
-        "evaluate.py", run_dir, "--episodes", 40, "--baselines", "--children", "--film", tmp_path / "elite.gif"
-    )
+        "evaluate.py", run_dir, "--episodes", 40, "--baselines", "--children", "--film", tmp_path / "elite.gif",
+        "--film-input",
+    )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")
     assert max(map(len, result.stdout.splitlines()[2:-2])) <= 80
     episodes = pd.read_parquet(run_dir / "evaluation.parquet")
@@ -83,7 +85,8 @@ def test_everything_at_once(run_dir: Path, tmp_path: Path) -> None:
     last = episodes[episodes.player == "last"]
     assert last["return"].tolist()[:12] == json.loads((run_dir / "elite_test.json").read_text())["returns"]
     assert set(episodes.loc[episodes.player == "thompson", "env_seed"]) == set(last.env_seed)
-    assert (tmp_path / "elite.gif").read_bytes().startswith(b"GIF8")
+    frames, _ = decoded(tmp_path / "elite.gif")
+    assert frames[0].shape[1] == 460 + 8 + 200  # the policy's input is beside the picture
     (run_dir / "evaluation.parquet").unlink()
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
@@ -123,6 +126,8 @@ def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
         (("--genome", "9-x"), "--genome: expected last, best or noise indices, found '9-x'"),
         (("--episodes", 0), "--episodes: expected at least 1"),
         (("--env", "n_arms"), "--env: expected KEY=VALUE, found 'n_arms'"),
+        (("--film", "elite.avi"), "--film: expected a name that ends in .gif or .mp4, found 'elite.avi'"),
+        (("--film-input",), "--film-input: expected with --film, found none"),
         (("--genome", "9-300000"), "--genome: expected indices below"),
         (("--env", "n_pull=3"), "unexpected keyword argument"),
         (("--env", "n_arms=4"), "--env: expected spaces as in the run"),

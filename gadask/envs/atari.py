@@ -27,6 +27,7 @@ from gadask.envs.resize import AreaResize
 from gadask.errors import EnvError
 
 _SIZE = 84
+_FRAMES_PER_S = 60
 
 _DEFAULTS: dict[str, Scalar] = {
     "frameskip": 4,
@@ -108,6 +109,8 @@ class AtariEnv(Env):
         self._pooled = False
         self._stack = np.zeros((stack_num, _SIZE, _SIZE), np.uint8)
         self.frames_per_step = frameskip
+        self.steps_per_s = _FRAMES_PER_S / frameskip
+        self.action_meanings = tuple(action.name for action in self._actions)
         self.observation_space = gymnasium.spaces.Box(0, 255, self._stack.shape, np.uint8)
         self.action_space = gymnasium.spaces.Discrete(len(self._actions))
 

@@ -23,6 +23,10 @@ class Env(ABC):
     """Space of one action: a Discrete or a Box."""
     frames_per_step: int
     """Emulator frames that a step stands for; 1 where there is no emulator."""
+    steps_per_s: float = 30.0
+    """Agent steps a second at which a film runs at its own speed; 30 where the environment does not say."""
+    action_meanings: tuple[str, ...] = ()
+    """Name of each action of a Discrete space; empty where actions have none."""
 
     @abstractmethod
     def reset(self, seed: int) -> Observation:

@@ -76,6 +76,7 @@ class GymnasiumEnv(Env):
             )
         self.observation_space = space
         self.action_space = env.action_space
+        self.steps_per_s = float(env.metadata.get("render_fps") or self.steps_per_s)
 
     def reset(self, seed: int) -> Observation:
         """Start the episode that `seed` determines."""

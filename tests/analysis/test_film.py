@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +10,19 @@ import numpy as np
 import pytest
 
 from analysis import film
-from analysis.film import Recorded, film_elite, film_episode, film_genome, film_wall, typical_episode
+from analysis.camera import film_episode
+from analysis.film import Recorded, film_elite, film_genome, film_wall, typical_episode
 from gadask.config import EnvConfig
-from gadask.envs import make_env
-from gadask.errors import EnvError, RunDirectoryError, UsageError
+from gadask.errors import RunDirectoryError, UsageError
 from gadask.messages import Kind
+from gadask.observations import Normaliser
 from gadask.record import RunDirectory, read_run
 from gadask.rollout import play_episode
 from gadask.seeding import stream
 from gadask.task import prepare_task
 from tests.analysis.pictures import decoded, has_color
 from tests.analysis.recorded import FROSTBITE, GA, SWATCH, Players, Swatch, record
+from tests.analysis.test_movie import needs_ffmpeg
 
 
 def test_it_shows_the_recorded_episode_nearest_to_the_elites_mean(
@@ -53,7 +54,7 @@ def test_it_shows_the_recorded_episode_nearest_to_the_elites_mean(
     assert length_s == pytest.approx((played.steps + 1) * 4 / 60 + 2, abs=0.02)
     for frame, picture in zip(frames, one.pictures, strict=True):
         np.testing.assert_array_equal(frame[:420], picture.repeat(2, axis=0).repeat(2, axis=1))
-        assert frame.shape == (446, 320, 3)
+        assert frame.shape == (472, 320, 3)
         assert frame[420:].max() > 200  # the caption
 
 
@@ -88,7 +89,7 @@ def test_any_gymnasium_environment_is_filmed(run: Path) -> None:
     assert path == run / "elite.gif"
     frames, _ = decoded(path)
     assert len(frames) == 7  # after 0, 2, 4, ... 10 and 11 steps
-    assert frames[0].shape == (266, 320, 3)
+    assert frames[0].shape == (292, 320, 3)
     expected = Swatch().render().repeat(8, axis=0).repeat(8, axis=1)
     assert np.abs(frames[0][:240].astype(int) - expected).mean() < 12  # 1200 colours became 255
 
@@ -100,7 +101,7 @@ def test_cartpole_is_filmed_as_it_was_played(tmp_path: Path, caplog: pytest.LogC
     assert path is not None
     assert not caplog.records
     frames, _ = decoded(path)
-    assert frames[0].shape == (226, 300, 3)
+    assert frames[0].shape == (452, 600, 3)
     assert has_color(frames[0], "#CA9865")  # the pole
 
 
@@ -115,7 +116,7 @@ def test_any_genome_is_filmed(recorded: dict[str, Path]) -> None:
     assert (one.steps[-1], one.returns[-1]) == (40, played.return_)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg, which makes MP4 files")
+@needs_ffmpeg
 def test_an_mp4_is_made_on_request(run: Path, tmp_path: Path) -> None:
     path = film_elite(run, tmp_path / "elite.mp4", max_steps=6)
     assert path is not None
@@ -126,12 +127,41 @@ def test_several_runs_make_a_wall(recorded: dict[str, Path], tmp_path: Path) -> 
     runs = [recorded["swatch"], recorded["single"]]
     path = film_wall(runs, tmp_path / "wall.gif", max_steps=6)
     assert path is not None
-    assert b"gadask-tests/Swatch-v0, seed 5; gadask-tests/Swatch-v0, seed 5" in path.read_bytes()
+    assert b"Swatch-v0, seed 5; Swatch-v0, seed 5" in path.read_bytes()
     frames, _ = decoded(path)
     assert frames[0].shape[1] > 320
     assert film.main([*map(str, runs), "--out", str(tmp_path / "b.gif"), "--max-steps", "6"]) == 0
     assert (tmp_path / "b.gif").read_bytes() == path.read_bytes()
-    assert film.main([*map(str, runs), "--seed", "3"]) == 2
+
+
+def test_what_is_for_one_run_is_refused_with_several(
+    recorded: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags in (["--seed", "3"], ["--genome", "1-2"], ["--input"]):
+        assert film.main([str(recorded["swatch"]), str(recorded["single"]), *flags]) == 2
+        assert capsys.readouterr().err == (
+            f"error: {flags[0]}: expected with one run, found it with 2; leave it out for a wall\n"
+        )
+
+
+def test_what_the_policy_is_given_is_shown_on_request(run: Path, tmp_path: Path) -> None:
+    plain, both = tmp_path / "plain.gif", tmp_path / "both.gif"
+    assert film.main([str(run), "--max-steps", "6", "--out", str(plain)]) == 0
+    assert film.main([str(run), "--max-steps", "6", "--out", str(both), "--input"]) == 0
+    assert decoded(both)[0][0].shape[1] > decoded(plain)[0][0].shape[1] + 100
+
+
+def test_inputs_are_normalised_as_the_network_gets_them(recorded: dict[str, Path]) -> None:
+    config, _ = read_run(recorded["swatch"])
+    normaliser = Normaliser((0.5, 0.0), (0.25, 0.01))
+    raw = film_genome(config, (7,), 17, max_steps=6, with_inputs=True)
+    normalised = film_genome(config, (7,), 17, max_steps=6, normaliser=normaliser, with_inputs=True)
+    assert raw is not None
+    assert normalised is not None
+    assert raw.inputs is not None
+    assert normalised.inputs is not None
+    expected = np.clip((np.array(raw.inputs) - [0.5, 0.0]) * [4, 100], -5, 5)
+    np.testing.assert_allclose(np.array(normalised.inputs), expected, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")
@@ -153,8 +183,6 @@ def test_what_cannot_be_filmed_is_refused(run: Path, tmp_path: Path) -> None:
         film_elite(tmp_path / "new")
     with pytest.raises(UsageError, match=r"expected a name that ends in \.gif, \.mp4, found '\.avi'"):
         film_elite(run, tmp_path / "elite.avi")
-    with pytest.raises(EnvError, match="expected an id registered"):
-        film._open(EnvConfig(id="CartPole-v99x"), 1)
 
 
 def test_a_return_that_differs_from_the_recorded_one_is_logged(
@@ -164,24 +192,3 @@ def test_a_return_that_differs_from_the_recorded_one_is_logged(
     monkeypatch.setattr(film, "typical_episode", lambda *arguments: replace(episode(*arguments), return_=-99.0))
     assert film_elite(run) is not None
     assert "expected return -99, found" in caplog.text
-
-
-def test_a_long_film_runs_faster_and_ends_with_the_episode() -> None:
-    players = Players(replace(SWATCH, env=replace(SWATCH.env, kwargs={"render_mode": "rgb_array"})))
-    with closing(players.env) as env:
-        policy = players.load((7,))
-        one = film_episode(env, policy, 3, 5001)
-        played = play_episode(env, policy, 3, 5001)
-    assert one.speed == 4  # 166.7 s in at most 60
-    assert 450 < len(one.pictures) <= 900
-    assert one.steps == [*range(0, 5001, 8), 5001]
-    assert one.returns[-1] == played.return_
-
-
-def test_sprites_that_are_drawn_in_every_other_frame_are_seen() -> None:
-    with closing(make_env(EnvConfig(id="ALE/Asteroids-v5"))) as env:
-        env.reset(3)
-        env.render()
-        for _ in range(20):
-            env.step(0)
-            assert env.render()[30:].any()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,16 @@ from analysis.movie import Film, captioned, to_gif, to_mp4, wall
 from gadask.errors import RecordError, UsageError
 from tests.analysis.pictures import decoded
 
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg, which makes MP4 files")
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None and not os.environ.get("CI"),
+    reason="ffmpeg, which makes MP4 files, is not installed: apt-get install ffmpeg",
+)
 
 
 def film(n: int, shape: tuple[int, int], color: int = 200, picture_s: float = 1 / 15, speed: int = 1) -> Film:
     pictures = [np.full((*shape, 3), (color - i) % 256, np.uint8) for i in range(n)]
-    return Film(pictures, list(range(n)), [float(i) for i in range(n)], picture_s, speed)
+    actions = [f"action {i}" for i in range(n)]
+    return Film(pictures, list(range(n)), [float(i) for i in range(n)], actions, picture_s, speed)
 
 
 @settings(max_examples=12, deadline=None)
@@ -35,7 +41,7 @@ def test_up_to_239_colors_are_shown_exactly(seed: int, n_colors: int, extremes: 
     for _ in range(3):
         changed = rng.random((6, 170, 1)) < 0.1
         pictures.append(np.where(changed, colors[rng.integers(0, n_colors, (6, 170))], pictures[-1]))
-    clip = captioned(Film(pictures, [0, 1, 2, 3], [0.0, 0.5, 1.0, 1234.0], 1 / 15, 2))
+    clip = captioned(Film(pictures, [0, 1, 2, 3], [0.0, 0.5, 1.0, 1234.0], ["", "UP", "UP", "FIRE"], 1 / 15, 2))
     frames, length_s = decoded(to_gif(clip, "about"))
     assert [frame[:12:2, ::2].tolist() for frame in frames] == [picture.tolist() for picture in pictures]
     assert length_s == pytest.approx(4 / 15 + 2, abs=0.011)
@@ -44,23 +50,43 @@ def test_up_to_239_colors_are_shown_exactly(seed: int, n_colors: int, extremes: 
 def test_more_colors_are_shown_nearly() -> None:
     rows, columns = np.mgrid[:30, :40]
     picture = np.stack([rows * 8, columns * 6, (rows + columns) % 64 * 4], axis=2).astype(np.uint8)
-    clip = captioned(Film([picture], [0], [0.0], 0.1, 1))
+    clip = captioned(Film([picture], [0], [0.0], [""], 0.1, 1))
     (frame,), _ = decoded(to_gif(clip, "about"))
     assert np.abs(frame[:240].astype(int) - picture.repeat(8, axis=0).repeat(8, axis=1)).mean() < 12
 
 
-def test_a_caption_tells_return_step_and_speed() -> None:
-    plain, other = film(2, (20, 160)), film(2, (20, 160))
+def test_a_caption_tells_return_step_speed_and_action() -> None:
+    plain = film(2, (20, 160))
     before = captioned(plain).picture(1)
-    assert before.shape == (66, 320, 3)
-    for changed in (
-        Film(other.pictures, other.steps, [0.0, 7.0], other.picture_s, 1),
-        Film(other.pictures, [0, 9], other.returns, other.picture_s, 1),
-        Film(other.pictures, other.steps, other.returns, other.picture_s, 2),
+    assert before.shape == (92, 320, 3)
+    for changed, line in (
+        (replace(plain, returns=[0.0, 7.0]), 0),
+        (replace(plain, steps=[0, 9]), 0),
+        (replace(plain, speed=2), 0),
+        (replace(plain, actions=["", "UPFIRE"]), 1),
     ):
         after = captioned(changed).picture(1)
         assert np.array_equal(after[:40], before[:40])
-        assert not np.array_equal(after[40:], before[40:])
+        is_changed = [not np.array_equal(after[rows], before[rows]) for rows in (slice(40, 66), slice(66, 92))]
+        assert is_changed == [line == 0, line == 1]
+
+
+def test_the_policys_input_stands_on_the_right() -> None:
+    plain = film(3, (210, 160))
+    stacks = [np.arange(4, dtype=np.uint8)[:, None, None] * np.full((4, 84, 84), 16 + i, np.uint8) for i in range(3)]
+    alone, both = captioned(plain).picture(2), captioned(replace(plain, inputs=stacks)).picture(2)
+    assert np.array_equal(both[:, :320], alone)
+    assert both.shape == (472, 320 + 8 + 336, 3)
+    assert (both[:336, 328:] == 3 * 18 // 4 * 4).all()  # the newest
+    assert (both[420:, 328:].max(axis=(1, 2)) > 200).any()  # the caption
+
+
+def test_films_of_a_wall_run_at_their_own_pace() -> None:
+    fast, slow = film(8, (100, 160), 50, picture_s=0.1), film(3, (100, 160), 150, picture_s=0.4)
+    clip = wall([fast, slow], ["fast", "slow"])
+    assert (clip.n_pictures, clip.picture_s) == (12, 0.1)
+    shown = [(_at(clip.picture(i), 0, 0), _at(clip.picture(i), 0, 1)) for i in (0, 3, 4, 7, 8, 11)]
+    assert shown == [(50, 150), (47, 150), (46, 149), (43, 149), (43, 148), (43, 148)]
 
 
 def test_a_wall_shows_films_side_by_side_until_the_longest_ends() -> None:
@@ -98,7 +124,7 @@ def test_an_mp4_plays_as_long_as_the_film(tmp_path: Path) -> None:
     assert 'codec_name="h264"' in found
     assert 'pix_fmt="yuv420p"' in found
     assert "width=322" in found
-    assert "height=68" in found
+    assert "height=94" in found
     assert 'comment="about it"' in found
     assert 'duration="4.000000"' in found
 

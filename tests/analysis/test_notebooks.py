@@ -197,7 +197,7 @@ def test_study_draws_every_figure(tmp_path: Path, environ: dict[str, str]) -> No
         scripts = [output for output in cells[name].outputs if "application/javascript" in output.get("data", {})]
         assert scripts, f"{name} shows no figure"
         assert "Bokeh" in scripts[0].data["application/javascript"]
-    assert "ga-dist, 2018" in cells["curves"].outputs[1].data["application/javascript"]
+    assert "ga-dist, 10M frames" in cells["curves"].outputs[1].data["application/javascript"]
     for text in ("Frostbite", "Kangaroo", "GA, 1B frames"):
         assert text in printed(cells["scores"])
     assert len(printed(cells["runs"]).splitlines()) >= 6

@@ -114,7 +114,7 @@ async def _idle_cores(master: psutil.Process) -> float:
     """Return what the heartbeats of nodes that play nothing cost."""
     begin_s = sum(master.cpu_times()[:2])
     await asyncio.sleep(IDLE_S)
-    return (sum(master.cpu_times()[:2]) - begin_s) / IDLE_S
+    return float(sum(master.cpu_times()[:2]) - begin_s) / IDLE_S
 
 
 def mark(master: psutil.Process, pids: Sequence[int]) -> tuple[float, float, float, int]:
