@@ -12,13 +12,16 @@ from gadask.errors import GadaskError, UsageError
 def run_command(write: Callable[[], Path | None]) -> int:
     """Print the path that `write()` returns; returns the exit status.
 
-    0 is success, 2 bad usage, 1 any other error of gadask; also 1 where `write` returns None, having logged why.
+    0 is success, 2 bad usage, 1 any other error of gadask, 130 Ctrl-C; also 1 where `write` returns None, having logged
+    why.
     """
     try:
         path = write()
     except GadaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        return 130
     if path is None:
         return 1
     print(path)

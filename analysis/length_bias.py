@@ -41,8 +41,7 @@ from analysis.figures import (
     style_legend,
     whole_numbers,
 )
-from analysis.runs import episode_frame, load_run
-from gadask.errors import RecordError
+from analysis.runs import load_run, present_episodes
 
 PROCESSES = (31, 248, 720, 5000)
 EPISODE_COLUMNS = ("kind", "status", "counted", "steps", "seconds", "return")
@@ -164,9 +163,7 @@ def _write(arguments: Arguments) -> Path:
     path = arguments.out or arguments.run_dir / "length_bias.html"
     check_suffix(path)
     run = load_run(arguments.run_dir)
-    episodes = episode_frame(run.path, columns=EPISODE_COLUMNS)
-    if episodes.empty:
-        raise RecordError(f"{run.path}: expected the episodes of its generations in episodes/, found none")
+    episodes = present_episodes(run.path, columns=EPISODE_COLUMNS)
     population = run.config.ga.population
     closings = first_n_closing(episodes, population, run.config.ga.parents)
     layout = plot_length_bias(episodes, run.generations, closings, population)

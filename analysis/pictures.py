@@ -1,7 +1,8 @@
 """Draw every figure of a study into a folder: `python analysis/pictures.py RUN_DIR … [--out FOLDER]`.
 
 `curves.png`, `table.png` and `scores.png` are of all runs, `wall.gif` shows their elites; `raster.png`, `lineage.png`
-and `length_bias.png` are of the run with the most generations, the first of equals. Files are small, as documentation
+and `length_bias.png` are of the run with the most generations, the first of equals; what needs its episodes is left
+out where they are missing. Files are small, as documentation
 wants them: `docs/pictures/analysis` is drawn from the study `jobs/configs/studies/pictures.toml`.
 """
 
@@ -50,14 +51,17 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
     ga = longest.config.ga
     episodes = episode_frame(longest.path)
     drawn = raster.last_generations(longest.generations)
-    closings = length_bias.first_n_closing(episodes, ga.population, ga.parents)
     note = raster.describe(drawn, longest.generations["generation"].tolist())
     layouts = {
         "curves": curves.plot_curves(study_frame(runs)),
-        "raster": raster.plot_raster(episodes[episodes["recorded_in"].isin(drawn)], note),
         "lineage": lineage.plot_lineage(read_lineage(longest.path, episodes), hint=False),
-        "length_bias": length_bias.plot_length_bias(episodes, longest.generations, closings, ga.population),
     }
+    if episodes.empty:
+        print(f"{longest.path}: no raster.png and length_bias.png, which need episodes/", file=sys.stderr)
+    else:
+        closings = length_bias.first_n_closing(episodes, ga.population, ga.parents)
+        layouts["raster"] = raster.plot_raster(episodes[episodes["recorded_in"].isin(drawn)], note)
+        layouts["length_bias"] = length_bias.plot_length_bias(episodes, longest.generations, closings, ga.population)
     final = scores.final_scores(runs)
     if len(final):
         layouts["table"] = scores.plot_table(final)

@@ -1,4 +1,4 @@
-"""Where the process time of a run's generations went: busy, discarded or idle."""
+"""Where the process time of a run's generations went: busy, discarded, or idle or other runs'."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bokeh.plotting import figure
 
 from analysis.figures import CHILD, LATE, LIGHT_GREY, new_figure, source_of, style_legend, whole_numbers
 
-_PARTS = {"busy_s": (CHILD, "busy"), "discarded_s": (LATE, "discarded"), "idle_s": (LIGHT_GREY, "idle")}
+_PARTS = {"busy_s": (CHILD, "busy"), "discarded_s": (LATE, "discarded"), "idle_s": (LIGHT_GREY, "idle or other runs")}
 _MAX_BARS = 250
 
 
@@ -17,7 +17,7 @@ def plot_process_time(generations: pd.DataFrame, width: int = 1000) -> figure:
     """Return one bar a generation, or a group of successive ones: shares of its process time.
 
     `generations` needs the columns `generation`, `busy_s`, `discarded_s` and `idle_s`. Busy is what counted rows took,
-    discarded what was late, cut off or played twice.
+    discarded what was late, cut off or played twice; in a sweep the rest is partly what other runs played meanwhile.
     """
     size = -(-len(generations) // _MAX_BARS)
     groups = np.arange(len(generations)) // size

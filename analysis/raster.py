@@ -41,7 +41,7 @@ from analysis.figures import (
     style_axis,
     style_legend,
 )
-from analysis.runs import episode_frame, load_run
+from analysis.runs import load_run, present_episodes
 from gadask.errors import UsageError
 
 MAX_BARS = 12_000
@@ -172,7 +172,7 @@ def _write(arguments: Arguments) -> Path:
     drawn = (
         last_generations(run.generations) if arguments.generations is None else _range(arguments.generations, closed)
     )
-    plot = plot_raster(episode_frame(run.path, drawn, EPISODE_COLUMNS), describe(drawn, closed))
+    plot = plot_raster(present_episodes(run.path, drawn, EPISODE_COLUMNS), describe(drawn, closed))
     return save(plot, path, f"{run.game}, seed {run.config.seed}: raster")
 
 

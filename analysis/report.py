@@ -51,6 +51,7 @@ MAX_ROWS = 30
 """Generations in the table of a longer run."""
 
 _EPISODE_COLUMNS = tuple(dict.fromkeys((*length_bias.EPISODE_COLUMNS, *ancestry.EPISODE_COLUMNS)))
+_PROCESS_TIME = {"busy": "busy", "discarded": "discarded", "idle": "idle or other runs"}
 _CHARGED = {True: " charged", False: " (rollout processes × time)"}
 _FILM = Path(__file__).with_name("film.py")
 
@@ -146,6 +147,10 @@ def report_study(runs: Sequence[Run], film: bool = True, film_timeout_s: float =
     scores.add_scores(page, final)
     page.heading("Runs")
     page.table(*_run_table(runs))
+    page.note(
+        "Busy is the share of the nodes' process time that a run's own counted episodes took. Runs of a sweep share"
+        " nodes: the rest was idle, or other runs'."
+    )
     if film:
         page.heading("The best of each game")
         by_path = {str(run.path): run for run in runs}
@@ -194,7 +199,7 @@ def _summary(run: Run, test: EliteTest | None) -> list[tuple[str, str]]:
             f"{_duration(wall_s)}, at most {_many(n_nodes, 'node')} and {_many(n_processes, 'process', 'processes')}",
         ),
         ("core-hours", f"{_core_hours(frame)}{_CHARGED[bool(frame['core_hours'].sum())]}"),
-        ("process time", ", ".join(f"{_share(frame, f'{part}_s')} {part}" for part in ("busy", "discarded", "idle"))),
+        ("process time", ", ".join(f"{_share(frame, f'{part}_s')} {what}" for part, what in _PROCESS_TIME.items())),
         ("speed", f"{last['frames'] / wall_s:,.0f} frames/s, {last['frames'] / process_s:,.0f} a process"),
     ]
     return rows

@@ -210,6 +210,20 @@ def episode_frame(
     return pa.concat_tables(tables).unify_dictionaries().to_pandas(self_destruct=True)
 
 
+def present_episodes(
+    run_dir: Path | str, generations: Sequence[int] | None = None, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return what `episode_frame` does, at least one episode.
+
+    Raises:
+        RecordError: there is none, as in a copy without `episodes/`, or a file is damaged.
+    """
+    episodes = episode_frame(run_dir, generations, columns)
+    if episodes.empty:
+        raise RecordError(f"{run_dir}: expected the episodes of its generations in episodes/, found none")
+    return episodes
+
+
 def read_elite_test(run_dir: Path | str) -> EliteTest | None:
     """Return the last test of the run's elite, None where there was none.
 

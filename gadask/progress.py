@@ -43,9 +43,9 @@ class ProgressDisplay:
         """Show on `console`, by default standard output; `counts` says how the cluster stands."""
         self._config = config
         self._counts = counts
+        self._news = None if counts is None else NodesNews(counts)
         self._progress: Progress | None = None
-        self._nodes_line = ""
-        self._nodes_line_at = self._refreshed_at = -math.inf
+        self._refreshed_at = -math.inf
         self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._frames: deque[tuple[float, int]] = deque()
@@ -94,13 +94,8 @@ class ProgressDisplay:
             rows = [] if self._progress is None else [self._panel(self._progress)]
             nodes = [] if self._counts is None else [Text(nodes_line(self._counts()))]
             self._live.update(Group(*rows, *nodes), refresh=True)
-        elif self._counts is not None and time.monotonic() - self._nodes_line_at >= _NODES_LINE_EVERY_S:
-            counts = self._counts()
-            line = nodes_line(replace(counts, core_hours=0.0))
-            complete = counts.running == counts.wanted
-            if line != self._nodes_line and (self._nodes_line or not complete):  # all well from the start is no news
-                self._nodes_line, self._nodes_line_at = line, time.monotonic()
-                self._console.print(Text(line), soft_wrap=True)
+        elif self._news is not None and (line := self._news.take()):
+            self._console.print(Text(line), soft_wrap=True)
 
     def close_generation(self, generation: Generation) -> None:
         """Print the generation's line."""
@@ -138,6 +133,28 @@ class ProgressDisplay:
             f"{progress.nodes} × {progress.processes // max(1, progress.nodes)} processes{busy}",
         )
         return grid
+
+
+class NodesNews:
+    """Tells of a cluster that has changed, for output that is kept: a line at a time, and not too many."""
+
+    def __init__(self, counts: Callable[[], NodeCounts]) -> None:
+        """`counts` says how the cluster stands."""
+        self._counts = counts
+        self._line = ""
+        self._told_at = -math.inf
+
+    def take(self) -> str:
+        """Return how the cluster stands if that is new, else nothing; at most once in ten seconds."""
+        if time.monotonic() - self._told_at < _NODES_LINE_EVERY_S:
+            return ""
+        counts = self._counts()
+        line = nodes_line(replace(counts, core_hours=0.0))
+        complete = counts.running == counts.wanted
+        if line == self._line or (complete and not self._line):  # all well from the start is no news
+            return ""
+        self._line, self._told_at = line, time.monotonic()
+        return line
 
 
 def generation_line(generation: Generation) -> str:

@@ -46,7 +46,7 @@ class Timing:
 
     @property
     def idle_s(self) -> float:
-        """Process time that nothing was played in."""
+        """The rest of the process time: idle, or other runs' on the same nodes."""
         return max(0.0, self.process_s - self.busy_s - self.discarded_s)
 
 

@@ -1,4 +1,4 @@
-"""Progress of a sweep: a live table of its runs on a terminal, otherwise one plain line a generation."""
+"""Progress of a sweep: a live table of its runs on a terminal, otherwise plain lines of generations and nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 from gadask.budget import budget_share
 from gadask.clusters.base import NodeCounts
 from gadask.master import Generation
-from gadask.progress import count_text, nodes_line, score_text
+from gadask.progress import NodesNews, count_text, nodes_line, score_text
 from gadask.sweep import Status, SweptRun
 
 _REFRESH_S = 0.5
@@ -45,18 +45,22 @@ class SweepDisplay:
 
     @asynccontextmanager
     async def kept_fresh(self, runs: list[SweptRun], counts: Callable[[], NodeCounts]) -> AsyncIterator[None]:
-        """Show the table of runs anew twice a second while the block runs."""
+        """Show the runs and how the cluster stands, twice a second while the block runs.
+
+        Off a terminal, a line when the cluster has changed.
+        """
+        news = NodesNews(counts)
 
         async def refresh_for_ever() -> None:
             while True:
-                room = self._console.height - _LINES_BESIDE_RUNS
-                table = Group(runs_table(runs, room), Text(nodes_line(counts())))
-                self._live.update(table, refresh=True)
+                if self._console.is_terminal:
+                    room = self._console.height - _LINES_BESIDE_RUNS
+                    table = Group(runs_table(runs, room), Text(nodes_line(counts())))
+                    self._live.update(table, refresh=True)
+                elif line := news.take():
+                    self._print(line)
                 await asyncio.sleep(_REFRESH_S)
 
-        if not self._console.is_terminal:
-            yield
-            return
         refreshing = asyncio.create_task(refresh_for_ever())
         try:
             yield

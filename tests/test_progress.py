@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from gadask import progress
+from gadask import progress, sweep_progress
 from gadask.budget import budget_share
 from gadask.clusters.base import NodeCounts
 from gadask.config import BudgetConfig, Config
@@ -23,6 +23,7 @@ from gadask.progress import ProgressDisplay, generation_line, nodes_line
 from gadask.record import State
 from gadask.selection import Elite
 from gadask.summary import Timing
+from gadask.sweep_progress import SweepDisplay
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 COUNTS = st.integers(0, 10**18)
@@ -319,3 +320,29 @@ def test_a_display_is_kept_fresh_while_nothing_is_reported(monkeypatch: pytest.M
         return n_calls - n_calls_then
 
     assert asyncio.run(wait_for_third_refresh()) == 0
+
+
+def test_a_sweep_without_a_terminal_tells_of_nodes_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_NODES_LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(sweep_progress, "_REFRESH_S", 0.001)
+    queued = NodeCounts(wanted=2, running=0, pending=2, pending_reason="Priority")
+    told = iter([queued, replace(queued, core_hours=1.0), replace(queued, running=2, pending=0)])
+    output = io.StringIO()
+
+    async def main() -> None:
+        all_told = asyncio.Event()
+        last = queued
+
+        def counts() -> NodeCounts:
+            nonlocal last
+            if (now := next(told, None)) is None:
+                all_told.set()
+            last = now or last
+            return last
+
+        with SweepDisplay(Console(file=output, force_terminal=False, width=40)) as display:
+            async with display.kept_fresh([], counts):
+                await asyncio.wait_for(all_told.wait(), 10)
+
+    asyncio.run(main())
+    assert output.getvalue().splitlines() == ["nodes: 0 of 2 running, 2 pending (Priority)", "nodes: 2 of 2 running"]

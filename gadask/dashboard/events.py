@@ -3,7 +3,7 @@
 | `type` | when | fields beside `run` |
 | --- | --- | --- |
 | `run` | a run starts or goes on | `name`, `env`, `policy`, `closing`, `generations`: those recorded before |
-| `progress` | at most once a second | where the run stands in the middle of a generation |
+| `progress` | about once a second, whether results arrive or not | where the run stands in the middle of a generation |
 | `generation` | a generation closes | `generation`: one entry as in `run`, `nodes`: process time by node |
 | `end` | the run ends | `reason`: empty where the budget was reached |
 
@@ -71,9 +71,18 @@ def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
 
 
 def node_entry(host: str, processes: int, wall_s: float, busy_s: float, discarded_s: float) -> Event:
-    """Return where one node's process time went in one generation, in seconds; what is left was idle."""
-    idle_s = max(0.0, processes * wall_s - busy_s - discarded_s)
-    return {"host": host, "processes": processes, "busy_s": busy_s, "discarded_s": discarded_s, "idle_s": idle_s}
+    """Return what one run had of one node's process time in one generation, in seconds.
+
+    What is left of `process_s` was idle, or other runs' on the same node.
+    """
+    process_s = processes * wall_s
+    return {
+        "host": host,
+        "processes": processes,
+        "process_s": process_s,
+        "busy_s": busy_s,
+        "discarded_s": discarded_s,
+    }
 
 
 def progress_event(

@@ -1,8 +1,7 @@
 """The figures of the dashboard page; each answers one question from a `History`.
 
-A figure is made once a page and updated in place: `update()` draws the history again if it has changed. Several runs
-share a figure, told apart by colour; the last started runs are drawn, as many as there are colours. Colours are those
-of Okabe and Ito (2008), *Color universal design*, legible on a light and on a dark page.
+A figure is made once a page and updated in place. Several runs share a plot, told apart by colour: as many as there are
+colours, those being played first; how many are left out stands above the plot.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from bokeh.models import (
@@ -21,15 +21,15 @@ from bokeh.models import (
     LinearAxis,
     NumeralTickFormatter,
     Range1d,
+    Title,
 )
-from bokeh.models.widgets import Div
 from bokeh.plotting import figure
-from distributed import Scheduler
 
-from gadask.dashboard.history import RunHistory, history_of
+from gadask.dashboard.history import History, RunHistory
+from gadask.dashboard.shown import coloured, is_silent, left_out, ranked
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BUSY, _DISCARDED, _IDLE = "#009E73", "#D55E00", "#999999"
+_BUSY, _DISCARDED, _REST = "#009E73", "#D55E00", "#999999"
+_HOUR_S = 3600.0
 
 Columns = dict[str, list[Any]]
 
@@ -41,35 +41,58 @@ class Figure(ABC):
     """The page `/individual-ga-<name>`."""
     root: LayoutDOM
 
-    def __init__(self, scheduler: Scheduler, **layout: Any) -> None:
-        """Make the figure for the history of this scheduler; `layout` goes to the Bokeh model."""
-        self._history = history_of(scheduler)
-        self._version = -1
+    def __init__(self, history: History, **layout: Any) -> None:
+        """Make the figure, empty; `layout` goes to the Bokeh model."""
+        self._history = history
         self.root = self._make(**layout)
 
+    @abstractmethod
     def update(self) -> None:
         """Draw what has changed since the last call."""
-        if self._version != self._history.version:
-            self._version = self._history.version
-            self._draw(self._shown())
 
     @abstractmethod
     def _make(self, **layout: Any) -> Any:
-        """Return the Bokeh model, empty."""
+        """Return the Bokeh model."""
+
+
+class RunPlot(Figure):
+    """Lines of several runs; they change when a generation closes."""
+
+    moves: ClassVar[bool] = False
+    """Whether they change in between too."""
+    styles: ClassVar[str] = ""
+    """What the lines of a run are, said above the plot where the legend has room for names of runs alone."""
+
+    def __init__(self, history: History, **layout: Any) -> None:
+        """Make the plot, with a line of text above it."""
+        self._drawn: object = None
+        super().__init__(history, **layout)
+        self._note = Title(text="", text_font_size="11px", text_font_style="normal", visible=False)
+        self.root.add_layout(self._note, "above")
+
+    def update(self) -> None:
+        """Draw what has changed since the last call."""
+        runs = ranked(self._history)
+        shown = coloured(runs)
+        hidden = left_out(runs[len(shown) :])
+        drawn = [(run.number, run.n_closed, colour) for run, colour in shown], hidden
+        if drawn != self._drawn or self.moves:
+            self._drawn = drawn
+            self._draw(shown)
+            notes = [self.styles if len(shown) > 1 else "", hidden and f"runs left out: {hidden}"]
+            text = "\n".join(filter(None, notes))
+            self._note.update(text=text, visible=bool(text))
 
     @abstractmethod
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
         """Show these runs, each in its colour."""
 
-    def _shown(self) -> list[tuple[RunHistory, str]]:
-        runs = list(self._history.runs.values())[-len(_COLOURS) :]
-        return list(zip(runs, _COLOURS, strict=False))
 
-
-class Fitness(Figure):
+class Fitness(RunPlot):
     """How good are the children, and the elite? Quantiles of returns; the elite's mean ± standard error."""
 
     name = "fitness"
+    styles = "solid: elite, dashed: median child"
 
     def _make(self, **layout: Any) -> Any:
         plot = _plot("Return", "frames of the emulator", "return of an episode", **layout)
@@ -110,14 +133,14 @@ class Fitness(Figure):
             lower, upper = ([m + s * e for m, e in zip(means, errors, strict=True)] for s in (-1, 1))
             _add_band(bands, [row["frames"] for row in elites], lower, upper, colour, 0.35)
             for label, ys, dash, width in (
+                ("elite", [row["elite"] for row in elites], "solid", 2.5),
                 ("best child", [row["quantiles"]["1"] for row in rows], "dotted", 1.5),
                 ("median child", [row["quantiles"]["0.5"] for row in rows], "dashed", 1.5),
-                ("elite", [row["elite"] for row in elites], "solid", 2.5),
             ):
                 if len(runs) > 1 and label == "best child":
                     continue
                 xs = [row["frames"] for row in elites] if label == "elite" else x
-                values = (xs, ys, colour, dash, width, label if len(runs) == 1 else f"{run.name}: {label}")
+                values = (xs, ys, colour, dash, width, label if len(runs) == 1 else run.name)
                 _append(lines, values)
             for row in elites:
                 best, median = row["quantiles"]["1"], row["quantiles"]["0.5"]
@@ -126,10 +149,11 @@ class Fitness(Figure):
         self._bands.data, self._lines.data, self._points.data = bands, lines, points
 
 
-class Lengths(Figure):
+class Lengths(RunPlot):
     """How long are episodes, and does the closing rule favour short ones?"""
 
     name = "lengths"
+    styles = "solid: counted, dashed: all played"
 
     def _make(self, **layout: Any) -> Any:
         plot = _plot("Length of children's episodes", "frames of the emulator", "mean length, steps", **layout)
@@ -146,11 +170,11 @@ class Lengths(Figure):
             for key, dash, label in (("steps_counted", "solid", "counted"), ("steps_all", "dashed", "all played")):
                 rows = [row for row in run.generations if row[key] is not None]
                 values = ([row["frames"] for row in rows], [row[key] for row in rows], colour, dash)
-                _append(lines, (*values, label if len(runs) == 1 else f"{run.name}: {label}"))
+                _append(lines, (*values, label if len(runs) == 1 else run.name))
         self._lines.data = lines
 
 
-class Speed(Figure):
+class Speed(RunPlot):
     """How many frames a second, over all rollout processes (left axis) and for each (right axis)?"""
 
     name = "speed"
@@ -181,51 +205,67 @@ class Speed(Figure):
 
 
 class ProcessTime(Figure):
-    """Where did each node's process time go in the last generation? Busy, discarded, idle."""
+    """Where does each node's process time go? What runs are busy with, what they discard, and the rest.
+
+    Runs share nodes and close generations at different times, so that each counts with its own last generation: a node
+    can come to somewhat more than all its time. The rest was idle, or played for what reports no generation, as the
+    test of an elite.
+    """
 
     name = "process-time"
 
     def _make(self, **layout: Any) -> Any:
-        plot = _plot(
-            "Process time by node, last generation",
-            "share of process time, %",
-            "",
-            x_range=Range1d(start=0, end=100),
-            **layout,
-        )
+        self._drawn: object = None
+        self._range = Range1d(start=0, end=100)
+        title = "Process time by node, last generation"
+        plot = _plot(title, "share of process time, %", "", x_range=self._range, **layout)
         plot.yaxis.visible = False
         plot.ygrid.visible = False
-        self._bars = ColumnDataSource(_empty("y", "left", "right", "colour", "part", "node", "run", "share"))
+        self._bars = ColumnDataSource(_empty("y", "left", "right", "colour", "alpha", "part", "node", "run", "share"))
         bars = plot.hbar(
-            y="y", left="left", right="right", height=0.8, source=self._bars, color="colour", legend_field="part"
-        )
-        tips = [("node", "@node"), ("run", "@run"), ("@part", "@share{0.0} %")]
+            y="y", left="left", right="right", height=0.8, source=self._bars, fill_color="colour", fill_alpha="alpha",
+            line_color=None, legend_field="part",
+        )  # fmt: skip
+        tips = [("node", "@node"), ("@part", "@share{0.0} % @run")]
         plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
         _place_legend(plot)
         plot.add_layout(plot.legend[0], "below")
         plot.legend[0].orientation = "horizontal"
         return plot
 
-    def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
+    def update(self) -> None:
+        """Draw the runs that are being played; where there are none, the one that ended last."""
+        every = list(self._history.runs.values())
+        runs = [run for run in every if run.ended is None and not is_silent(run)] or every[-1:]
+        drawn = [(run.number, run.n_closed) for run in runs]
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self._draw(runs)
+
+    def _draw(self, runs: list[RunHistory]) -> None:
         bars = _empty(*self._bars.data)
-        y = 0
-        for run, _ in runs:
-            for address, node in sorted(run.nodes.items()):
-                parts = (("busy", _BUSY), ("discarded", _DISCARDED), ("idle", _IDLE))
-                total = sum(node[f"{part}_s"] for part, _ in parts) or math.inf
-                left = 0.0
-                for part, colour in parts:
-                    share = 100 * node[f"{part}_s"] / total
-                    _append(bars, (y, left, left + share, colour, part, f"{node['host']} {address}", run.name, share))
+        nodes = {address: entry["host"] for run in runs for address, entry in run.nodes.items()}
+        widest = 100.0
+        for y, (address, host) in enumerate(sorted(nodes.items())):
+            left = 0.0
+            for part, colour in (("busy", _BUSY), ("discarded", _DISCARDED)):
+                for place, run in enumerate(run for run in runs if address in run.nodes):
+                    entry = run.nodes[address]
+                    share = 100 * entry[f"{part}_s"] / (entry["process_s"] or math.inf)
+                    alpha = (1.0, 0.7)[place % 2]  # tells neighbours apart
+                    _append(bars, (y, left, left + share, colour, alpha, part, f"{host} {address}", run.name, share))
                     left += share
-                y += 1
-        self._bars.data = bars
+            widest = max(widest, left)
+            rest = max(0.0, 100 - left)
+            _append(bars, (y, left, left + rest, _REST, 1.0, "idle or other", f"{host} {address}", "", rest))
+        self._bars.data, self._range.end = bars, widest
 
 
-class Nodes(Figure):
+class Nodes(RunPlot):
     """Which nodes were there when?"""
 
     name = "nodes"
+    moves = True
 
     def _make(self, **layout: Any) -> Any:
         plot = _plot(
@@ -238,81 +278,20 @@ class Nodes(Figure):
 
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
         lines = _empty(*self._lines.data)
+        since_s = time.time() - _HOUR_S
         for run, colour in runs:
+            last = run.progress
+            if last is None or last["time_s"] < since_s:
+                continue
             xs: list[float] = []
             ys: list[int] = []
-            for report in run.progress:
-                if ys and ys[-1] != report["nodes"]:  # a step, not a slope
-                    xs.append(1000 * report["time_s"])
-                    ys.append(ys[-1])
-                xs.append(1000 * report["time_s"])
-                ys.append(report["nodes"])
+            counts = [*run.node_counts, (last["time_s"], last["nodes"])]
+            for (from_s, n_nodes), (until_s, _) in pairwise(counts):
+                if until_s >= since_s:
+                    xs += [1000 * max(from_s, since_s), 1000 * until_s]
+                    ys += [n_nodes, n_nodes]
             _append(lines, (xs, ys, colour, run.name))
         self._lines.data = lines
-
-
-class Standing(Figure):
-    """Where does every run stand now?"""
-
-    name = "standing"
-
-    def _make(self, **layout: Any) -> Any:
-        self._table = Div(**{**layout, "sizing_mode": "stretch_width"})
-        return self._table
-
-    def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
-        if not runs:
-            self._table.text = "<p>No run has reported yet.</p>"
-            return
-        rows = "".join(_standing_row(run, colour) for run, colour in runs)
-        heads = (
-            "run",
-            "game",
-            "generation",
-            "episodes",
-            "frames",
-            "best",
-            "elite",
-            "nodes",
-            "frames/s",
-            "budget",
-            "ETA",
-        )
-        cells = "".join(f"<th style='text-align:left;padding:2px 12px 2px 0'>{head}</th>" for head in heads)
-        self._table.text = f"<table style='font-size:13px;border-collapse:collapse'><tr>{cells}</tr>{rows}</table>"
-
-
-FIGURES: tuple[type[Figure], ...] = (Standing, Fitness, Lengths, ProcessTime, Speed, Nodes)
-
-
-def _standing_row(run: RunHistory, colour: str) -> str:
-    now = run.progress[-1] if run.progress else None
-    last = run.generations[-1] if run.generations else None
-    if run.ended is not None:
-        state = "finished" if not run.ended else f"ended: {run.ended}"
-    elif now is None or time.time() - now["time_s"] > 60:
-        state = "silent"
-    else:
-        state = f"{now['generation']}"
-    values = [f"<span style='color:{colour}'>●</span> {_escaped(run.name)}", _escaped(run.env), _escaped(state)]
-    if now is None:
-        values += ["", _count(last["frames"]) if last else ""]
-    else:
-        share = now["n_counted"] / now["n_wanted"] if now["n_wanted"] else 0.0
-        bar = f"<progress max='1' value='{share:.3f}' style='width:80px'></progress>"
-        values += [f"{bar} {now['n_counted']}/{now['n_wanted']}", _count(now["frames"])]
-    best = (now or {}).get("best")
-    values.append("" if best is None else f"{best:,.1f}")
-    elite = last["elite"] if last else None
-    error = last["elite_error"] if last else None
-    values.append("" if elite is None else f"{elite:,.1f}" + ("" if error is None else f" ± {error:,.1f}"))
-    values.append("" if now is None else f"{now['nodes']} ({now['processes']} processes)")
-    values.append("" if last is None else _count(last["frames_per_s"]))
-    done = (now or {}).get("budget_share")
-    values.append("" if done is None else f"{min(1.0, done):.0%}")
-    left_s = now["elapsed_s"] * (1 - done) / done if now and done and run.ended is None else None
-    values.append("" if left_s is None else _duration(max(0.0, left_s)))
-    return "<tr>" + "".join(f"<td style='padding:2px 12px 2px 0'>{value}</td>" for value in values) + "</tr>"
 
 
 def _plot(title: str, x_label: str, y_label: str, **layout: Any) -> Any:
@@ -376,19 +355,3 @@ def _append(columns: Columns, values: tuple[Any, ...]) -> None:
 def _add_band(bands: Columns, x: list[float], low: list[float], high: list[float], colour: str, alpha: float) -> None:
     """Add the area between two lines as one polygon."""
     _append(bands, ([*x, *reversed(x)], [*low, *reversed(high)], colour, alpha))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _count(number: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {unit}"
-    return f"{number:.0f}"
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

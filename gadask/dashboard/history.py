@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from gadask.dashboard.events import TOPIC
 PLUGIN_NAME = "gadask-history"
 
 _MAX_GENERATIONS = 1000
-_MAX_PROGRESS = 3600
+_MAX_NODE_COUNTS = 1000
 _MAX_RUNS = 200
 
 
@@ -22,16 +24,24 @@ _MAX_RUNS = 200
 class RunHistory:
     """One run, as its master reported it."""
 
+    number: int
+    """Counts the runs in order of start."""
     name: str
     env: str
     policy: str
     closing: str
     generations: list[dict[str, Any]] = field(default_factory=list)
     """Entries as `events.generation_entry` makes them, oldest first; every other is dropped when they are too many."""
-    progress: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_MAX_PROGRESS))
-    """The last reports, oldest first."""
+    n_closed: int = 0
+    """Generations that were closed since it started."""
+    progress: dict[str, Any] | None = None
+    """The last report."""
+    node_counts: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_MAX_NODE_COUNTS))
+    """Unix time in seconds and number of nodes, whenever that number changed; oldest first."""
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Process time by node in the last generation."""
+    """What it had of each node's process time in its last generation, by address; as `events.node_entry`."""
+    heard_at_s: float = field(default_factory=time.time)
+    """Unix time on the scheduler at which its master last reported."""
     ended: str | None = None
     """Why it ended, empty where it reached its budget; None while it goes on."""
 
@@ -44,38 +54,46 @@ class History(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self) -> None:
         """Start without runs."""
         self.runs: dict[str, RunHistory] = {}
-        """By run id, in order of start."""
-        self.version = 0
-        """Rises with everything that a page could show."""
+        """By run id, in order of start; a run that ends goes behind all others."""
+        self._n_started = 0
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take an event; whatever else is on the topic, or malformed, is left out."""
         if topic == TOPIC and isinstance(msg, dict):
-            try:
+            with contextlib.suppress(KeyError, TypeError):  # a master of another version must not disturb the scheduler
                 self._take(msg)
-            except (KeyError, TypeError):
-                return  # a master of another version must not disturb the scheduler
-            self.version += 1
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["type"] == "run":
             self.runs[event["run"]] = RunHistory(
-                event["name"], event["env"], event["policy"], event["closing"], list(event["generations"])
+                self._n_started,
+                event["name"],
+                event["env"],
+                event["policy"],
+                event["closing"],
+                list(event["generations"]),
             )
-            while len(self.runs) > _MAX_RUNS:
-                del self.runs[next(iter(self.runs))]
+            self._n_started += 1
+            if len(self.runs) > _MAX_RUNS:
+                ended = (key for key, run in self.runs.items() if run.ended is not None)
+                del self.runs[next(ended, next(iter(self.runs)))]
             return
         run = self.runs[event["run"]]
+        run.heard_at_s = time.time()
         match event["type"]:
             case "progress":
-                run.progress.append(event)
+                if not run.node_counts or run.node_counts[-1][1] != event["nodes"]:
+                    run.node_counts.append((event["time_s"], event["nodes"]))
+                run.progress = event
             case "generation":
                 run.generations.append(event["generation"])
                 run.nodes = event["nodes"]
+                run.n_closed += 1
                 if len(run.generations) > _MAX_GENERATIONS:
                     run.generations = run.generations[::-2][::-1]  # the last one stays
             case "end":
                 run.ended = event["reason"]
+                self.runs[event["run"]] = self.runs.pop(event["run"])
 
 
 def history_of(scheduler: Scheduler) -> History:

@@ -18,10 +18,12 @@ from distributed import Scheduler
 from distributed.dashboard import scheduler as dask_dashboard
 from distributed.dashboard.components.scheduler import env as templates
 
-from gadask.dashboard.figures import FIGURES, Figure, Fitness, Lengths, Nodes, ProcessTime, Speed, Standing
+from gadask.dashboard.figures import Figure, Fitness, Lengths, Nodes, ProcessTime, Speed
 from gadask.dashboard.history import history_of
+from gadask.dashboard.standing import Standing
 
 PAGE = "ga"
+FIGURES: tuple[type[Figure], ...] = (Standing, Fitness, Lengths, ProcessTime, Speed, Nodes)
 
 _UPDATE_MS = 1000
 
@@ -53,22 +55,21 @@ def remember(scheduler: Scheduler) -> None:
 def _page(scheduler: Scheduler, extra: dict[str, Any], document: Document) -> None:
     """Lay out all figures; `extra` holds what Dask's templates need."""
     remember(scheduler)
-    standing = Standing(scheduler)
-    plots: list[Figure] = [kind(scheduler) for kind in (Fitness, Lengths, ProcessTime, Speed, Nodes)]
-    fitness, lengths, process_time, speed, nodes = (plot.root for plot in plots)
+    shown = [kind(history_of(scheduler)) for kind in FIGURES]
+    standing, fitness, lengths, process_time, speed, nodes = (one.root for one in shown)
     figures = GridBox(
         children=[(fitness, 0, 0, 2, 1), (lengths, 0, 1), (process_time, 0, 2), (speed, 1, 1), (nodes, 1, 2)],
         sizing_mode="stretch_both",
     )
-    document.add_root(column(standing.root, figures, sizing_mode="stretch_both"))
+    document.add_root(column(standing, figures, sizing_mode="stretch_both"))
     document.template = templates.get_template("simple.html")
     document.template_variables.update(extra)
-    _go_live(document, [standing, *plots], "gadask")
+    _go_live(document, shown, "gadask")
 
 
 def _single_figure(kind: type[Figure], scheduler: Scheduler, extra: dict[str, Any], document: Document) -> None:
     """Show one figure; Dask's pages of one figure have no template."""
-    shown = kind(scheduler)
+    shown = kind(history_of(scheduler))
     document.add_root(shown.root)
     _go_live(document, [shown], f"gadask: {kind.name}")
 

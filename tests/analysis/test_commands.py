@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis import curves, film, learning_curve, length_bias, lineage, pictures, raster, report, scores
+from analysis.command import run_command
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -55,6 +56,14 @@ def test_they_run_as_scripts_from_anywhere(command: Any, tmp_path: Path) -> None
     )
     assert result.returncode == 0, result.stderr
     assert "--out" in result.stdout
+
+
+def test_an_interrupt_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> Path:
+        raise KeyboardInterrupt
+
+    assert run_command(interrupted) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_damaged_log_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,12 @@ from PIL import Image
 from analysis import figures, pictures
 from analysis.runs import load_study
 
-
-@pytest.mark.skipif(
+needs_chromium = pytest.mark.skipif(
     not any(map(shutil.which, figures._CHROMIUM)), reason="needs Chromium, which draws pictures of Bokeh's figures"
 )
+
+
+@needs_chromium
 def test_every_figure_of_a_study_is_drawn(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "made" / "here"
     written = pictures.draw_pictures(load_study([study]), folder)
@@ -26,6 +28,17 @@ def test_every_figure_of_a_study_is_drawn(study: Path, tmp_path: Path) -> None:
         picture = np.array(Image.open(path).convert("L"))
         assert picture.shape[1] > 1000
         assert 0.01 < (picture < 250).mean() < 0.9
+
+
+@needs_chromium
+def test_a_copy_without_episodes_is_drawn_without_what_needs_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(run / "episodes")
+    written = pictures.draw_pictures(load_study([run]), tmp_path / "pictures")
+    assert {"curves.png", "lineage.png"} <= {path.name for path in written}
+    assert not {"raster.png", "length_bias.png"} & {path.name for path in written}
+    assert capsys.readouterr().err == f"{run}: no raster.png and length_bias.png, which need episodes/\n"
 
 
 def test_without_chromium_nothing_is_drawn(

@@ -14,7 +14,10 @@ def generations(n: int) -> pd.DataFrame:
 
 
 def test_shares_are_stacked_up_to_the_whole() -> None:
-    (source,) = sources(plot_process_time(generations(3)), "busy_s")
+    plot = plot_process_time(generations(3))
+    (source,) = sources(plot, "busy_s")
+    labels = [item.label.value for item in plot.legend[0].items]
+    assert labels == ["busy", "discarded", "idle or other runs"]  # of a sweep
     assert source["left"].tolist() == [-0.5, 0.5, 1.5]
     assert source["above_busy_s"].tolist() == source["below_discarded_s"].tolist() == [60.0] * 3
     assert source["above_discarded_s"].tolist() == [90.0] * 3

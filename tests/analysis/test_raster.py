@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from bokeh.models import LinearAxis, Span
 
-from analysis import raster
+from analysis import length_bias, raster
 from analysis.raster import EPISODE_COLUMNS, bars, describe, last_generations, main, plot_raster
 from analysis.runs import episode_frame, generation_frame
 
@@ -137,6 +138,14 @@ def test_a_range_of_generations_can_be_chosen(
     for text in ("8", "30:40", "a:b", "8:3"):
         assert main([str(synthetic), "--out", path, "--generations", text]) == 2
         assert f"expected a range such as 3:8 within 0:24, found '{text}'" in capsys.readouterr().err
+
+
+def test_a_run_without_episodes_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run / "episodes")
+    for command in (raster, length_bias):
+        assert command.main([str(run)]) == 1
+        expected = f"error: {run}: expected the episodes of its generations in episodes/, found none\n"
+        assert capsys.readouterr().err == expected
 
 
 def test_seconds_of_the_rows_are_kept(synthetic: Path) -> None:
