@@ -1,4 +1,4 @@
-"""Standard output that outlives its terminal."""
+"""Standard output that outlives its terminal, and whose lines stand in a file in the order in which they came."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 
 def outlive_terminal() -> None:
-    """From now on, what is printed to a terminal that was closed goes nowhere, instead of ending the run."""
+    """From now on, what is printed to a terminal that was closed goes nowhere, instead of ending the run.
+
+    Into a file, such as a job's log, lines are written one by one, so that errors stand where they happened.
+    """
     sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
 
 
 def _outliving(stream: TextIO) -> TextIO:
     if not stream.isatty():
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
         return stream
     stream.flush()
     raw = _Terminal(stream.fileno(), "w", closefd=False)

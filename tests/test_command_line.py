@@ -7,6 +7,8 @@ import dataclasses
 import io
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -182,6 +184,21 @@ def test_a_script_must_agree_to_what_a_run_may_cost(monkeypatch: pytest.MonkeyPa
         confirm_cost(parsed(), float("inf"), "no limit")  # this machine costs nothing
         with pytest.raises(UsageError, match="this may cost 1,001 core-hours, and generic asks above 1,000"):
             confirm_cost(parsed(*SLURM), 1001, "1,001 core-hours")
+
+
+def test_lines_in_a_file_stand_in_the_order_in_which_they_came() -> None:
+    code = (
+        "import sys\n"
+        "from gadask.command_line import exit_status\n"
+        "def command(): print('before'); raise UsageError('what is wrong')\n"
+        "from gadask.errors import UsageError\n"
+        "sys.exit(exit_status(command))"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, text=True
+    )
+    assert (ended.stdout, ended.returncode) == ("before\nerror: what is wrong\n", 2)
 
 
 def test_cancelled_drawing_ends_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,7 @@ def test_each_lane_plays_its_own_network(kind: str, size: int, units: int, n_lan
         values = observations(space, n_lanes, seed=step)
         actions = lanes.act(values)
         expected = np.concatenate([single.output(value) for single, value in zip(singles, values, strict=True)])
-        np.testing.assert_allclose(lanes.outputs, expected, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(lanes.outputs, expected, rtol=1e-4, atol=1e-4)  # ten steps multiply roundings
         np.testing.assert_array_equal(actions, lanes.outputs.argmax(1))
 
 

@@ -8,6 +8,7 @@
 | `nature` | uint8 image | the same with VALID padding (Mnih et al. 2015) |
 | `mlp` | vector | dense layers with tanh between them |
 | `gru`, `lstm` | vector | one recurrent cell |
+| `gru-per-action` | vector | one small GRU an action, all with the same weights |
 | `snail` | vector | dilated convolutions over time |
 | `conv-gru` | small image | convolutions and a GRU |
 
@@ -34,6 +35,7 @@ from gadask.policies.convgru import conv_gru
 from gadask.policies.convolutional import nature, such2017
 from gadask.policies.lane_policy import LanePolicy, PlaysLanes
 from gadask.policies.mlp import mlp
+from gadask.policies.per_action import gru_per_action
 from gadask.policies.policy import Policy
 from gadask.policies.recurrent import gru, lstm
 from gadask.policies.temporal import snail
@@ -46,6 +48,7 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
     "gru": gru,
     "lstm": lstm,
+    "gru-per-action": gru_per_action,
     "snail": snail,
     "conv-gru": conv_gru,
 }

@@ -92,7 +92,7 @@ class GRU(nn.Module):
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""
         reset, update, candidate = self.input.data[-1].chunk(3)
-        keeping = _keeping_biases(self.units, self.memory_steps)
+        keeping = keeping_biases(self.units, self.memory_steps)
         given = dense_layer(self.input)
         return [
             replace(given, constants=((reset, 0.0), (update, keeping), (candidate, 0.0))),
@@ -137,7 +137,7 @@ class LSTM(nn.Module):
         """State each layer's fan-in and output units; W and U are two layers in one matrix."""
         n_inputs = self.cell.shape[0] - 1 - self.units
         enter, keep, new, show = self.cell.data[-1].chunk(4)
-        keeping = _keeping_biases(self.units, self.memory_steps)
+        keeping = keeping_biases(self.units, self.memory_steps)
         constants = ((enter, -keeping), (keep, keeping), (new, 0.0), (show, 0.0))
         return [
             Layer(self.cell.data[:n_inputs], n_inputs, 1, ()),
@@ -180,7 +180,7 @@ class GRULanes(LaneNetwork):
         for given, parameters, result in self._products:
             np.matmul(given, parameters, out=result)
         np.add(*self._sums, out=gates)  # a third of them is not used
-        _sigmoid(gates)
+        sigmoid(gates)
         from_input, from_hidden = self._new
         np.multiply(self._reset, from_hidden, out=candidate)
         np.add(candidate, from_input, out=candidate)
@@ -252,7 +252,7 @@ def dense(value: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
     return torch.addmm(parameters[-1], value, parameters[:-1])
 
 
-def _keeping_biases(units: int, memory_steps: int) -> torch.Tensor:
+def keeping_biases(units: int, memory_steps: int) -> torch.Tensor:
     """Return the biases with which a gate's value is 1 − 1/T, T from 2 to `memory_steps`; shape `(units,)`."""
     steps = 2 * (memory_steps / 2) ** torch.linspace(0, 1, units, dtype=torch.float64)
     return torch.log(steps - 1).float()
@@ -264,7 +264,7 @@ def dense_layer(parameters: nn.Parameter, is_output: bool = False) -> Layer:
     return Layer(weight, weight.shape[0], 1, ((parameters.data[-1], 0.0),), is_output=is_output)
 
 
-def _sigmoid(values: NDArray[np.float32]) -> None:
+def sigmoid(values: NDArray[np.float32]) -> None:
     """Compute σ(a) = ½ + ½ tanh(a / 2) in place."""
     np.multiply(values, np.float32(0.5), out=values)
     np.tanh(values, out=values)
