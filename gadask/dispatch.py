@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from gadask import node
 from gadask.errors import ClusterError, NodeError
 from gadask.ledger import Ledger
-from gadask.messages import Breeding, Chunk, Kind, Status, Task, unpack_rows
+from gadask.messages import Breeding, Chunk, Kind, Status, Task, pack_chunk, unpack_rows
 from gadask.node import ChunkResult, NodeInfo, NodePlugin
 from gadask.pace import Pace
 
@@ -276,7 +276,7 @@ class Dispatcher:
         future = self._client.submit(
             node.play,
             await self._scatter(item.breeding, item.address),
-            item.chunk,
+            pack_chunk(item.chunk),
             self.digest,
             pure=False,
             workers=[item.address],

@@ -7,6 +7,7 @@ Master and nodes exchange `Task`, `Breeding`, `Chunk` and rows; a node and its r
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
@@ -138,11 +139,8 @@ class Chunk:
     kind: Kind
     episodes: tuple[tuple[int, int], ...]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the differences between successive pairs, compressed: slots and episodes run in order."""
-        pairs = np.asarray(self.episodes, "<i4").reshape(-1, 2)
-        steps = np.diff(pairs, axis=0, prepend=np.zeros((1, 2), "<i4"))
-        return _unpack_chunk, (self.generation, int(self.kind), zlib.compress(steps.T.tobytes(), 1))
+
+_CHUNK_HEAD = struct.Struct("<iB")
 
 
 def _pack_genomes(genomes: tuple[Genome, ...]) -> bytes:
@@ -161,8 +159,20 @@ def _unpack_breeding(generation: int, normaliser: Normaliser | None, *packed: by
     return Breeding(generation, parents, candidates, normaliser)
 
 
-def _unpack_chunk(generation: int, kind: int, packed: bytes) -> Chunk:
-    steps = np.frombuffer(zlib.decompress(packed), "<i4").reshape(2, -1)
+def pack_chunk(chunk: Chunk) -> bytes:
+    """Return a chunk as bytes: the differences between successive pairs, since slots and episodes run in order.
+
+    A chunk's way leads through the scheduler, which would make an object of a pickled one and pickle it again.
+    """
+    pairs = np.asarray(chunk.episodes, "<i4").reshape(-1, 2)
+    steps = np.diff(pairs, axis=0, prepend=np.zeros((1, 2), "<i4"))
+    return _CHUNK_HEAD.pack(chunk.generation, chunk.kind) + zlib.compress(steps.T.tobytes(), 1)
+
+
+def unpack_chunk(packed: bytes) -> Chunk:
+    """Return what `pack_chunk` was given."""
+    generation, kind = _CHUNK_HEAD.unpack_from(packed)
+    steps = np.frombuffer(zlib.decompress(packed[_CHUNK_HEAD.size :]), "<i4").reshape(2, -1)
     return Chunk(generation, Kind(kind), tuple(zip(*np.cumsum(steps, axis=1).tolist(), strict=True)))
 
 

@@ -40,6 +40,7 @@ from gadask.messages import (
     Status,
     Task,
     pack_rows,
+    unpack_chunk,
 )
 from gadask.pool import Pool
 from gadask.provenance import cpu, has_compiled_kernels
@@ -287,8 +288,8 @@ def _node() -> Node:
     return node
 
 
-def play(made_from: tuple[Task, Breeding], chunk: Chunk, digest: str) -> ChunkResult:
-    """Play a chunk on the node where this Dask task runs; refuses if its noise table is not the run's.
+def play(made_from: tuple[Task, Breeding], packed: bytes, digest: str) -> ChunkResult:
+    """Play a chunk, as `pack_chunk` gives it, on this Dask worker's node; refuses if its noise table is not the run's.
 
     It waits outside the worker's threads, so that the chunks of all runs are in the pool's queue at once. In the
     worker's own queue some would wait behind the last episodes of others.
@@ -297,7 +298,7 @@ def play(made_from: tuple[Task, Breeding], chunk: Chunk, digest: str) -> ChunkRe
     node = _node()
     if node.digest != digest:
         raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
-    rows, reasons, moments = node.play(*made_from, chunk)
+    rows, reasons, moments = node.play(*made_from, unpack_chunk(packed))
     return ChunkResult(get_worker().address, pack_rows(rows), reasons, moments)
 
 

@@ -26,7 +26,7 @@ from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.errors import ClusterError, RunDirectoryError
 from gadask.machine import Machine
-from gadask.messages import Breeding, Chunk, Kind, unpack_rows
+from gadask.messages import Breeding, Chunk, Kind, pack_chunk, unpack_rows
 from gadask.node import NodePlugin
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
@@ -264,7 +264,7 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
             future = client.submit(
                 node.play,
                 (task, Breeding(0, (), ())),
-                chunk,
+                pack_chunk(chunk),
                 digests[first],
                 pure=False,
                 workers=[first],
@@ -278,3 +278,16 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
     first, result = asyncio.run(play())
     assert result.node != first
     assert sorted(unpack_rows(result.rows)["slot"]) == [0, 1, 2, 3, 4, 5]
+
+
+def test_more_connections_are_allowed_where_nodes_need_them() -> None:
+    code = (
+        "import resource\n"
+        "from gadask.clusters.base import allow_connections\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4000))\n"
+        "for n_nodes in (8, 500, 100_000):\n"
+        "    allow_connections(n_nodes)\n"
+        "    print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout.splitlines() == ["1024 4000", "2500 4000", "4000 4000"], ended.stderr

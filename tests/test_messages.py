@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.messages import ROW, Breeding, Chunk, Kind, pack_rows, unpack_rows
+from gadask.messages import ROW, Breeding, Chunk, Kind, pack_chunk, pack_rows, unpack_chunk, unpack_rows
 
 NUMBERS = st.integers(0, 2**31 - 1)
 GENOMES = st.lists(st.lists(st.integers(0, 2**63 - 1)).map(tuple), max_size=5).map(tuple)
@@ -17,7 +17,7 @@ GENOMES = st.lists(st.lists(st.integers(0, 2**63 - 1)).map(tuple), max_size=5).m
 @given(NUMBERS, st.sampled_from(Kind), st.lists(st.tuples(NUMBERS, NUMBERS)))
 def test_a_chunk_arrives_as_it_was_sent(generation: int, kind: Kind, episodes: list[tuple[int, int]]) -> None:
     chunk = Chunk(generation, kind, tuple(episodes))
-    assert pickle.loads(pickle.dumps(chunk)) == chunk
+    assert unpack_chunk(pack_chunk(chunk)) == chunk
 
 
 @given(NUMBERS, GENOMES, GENOMES)
@@ -46,4 +46,4 @@ def test_rows_episodes_to_play_and_related_parents_take_few_bytes() -> None:
     ancestor = tuple(rng.integers(0, 250_000_000, 200).tolist())
     parents = tuple((*ancestor, gene) for gene in rng.integers(0, 250_000_000, 20).tolist())
     assert len(pickle.dumps(Breeding(201, parents, ()))) <= 8 * (200 + 20) + 1000  # the ancestor is sent once
-    assert len(pickle.dumps(Chunk(7, Kind.CHILD, tuple((slot, 0) for slot in range(100))))) <= 2 * 100
+    assert len(pack_chunk(Chunk(7, Kind.CHILD, tuple((slot, 0) for slot in range(100))))) <= 100

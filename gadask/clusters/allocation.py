@@ -33,6 +33,7 @@ from gadask.clusters.base import (
     WORKER_THREADS,
     Cluster,
     NodeCounts,
+    allow_connections,
     dask_environment,
     end_of_log,
     free_port,
@@ -101,6 +102,7 @@ async def allocation_cluster(machine: Machine, *, folder: Path) -> AsyncIterator
     the caller awaits, if no node is left whose worker stays alive.
     """
     job = await _this_job()
+    allow_connections(len(job.nodes))
     workers: list[_NodeWorker] = []
     with locked_folder(folder):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
@@ -44,6 +45,18 @@ WORKER_THREADS = 2
 DASHBOARD_PORT = 8787
 
 _LOG_LINES, _LOG_BYTES = 3, 4000
+_FILES, _FILES_A_NODE = 500, 4  # open at once; a node's own connection, and one or two for requests
+
+
+def allow_connections(n_nodes: int) -> None:
+    """Let this process open as many files as connections to `n_nodes` need, if the machine grants them.
+
+    Many login nodes begin with a limit of 1024. It is not raised without need, since jobs inherit it.
+    """
+    needed = _FILES + _FILES_A_NODE * n_nodes
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from pathlib import Path
 import dask
 from distributed import Client, Status
 
-from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, Cluster, NodeCounts, free_port, meanwhile
+from gadask.clusters.base import (
+    DASHBOARD_PORT,
+    DASK_CONFIG,
+    Cluster,
+    NodeCounts,
+    allow_connections,
+    free_port,
+    meanwhile,
+)
 from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_script
 from gadask.clusters.keeper import Keeper
 from gadask.clusters.queue import cancel, check_commands, job_states
@@ -59,6 +67,7 @@ async def slurm_cluster(
     node for `start_timeout_s`. No job is left in the queue.
     """
     check_commands()
+    allow_connections(n_nodes)
     # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
     config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
     with (
