@@ -1,4 +1,4 @@
-"""How master and scheduler bear many nodes: `python -m tests.benchmarks.bench_scale [NODES[x RUNS] …]`.
+"""How master and scheduler bear many nodes: `python -m tests.benchmarks.bench_scale [NODES[x RUNS] …] [--mean-s S]`.
 
 For 8, 64, 512 and 1,000 simulated nodes of 31 processes each (`simulated_nodes.py`), and for four runs that share 8:
 episodes a second through the master, what share of the processes' time was played, CPU time and memory of the process
@@ -6,15 +6,16 @@ that holds master and scheduler, and the bytes that crossed loopback, TLS and he
 with the processes, four children each, as 1000 children do on 8 nodes. Runs resume a genealogy of 200 generations, so
 that parents are as long as in the middle of a run of a billion frames. Nodes share the machine with what is measured: a
 share of their CPU time near all cores means that they, and not the master, were too slow. What the master could bear is
-reckoned from its CPU time, of which a part goes to the nodes' heartbeats alone, whether they play or not.
+reckoned from its CPU time, of which a part goes to the nodes' heartbeats alone, whether they play or not. `--mean-s` is
+how long an episode lasts in the mean.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -44,27 +45,34 @@ GENERATIONS_BEFORE = 200
 IDLE_S = 20.0
 
 
-def main(sizes: Sequence[str]) -> None:
+def main() -> None:
     """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="*", metavar="NODES[xRUNS]", default=["8", "8x4", "64", "512", "1000"])
+    parser.add_argument("--mean-s", type=float, default=4 * MEAN_STEPS / FRAMES_PER_S)
+    arguments = parser.parse_args()
+    sizes = arguments.sizes
     table = Table("nodes × 31", *sizes, title="master, scheduler and simulated nodes")
     console = Console(width=100)
     columns = []
     for size in sizes:
         n_nodes, _, n_runs = size.partition("x")
         with console.status(f"{size} nodes"):
-            columns.append(measure(int(n_nodes), int(n_runs or 1)))
+            columns.append(measure(int(n_nodes), int(n_runs or 1), mean_s=arguments.mean_s))
     for figure in columns[0]:
         table.add_row(figure, *(f"{column[figure]:,.4g}" for column in columns))
     console.print(table)
 
 
-def measure(n_nodes: int, n_runs: int = 1, generations: int = 4) -> dict[str, float]:
+def measure(
+    n_nodes: int, n_runs: int = 1, generations: int = 4, mean_s: float = 4 * MEAN_STEPS / FRAMES_PER_S
+) -> dict[str, float]:
     """Return figures from when every run has closed a generation until one has closed so many more."""
     with tempfile.TemporaryDirectory() as directory:
-        return asyncio.run(_measure(n_nodes, n_runs, generations, Path(directory)))
+        return asyncio.run(_measure(n_nodes, n_runs, generations, mean_s, Path(directory)))
 
 
-async def _measure(n_nodes: int, n_runs: int, generations: int, directory: Path) -> dict[str, float]:
+async def _measure(n_nodes: int, n_runs: int, generations: int, mean_s: float, directory: Path) -> dict[str, float]:
     config = scale_config(n_nodes, GENERATIONS_BEFORE + 1 + generations)
     run_dirs = [directory / str(run) for run in range(n_runs)]
     for run_dir in run_dirs:
@@ -83,7 +91,8 @@ async def _measure(n_nodes: int, n_runs: int, generations: int, directory: Path)
 
     async with local_cluster(0) as cluster:
         begin_s = time.monotonic()
-        async with simulated_nodes(cluster.client, n_nodes, config.noise) as pids:
+        speed = 4 * MEAN_STEPS / FRAMES_PER_S / mean_s
+        async with simulated_nodes(cluster.client, n_nodes, config.noise, speed=speed) as pids:
             start_s = time.monotonic() - begin_s
             idle_cores = await _idle_cores(this)
             began: list[Path] = []
@@ -96,7 +105,7 @@ async def _measure(n_nodes: int, n_runs: int, generations: int, directory: Path)
         "episodes a generation": n_episodes / len(lines),
         "seconds a generation": n_runs * wall_s / len(lines),
         "episodes/s": n_episodes / wall_s,
-        "episodes/s if no process ever waited": n_processes / (4 * MEAN_STEPS / FRAMES_PER_S),
+        "episodes/s if no process ever waited": n_processes / mean_s,
         "share of process time played": sum(line["timing"]["busy_s"] for line in lines) / (n_processes * wall_s),
         "CPU of master and scheduler, cores": cpu_s / wall_s,
         "the same while nothing is played, cores": idle_cores,
@@ -158,4 +167,4 @@ def write_genealogy(run_dir: Path, config: Config, generations: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["8", "8x4", "64", "512", "1000"])
+    main()
