@@ -1,6 +1,6 @@
 """What the dashboard's page costs the scheduler: `python -m tests.benchmarks.bench_page`.
 
-Ten simulated nodes of 31 processes (`simulated_nodes.py`) give about 300 episodes a second. A real browser shows the
+Thirteen simulated nodes of 31 processes (`simulated_nodes.py`) give about 300 episodes a second. A browser shows the
 page and closes it again, `ROUNDS` times; the figures are the CPU time of the process that holds scheduler, dashboard
 and master, as a share of one core, medians over the rounds.
 """
@@ -23,9 +23,9 @@ from tests.benchmarks.bench_scale import GENERATIONS_BEFORE, scale_config, write
 from tests.benchmarks.simulated_nodes import simulated_nodes
 from tests.browser import Page, browser
 
-N_NODES = 10
-POPULATION_OF_NODES = 50  # long generations, so that little of the time is waited for a last episode
-ROUNDS = 6
+N_NODES = 13
+POPULATION_OF_NODES = 65  # long generations, so that little of the time is waited for a last episode
+ROUNDS = 4
 WINDOW_S = 20.0
 
 
