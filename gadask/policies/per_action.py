@@ -18,7 +18,6 @@ layer of the h of t's cells. Initial scales and gates are those of `recurrent.GR
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 
 import gymnasium
@@ -31,7 +30,7 @@ from gadask.errors import PolicyError
 from gadask.policies.arguments import vector_size, whole_number
 from gadask.policies.initial import Layer, check_scheme
 from gadask.policies.lane_policy import LaneNetwork, aligned_zeros
-from gadask.policies.recurrent import dense, dense_layer, keeping_biases, matrix, sigmoid
+from gadask.policies.recurrent import dense, gru_layers, matrix, next_gru, sigmoid, step_gru
 
 
 def gru_per_action(
@@ -87,7 +86,7 @@ class GRUPerAction(nn.Module):
         self, observation: torch.Tensor, state: tuple[torch.Tensor, int]
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
         """Return the output, float32 `(1, n_actions)`, and the next state."""
-        units, n_actions, states = self.units, self.n_actions, self.states
+        n_actions, states = self.n_actions, self.states
         cells, before = state
         now = int(observation[0, :states].argmax()) if states else 0
         before = now if before < 0 else before
@@ -97,9 +96,7 @@ class GRUPerAction(nn.Module):
         given = torch.cat([own, own * others, others, *means], 1)
         hidden = cells[before]
         from_input, from_hidden = dense(given, self.input), dense(hidden, self.hidden)
-        reset, update = (from_input + from_hidden)[:, : 2 * units].sigmoid().chunk(2, 1)
-        candidate = torch.tanh(from_input[:, 2 * units :] + reset * from_hidden[:, 2 * units :])
-        cells[before] = candidate + update * (hidden - candidate)
+        cells[before] = next_gru(hidden, from_input, from_hidden)
         return dense(cells[now], self.output).T, (cells, now)
 
     def in_lanes(self, parameters: Mapping[str, NDArray[np.float32]]) -> LaneNetwork:
@@ -108,13 +105,7 @@ class GRUPerAction(nn.Module):
 
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""
-        reset, update, candidate = self.input.data[-1].chunk(3)
-        keeping = keeping_biases(self.units, self.memory_steps)
-        return [
-            replace(dense_layer(self.input), constants=((reset, 0.0), (update, keeping), (candidate, 0.0))),
-            dense_layer(self.hidden),
-            dense_layer(self.output, is_output=True),
-        ]
+        return gru_layers(self.input, self.hidden, self.output, self.memory_steps)
 
 
 class _Lanes(LaneNetwork):
@@ -137,7 +128,7 @@ class _Lanes(LaneNetwork):
         self._places = self.inputs[:, :states]
         self._own = self.inputs[:, states : states + n_actions, None]
         self._others = self.inputs[:, None, states + n_actions :]
-        self._given = given = _blocks(n_lanes, n_actions, n_rows)
+        given = _blocks(n_lanes, n_actions, n_rows)
         given[:, :, -1] = 1
         ends = np.cumsum([0, 1, n_others, n_others, units, units if states else 0]).tolist()
         self._parts = [given[:, :, start:end] for start, end in pairwise(ends)]
@@ -194,18 +185,11 @@ class _Lanes(LaneNetwork):
 
     def _learn(self) -> None:
         """Compute the next h of the cells at hand."""
-        hidden, candidate = self._hidden, self._candidate
         for left, right, result in self._products:
             np.matmul(left, right, out=result)
         np.add(*self._gate_sums, out=self._gates)
         sigmoid(self._gates)
-        from_input, from_hidden = self._new
-        np.multiply(self._reset, from_hidden, out=candidate)
-        np.add(candidate, from_input, out=candidate)
-        np.tanh(candidate, out=candidate)
-        np.subtract(hidden, candidate, out=hidden)
-        np.multiply(hidden, self._update, out=hidden)
-        np.add(hidden, candidate, out=hidden)
+        step_gru(self._hidden, self._reset, self._update, *self._new, self._candidate)
 
 
 def _blocks(n_lanes: int, n_rows: int, n_columns: int) -> NDArray[np.float32]:

@@ -78,11 +78,8 @@ class GRU(nn.Module):
 
     def forward(self, observation: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the output, float32 `(1, n_outputs)`, and the next state."""
-        units = self.units
         from_input, from_hidden = dense(observation, self.input), dense(state, self.hidden)
-        reset, update = (from_input + from_hidden)[:, : 2 * units].sigmoid().chunk(2, 1)
-        candidate = torch.tanh(from_input[:, 2 * units :] + reset * from_hidden[:, 2 * units :])
-        state = candidate + update * (state - candidate)
+        state = next_gru(state, from_input, from_hidden)
         return dense(state, self.output), state
 
     def in_lanes(self, parameters: Mapping[str, NDArray[np.float32]]) -> LaneNetwork:
@@ -91,14 +88,7 @@ class GRU(nn.Module):
 
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""
-        reset, update, candidate = self.input.data[-1].chunk(3)
-        keeping = keeping_biases(self.units, self.memory_steps)
-        given = dense_layer(self.input)
-        return [
-            replace(given, constants=((reset, 0.0), (update, keeping), (candidate, 0.0))),
-            dense_layer(self.hidden),
-            dense_layer(self.output, is_output=True),
-        ]
+        return gru_layers(self.input, self.hidden, self.output, self.memory_steps)
 
 
 class LSTM(nn.Module):
@@ -137,7 +127,7 @@ class LSTM(nn.Module):
         """State each layer's fan-in and output units; W and U are two layers in one matrix."""
         n_inputs = self.cell.shape[0] - 1 - self.units
         enter, keep, new, show = self.cell.data[-1].chunk(4)
-        keeping = keeping_biases(self.units, self.memory_steps)
+        keeping = _keeping_biases(self.units, self.memory_steps)
         constants = ((enter, -keeping), (keep, keeping), (new, 0.0), (show, 0.0))
         return [
             Layer(self.cell.data[:n_inputs], n_inputs, 1, ()),
@@ -181,13 +171,7 @@ class GRULanes(LaneNetwork):
             np.matmul(given, parameters, out=result)
         np.add(*self._sums, out=gates)  # a third of them is not used
         sigmoid(gates)
-        from_input, from_hidden = self._new
-        np.multiply(self._reset, from_hidden, out=candidate)
-        np.add(candidate, from_input, out=candidate)
-        np.tanh(candidate, out=candidate)
-        np.subtract(hidden, candidate, out=hidden)
-        np.multiply(hidden, self._update, out=hidden)
-        np.add(hidden, candidate, out=hidden)
+        step_gru(hidden, self._reset, self._update, *self._new, candidate)
         given, parameters, result = self._output_product
         np.matmul(given, parameters, out=result)
 
@@ -252,7 +236,43 @@ def dense(value: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
     return torch.addmm(parameters[-1], value, parameters[:-1])
 
 
-def keeping_biases(units: int, memory_steps: int) -> torch.Tensor:
+def next_gru(state: torch.Tensor, from_input: torch.Tensor, from_hidden: torch.Tensor) -> torch.Tensor:
+    """Return a GRU's next h, of as many cells as `state` has rows; the others are W x + b and U h + c."""
+    units = state.shape[1]
+    reset, update = (from_input + from_hidden)[:, : 2 * units].sigmoid().chunk(2, 1)
+    candidate = torch.tanh(from_input[:, 2 * units :] + reset * from_hidden[:, 2 * units :])
+    return candidate + update * (state - candidate)
+
+
+def step_gru(
+    hidden: NDArray[np.float32],
+    reset: NDArray[np.float32],
+    update: NDArray[np.float32],
+    from_input: NDArray[np.float32],
+    from_hidden: NDArray[np.float32],
+    candidate: NDArray[np.float32],
+) -> None:
+    """Write a GRU's next h over `hidden`: r, z, and n's parts of W x + b and U h + c; `candidate` is scratch for n."""
+    np.multiply(reset, from_hidden, out=candidate)
+    np.add(candidate, from_input, out=candidate)
+    np.tanh(candidate, out=candidate)
+    np.subtract(hidden, candidate, out=hidden)
+    np.multiply(hidden, update, out=hidden)
+    np.add(hidden, candidate, out=hidden)
+
+
+def gru_layers(given: nn.Parameter, hidden: nn.Parameter, output: nn.Parameter, memory_steps: int) -> list[Layer]:
+    """State the layers of a GRU and of the dense layer over it."""
+    reset, update, candidate = given.data[-1].chunk(3)
+    keeping = _keeping_biases(len(update), memory_steps)
+    return [
+        replace(dense_layer(given), constants=((reset, 0.0), (update, keeping), (candidate, 0.0))),
+        dense_layer(hidden),
+        dense_layer(output, is_output=True),
+    ]
+
+
+def _keeping_biases(units: int, memory_steps: int) -> torch.Tensor:
     """Return the biases with which a gate's value is 1 − 1/T, T from 2 to `memory_steps`; shape `(units,)`."""
     steps = 2 * (memory_steps / 2) ** torch.linspace(0, 1, units, dtype=torch.float64)
     return torch.log(steps - 1).float()
