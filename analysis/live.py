@@ -24,8 +24,9 @@ from analysis.learning_curve import learning_curve_picture
 from analysis.runs import Run, frame_of_rows, generation_row
 from gadask.config import Config
 from gadask.master import Generation, Progress
-from gadask.progress import count_text, score_text
+from gadask.progress import score_text
 from gadask.record import read_generations
+from gadask.units import count_text
 
 _PICTURE_EVERY_S = 2.0  # drawing takes a tenth of a second, in which the master does nothing else
 _TEXT_EVERY_S = 0.5

@@ -33,6 +33,7 @@ from analysis.page import Page
 from analysis.published import SYSTEMS, published_scores
 from analysis.runs import Run, load_study, read_elite_test, system_names
 from gadask import files
+from gadask.units import count_text
 
 Reference = Literal["human", "random_search_1B"]
 
@@ -220,14 +221,11 @@ def _table(scores: pd.DataFrame) -> tuple[list[Sequence[str]], Sequence[str]]:
         for game, row in table.iterrows()
     ]
     frames = scores.groupby("system")["frames"].median()
-    header = (f"{system}, {_short(frames[system])} frames" if system in frames else system for system in table.columns)
+    header = (
+        f"{system}, {count_text(frames[system]).replace('G', 'B')} frames" if system in frames else system
+        for system in table.columns
+    )
     return rows, ("game", *header)
-
-
-def _short(number: float) -> str:
-    """Return a number such as 1.6M or 1B, as published systems are written out."""
-    power = min(3, max(0, int(math.log10(max(number, 1)) // 3)))
-    return f"{number / 1000**power:.3g}{('', 'k', 'M', 'B')[power]}"
 
 
 def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tuple[float, float]:

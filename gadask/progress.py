@@ -22,6 +22,7 @@ from gadask.budget import budget_share
 from gadask.clusters.base import NodeCounts
 from gadask.config import Config
 from gadask.master import Generation, Progress
+from gadask.units import count_text
 
 _RATE_WINDOW_S = 20.0
 _BAR_WIDTH = 16
@@ -189,17 +190,6 @@ def score_text(number: float) -> str:
     """Return a finite number with the digits that nine columns have room for."""
     texts = [f"{number:,.1f}", f"{number:,.0f}", f"{number:.3g}", f"{number:.2g}"]
     return next((text for text in texts if len(text) <= _SCORE_WIDTH), f"{number:.0e}")
-
-
-def count_text(number: float) -> str:
-    """Return a number that is not negative, such as `"12.3k"`: three digits, at most five columns."""
-    if number < 999.5:
-        return f"{number:.0f}"
-    for unit in "kMGTPE":
-        number /= 1000
-        if number < 999.5:
-            return f"{number:.3g}{unit}"
-    return f"{number:.0e}"
 
 
 def _duration(seconds: float) -> str:

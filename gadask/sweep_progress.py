@@ -17,8 +17,9 @@ from rich.text import Text
 from gadask.budget import budget_share
 from gadask.clusters.base import NodeCounts
 from gadask.master import Generation
-from gadask.progress import NodesNews, count_text, nodes_line, score_text
+from gadask.progress import NodesNews, nodes_line, score_text
 from gadask.sweep import Status, SweptRun
+from gadask.units import count_text
 
 _REFRESH_S = 0.5
 _NAME_WIDTH = 27
