@@ -206,12 +206,19 @@ def int8_output(module: ConvolutionalNetwork, picture: NDArray[np.uint8]) -> NDA
         patches = view[:: at.stride, :: at.stride].transpose(0, 1, 3, 4, 2)
         sums = patches.reshape(at.rows, at.columns, -1) @ weights
         found = fused(sums, scales * scale, bias)
-        values = fused(found, np.float32(255) / found.max(), np.float32(0.5)).astype(np.int64)
-        scale = found.max() / np.float32(255)
+        full = rounded_up(found.max())
+        values = fused(found, np.float32(255) / full, np.float32(0.5)).astype(np.int64)
+        scale = full / np.float32(255)
     weights, scales, bias = as_bytes(module.dense)
     hidden = fused(values.reshape(-1) @ weights, scales * scale, bias)
     output: NDArray[np.float64] = hidden @ module.output[:-1].numpy() + module.output[-1].numpy()
     return output[None]
+
+
+def rounded_up(x: np.float32) -> np.float32:
+    """Return the next number with three bits behind the first."""
+    fraction, exponent = np.frexp(x)
+    return np.float32(np.ldexp(np.ceil(fraction * 16) / 16, exponent))
 
 
 def fused(x: NDArray[Any], factor: Any, summand: Any) -> NDArray[np.float32]:

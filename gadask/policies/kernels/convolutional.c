@@ -30,6 +30,8 @@ typedef struct {
   float *scales;                          /* what a weight of 1 stands for, by output */
   int32_t *sums;                          /* patches × outputs */
   float *values;                          /* patches × outputs */
+  float *largest;                         /* of a patch's values */
+  float source_scale, target_full;        /* what 1 stood for in the source, and 255 in the target, at the last step */
 } Layer;
 
 typedef struct {
@@ -47,6 +49,7 @@ typedef struct {
   const void *features;               /* the last layer's target */
   const float *dense;                 /* (n_features + 1) × n_hidden, the last row the bias */
   const float *output;                /* (n_hidden + 1) × n_outputs */
+  float *partials;                    /* the last layer's patches × n_hidden; null in a network of bytes */
   float *hidden;                      /* n_hidden */
   float *result;                      /* n_outputs */
   int32_t *list;                      /* scratch: as many as patches of a layer, or n_features, and 64 more */
@@ -54,6 +57,7 @@ typedef struct {
   int8_t *dense_weights;              /* n_hidden / 256 × n_features × 256 */
   float *dense_scales;                /* n_hidden */
   int32_t *dense_sums;                /* n_hidden */
+  uint8_t *seen;                      /* the features that dense_sums is of */
 } Network;
 
 enum { MAX_PATCHES = 12, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, PART = 256 };
@@ -69,23 +73,38 @@ void take_image(Network *net) {
     for (int y = 0; y < rows; y++)
       memcpy(net->padded + (c * height + net->top + y) * width + net->left,
              net->image + (c * net->height + y) * net->width, columns);
-  const int n_words = 4 * net->channels, size = 16 * net->channels;
-  for (int r = 0; r < net->block_rows; r++)
-    for (int b = 0; b < net->block_columns; b++) {
-      const int at = r * net->block_columns + b;
-      const word *pixels = (const word *)(net->padded + 4 * (r * width + b));
-      word *block = (word *)(net->blocks + at * size);
-      uint32_t differing = net->fresh;
-      for (int i = 0; i < n_words; i++) {
-        const uint32_t row = pixels[(i / 4 * height + i % 4) * width / 4];
-        differing |= block[i] ^ row;
-        block[i] = row;
+  memset(net->changed, net->fresh, net->block_rows * net->block_columns);
+  const int size = 16 * net->channels;
+  for (int r = 0; r < net->block_rows; r++) {
+    uint8_t *changed = net->changed + r * net->block_columns;
+    for (int c = 0; c < net->channels; c++) {
+      const uint8_t *pixels = net->padded + (c * height + 4 * r) * width;
+      uint8_t *part = net->blocks + r * net->block_columns * size + 16 * c;
+      for (int b = 0; b < net->block_columns; b += 4, pixels += 16) { /* four rows of four blocks, a word each */
+        const __m128i y0 = _mm_loadu_si128((const __m128i *)pixels);
+        const __m128i y1 = _mm_loadu_si128((const __m128i *)(pixels + width));
+        const __m128i y2 = _mm_loadu_si128((const __m128i *)(pixels + 2 * width));
+        const __m128i y3 = _mm_loadu_si128((const __m128i *)(pixels + 3 * width));
+        const __m128i low01 = _mm_unpacklo_epi32(y0, y1), low23 = _mm_unpacklo_epi32(y2, y3);
+        const __m128i high01 = _mm_unpackhi_epi32(y0, y1), high23 = _mm_unpackhi_epi32(y2, y3);
+        const __m128i found[4] = {_mm_unpacklo_epi64(low01, low23), _mm_unpackhi_epi64(low01, low23),
+                                  _mm_unpacklo_epi64(high01, high23), _mm_unpackhi_epi64(high01, high23)};
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++, part += size) {
+          if (b + i >= net->block_columns) break;
+          const __m128i before = _mm_loadu_si128((const __m128i *)part);
+          changed[b + i] |= _mm_movemask_epi8(_mm_cmpeq_epi8(before, found[i])) != 0xffff;
+          _mm_storeu_si128((__m128i *)part, found[i]);
+        }
       }
-      net->changed[at] = differing != 0;
-      if (differing && net->scaled)
-        for (int i = 0; i < size; i++) net->scaled[at * size + i] = net->blocks[at * size + i] * (1.0f / 255);
     }
-  for (int i = 0; i < 2; i++) {
+    if (net->scaled)
+      for (int b = 0; b < net->block_columns; b++)
+        if (changed[b])
+          for (int i = 0, at = (r * net->block_columns + b) * size; i < size; i++, at++)
+            net->scaled[at] = net->blocks[at] * (1.0f / 255);
+  }
+  for (int i = 0; i < 3; i++) {
     const Layer *layer = &net->layers[i];
     for (int r = 0; r < layer->rows; r++)
       memset(layer->target_changed + r * layer->target_columns, net->fresh, layer->columns);
@@ -95,20 +114,51 @@ void take_image(Network *net) {
 /* List the patches that hold a changed cell; returns their number. */
 static int changed_patches(const Layer *layer, int32_t *list) {
   int n = 0;
-  for (int r = 0; r < layer->rows; r++)
+  uint8_t in_column[layer->source_columns];
+  for (int r = 0; r < layer->rows; r++) {
+    const uint8_t *flags = layer->source_changed + layer->step * r * layer->source_columns;
+    memcpy(in_column, flags, layer->source_columns);
+    for (int y = 1; y < layer->window; y++)
+      for (int x = 0; x < layer->source_columns; x++) in_column[x] |= flags[y * layer->source_columns + x];
     for (int c = 0; c < layer->columns; c++) {
-      const uint8_t *flags = layer->source_changed + layer->step * (r * layer->source_columns + c);
       int any = 0;
-      for (int y = 0; y < layer->window; y++)
-        for (int x = 0; x < layer->window; x++) any |= flags[y * layer->source_columns + x];
+      for (int x = 0; x < layer->window; x++) any |= in_column[layer->step * c + x];
       list[n] = r * layer->columns + c;
       n += any;
     }
+  }
   return n;
 }
 
-/* Round to the nearest; 127 stands for the largest weight of an output. */
-static inline int8_t rounded(float x) { return (int8_t)(int)(x + (x < 0 ? -0.5f : 0.5f)); }
+static int all_patches(const Layer *layer, int32_t *list) {
+  const int n = layer->rows * layer->columns;
+  for (int p = 0; p < n; p++) list[p] = p;
+  return n;
+}
+
+/* Return the largest of n numbers that are not negative: these are in the order of their bits. */
+static inline float largest_of(const float *values, int n) {
+  typedef int32_t __attribute__((may_alias)) bits;
+  int32_t largest = 0;
+  for (int i = 0; i < n; i++) {
+    const int32_t value = ((const bits *)values)[i];
+    largest = value > largest ? value : largest;
+  }
+  float result;
+  memcpy(&result, &largest, 4);
+  return result;
+}
+
+/* Round up to three bits behind the first, so that a layer's scale stays for some steps, and with it the bytes of what
+   has not changed. */
+static inline float rounded_up(float x) {
+  enum { DROPPED = (1 << 20) - 1 };
+  int32_t bits;
+  memcpy(&bits, &x, 4);
+  bits = (bits + DROPPED) & ~DROPPED;
+  memcpy(&x, &bits, 4);
+  return x;
+}
 
 #define JOIN_(name, suffix) name##_##suffix
 #define JOIN(name, suffix) JOIN_(name, suffix)
@@ -124,6 +174,14 @@ static inline int8_t rounded(float x) { return (int8_t)(int)(x + (x < 0 ? -0.5f 
 #define HIGH8 _mm512_unpackhi_epi8
 #define LOW16 _mm512_unpacklo_epi16
 #define HIGH16 _mm512_unpackhi_epi16
+#define LIST_LARGER(a, b, i, list, n_list)                                                            \
+  do {                                                                                                \
+    const __m512i more = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(a)));                 \
+    const __mmask16 larger = _mm512_cmpgt_epi32_mask(more, _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(b)))); \
+    const __m512i places = _mm512_add_epi32(_mm512_set1_epi32(i), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)); \
+    _mm512_storeu_si512((void *)((list) + (n_list)), _mm512_maskz_compress_epi32(larger, places));    \
+    (n_list) += __builtin_popcount(larger);                                                           \
+  } while (0)
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,prefer-vector-width=512")
@@ -153,6 +211,7 @@ static inline int8_t rounded(float x) { return (int8_t)(int)(x + (x < 0 ? -0.5f 
 #undef HIGH8
 #undef LOW16
 #undef HIGH16
+#undef LIST_LARGER
 #define LANES 8
 #define INTEGERS __m256i
 #define ZERO _mm256_setzero_si256
@@ -163,6 +222,11 @@ static inline int8_t rounded(float x) { return (int8_t)(int)(x + (x < 0 ? -0.5f 
 #define HIGH8 _mm256_unpackhi_epi8
 #define LOW16 _mm256_unpacklo_epi16
 #define HIGH16 _mm256_unpackhi_epi16
+#define LIST_LARGER(a, b, i, list, n_list)                   \
+  for (int k = 0; k < LANES; k++) {                          \
+    (list)[n_list] = (i) + k;                                \
+    (n_list) += (a)[k] > (b)[k];                             \
+  }
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")

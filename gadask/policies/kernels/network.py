@@ -9,7 +9,7 @@ output layer float32. Pixels are bytes as they are. Neither result depends on th
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_void_p
+from ctypes import c_float, c_int32, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,8 @@ class _Layer(ctypes.Structure):
 
     _fields_ = (
         *_fields(c_int32, "rows columns window step n_inputs n_outputs source_columns target_columns relu"),
-        *_fields(c_void_p, "source target source_changed target_changed parameters weights scales sums values"),
+        *_fields(c_void_p, "source target source_changed target_changed parameters weights scales sums values largest"),
+        *_fields(c_float, "source_scale target_full"),
     )
 
 
@@ -48,7 +49,7 @@ class _Network(ctypes.Structure):
         *_fields(c_void_p, "padded blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
-        *_fields(c_void_p, "features dense output hidden result list dense_weights dense_scales dense_sums"),
+        *_fields(c_void_p, "features dense output partials hidden result list dense_weights dense_scales dense_sums seen"),
     )
 
 
@@ -142,7 +143,7 @@ class CompiledNetwork:
             block_rows=block_rows,
             block_columns=block_columns,
             fresh=1,
-            padded=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
+            padded=self._buffer(block_rows * block_columns * block_pixels + _SPARE, np.uint8),
             blocks=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
             scaled=None if self._bytes else self._buffer(block_rows * block_columns * block_pixels, np.float32),
             changed=self._buffer(block_rows * block_columns, np.uint8),
@@ -169,13 +170,14 @@ class CompiledNetwork:
             layer.source_columns, layer.target_columns = columns, target_columns
             layer.source, layer.source_changed = source, changed
             layer.target = target + begin * n_outputs * np.dtype(cell_dtype).itemsize
-            layer.target_changed = target_changed + begin if after else None
+            layer.target_changed = target_changed + begin
             layer.parameters = parameters.data_ptr()
             if self._bytes:
                 layer.weights = self._buffer(parameters.numel() - n_outputs, np.int8)
                 layer.scales = self._buffer(n_outputs, np.float32)
                 layer.sums = self._buffer(this.rows * this.columns * n_outputs, np.int32)
                 layer.values = self._buffer(this.rows * this.columns * n_outputs, np.float32)
+                layer.largest = self._buffer(this.rows * this.columns, np.float32)
             source, changed, columns, n_inputs = target, target_changed, target_columns, n_outputs
             if after:
                 window, step = after.kernel, after.stride
@@ -186,6 +188,9 @@ class CompiledNetwork:
             network.dense_weights = self._buffer(network.n_features * network.n_hidden, np.int8)
             network.dense_scales = self._buffer(network.n_hidden, np.float32)
             network.dense_sums = self._buffer(network.n_hidden, np.int32)
+            network.seen = self._buffer(network.n_features, np.uint8)
+        else:
+            network.partials = self._buffer(network.n_features // n_outputs * network.n_hidden, np.float32)
         return network
 
     def _buffer(self, size: int, dtype: DTypeLike) -> int:

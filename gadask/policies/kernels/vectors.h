@@ -2,8 +2,10 @@
 
 #define floats NAME(floats)
 #define integers NAME(integers)
+#define bytes_of NAME(bytes_of)
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint8_t bytes_of __attribute__((vector_size(LANES), aligned(1), may_alias)); /* the lowest byte of each */
 
 #ifdef MULTIPLY_ADD
 /* Add four products of an unsigned and a signed byte to each sum. Without VNNI the one instruction that multiplies such
@@ -67,11 +69,9 @@ static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
           differing |= sum != *(const floats *)(out + LANES * v);
           *(floats *)(out + LANES * v) = sum;
         }
-        if (layer->target_changed) {
-          int any = 0;
-          for (int k = 0; k < LANES; k++) any |= differing[k];
-          layer->target_changed[target[p]] |= any != 0;
-        }
+        int any = 0;
+        for (int k = 0; k < LANES; k++) any |= differing[k];
+        layer->target_changed[target[p]] |= any != 0;
       }
     }
   }
@@ -87,31 +87,46 @@ void NAME(convolve)(const Layer *layer, int32_t *list) {
     NAME(convolve_tiles)(layer, list, n, 6, 4);
 }
 
-/* hidden = max(0, bias + Σ features[i] dense[i]) over the features that are not 0, for this layer reads the most. */
+/* hidden = max(0, bias + Σ partial), where a cell's partial = Σ features[i] dense[i] over those of its features that are
+   not 0. This layer reads the most, and reads only what cells with a changed feature need. */
 void NAME(dense)(const Network *net) {
   enum { VECTORS = LANES == 16 ? 16 : 8 };
+  const Layer *last = &net->layers[2];
   const float *features = net->features;
-  const int n = net->n_features, n_hidden = net->n_hidden;
+  const int n = net->n_features, n_hidden = net->n_hidden, n_cells = last->rows * last->columns, size = last->n_outputs;
   int n_list = 0;
-  for (int i = 0; i < n; i++) {
-    net->list[n_list] = i;
-    n_list += features[i] != 0;
-  }
+  for (int cell = 0; cell < n_cells; cell++)
+    if (last->target_changed[cell])
+      for (int i = cell * size; i < (cell + 1) * size; i++) {
+        net->list[n_list] = i;
+        n_list += features[i] != 0;
+      }
   for (int i = 0; i < AHEAD_ROWS; i++) net->list[n_list + i] = n;
   for (int first = 0; first < n_hidden; first += VECTORS * LANES) {
     const float *columns = net->dense + first;
     floats sums[VECTORS];
+    int at = 0;
+    for (int cell = 0; cell < n_cells; cell++) {
+      if (!last->target_changed[cell]) continue;
+#pragma GCC unroll 16
+      for (int v = 0; v < VECTORS; v++) sums[v] = (floats){};
+      for (; at < n_list && net->list[at] < (cell + 1) * size; at++) {
+        const float *row = columns + net->list[at] * n_hidden, *ahead = columns + net->list[at + AHEAD_ROWS] * n_hidden;
+        const float x = features[net->list[at]];
+#pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; v++) {
+          if (v % (16 / LANES) == 0) __builtin_prefetch(ahead + LANES * v);
+          sums[v] += x * *(const floats *)(row + LANES * v);
+        }
+      }
+#pragma GCC unroll 16
+      for (int v = 0; v < VECTORS; v++) *(floats *)(net->partials + cell * n_hidden + first + LANES * v) = sums[v];
+    }
 #pragma GCC unroll 16
     for (int v = 0; v < VECTORS; v++) sums[v] = *(const floats *)(columns + n * n_hidden + LANES * v);
-    for (int at = 0; at < n_list; at++) {
-      const float *row = columns + net->list[at] * n_hidden, *ahead = columns + net->list[at + AHEAD_ROWS] * n_hidden;
-      const float x = features[net->list[at]];
+    for (int cell = 0; cell < n_cells; cell++)
 #pragma GCC unroll 16
-      for (int v = 0; v < VECTORS; v++) {
-        if (v % (16 / LANES) == 0) __builtin_prefetch(ahead + LANES * v);
-        sums[v] += x * *(const floats *)(row + LANES * v);
-      }
-    }
+      for (int v = 0; v < VECTORS; v++) sums[v] += *(const floats *)(net->partials + cell * n_hidden + first + LANES * v);
 #pragma GCC unroll 16
     for (int v = 0; v < VECTORS; v++) *(floats *)(net->hidden + first + LANES * v) = NAME(positive)(sums[v]);
   }
@@ -176,63 +191,72 @@ static inline __attribute__((always_inline)) void NAME(convolve_byte_tiles)(
   }
 }
 
-/* values = max(0, sums × scales × scale + bias), n_rows × n_columns; returns the largest. */
-static float NAME(dequantise)(float *values, const int32_t *sums, int n_rows, int n_columns, const float *scales,
-                              float scale, const float *bias) {
+/* values = max(0, sums × scales × scale + bias), n of them; returns the largest. */
+static inline float NAME(dequantise)(float *values, const int32_t *sums, int n, const float *scales, float scale,
+                                     const float *bias) {
   floats largest = {};
-  for (int i = 0; i < n_rows; i++, sums += n_columns, values += n_columns)
-    for (int j = 0; j < n_columns; j += LANES) {
-      const floats x = __builtin_convertvector(*(const integers *)(sums + j), floats);
-      const floats value = NAME(positive)(x * (*(const floats *)(scales + j) * scale) + *(const floats *)(bias + j));
-      *(floats *)(values + j) = value;
-      const integers larger = value > largest;
-      largest = (floats)(((integers)value & larger) | ((integers)largest & ~larger));
-    }
+  for (int j = 0; j < n; j += LANES) {
+    const floats x = __builtin_convertvector(*(const integers *)(sums + j), floats);
+    const floats value = NAME(positive)(x * (*(const floats *)(scales + j) * scale) + *(const floats *)(bias + j));
+    *(floats *)(values + j) = value;
+    const integers larger = value > largest;
+    largest = (floats)(((integers)value & larger) | ((integers)largest & ~larger));
+  }
   float result = 0;
-  for (int k = 0; k < LANES; k++)
-    if (largest[k] > result) result = largest[k];
+  for (int k = 0; k < LANES; k++) result = largest[k] > result ? largest[k] : result;
   return result;
 }
 
-/* Compute a layer, whose source's values are multiples of `scale`; returns the scale of the target's. */
-float NAME(convolve_bytes)(const Layer *layer, float scale, int fresh, int32_t *list) {
-  const int n = changed_patches(layer, list), n_outputs = layer->n_outputs;
+/* Write n values as bytes; returns whether one of these has changed. */
+static inline int NAME(quantise)(uint8_t *target, const float *values, int n, float steps) {
+  bytes_of differing = {};
+  for (int j = 0; j < n; j += LANES) {
+    const integers whole = __builtin_convertvector(*(const floats *)(values + j) * steps + 0.5f, integers);
+    const bytes_of bytes = __builtin_convertvector(whole, bytes_of);
+    differing |= bytes ^ *(const bytes_of *)(target + j);
+    *(bytes_of *)(target + j) = bytes;
+  }
+  uint64_t words[LANES / 8], any = 0;
+  memcpy(words, &differing, LANES);
+  for (int k = 0; k < LANES / 8; k++) any |= words[k];
+  return any != 0;
+}
+
+/* Compute a layer, whose source's values are multiples of `scale`; returns the scale of the target's. What has changed
+   neither its sums nor a scale keeps its bytes. */
+float NAME(convolve_bytes)(Layer *layer, float scale, int fresh, int32_t *list) {
+  const int n_outputs = layer->n_outputs, n_patches = layer->rows * layer->columns;
+  int n = changed_patches(layer, list);
   if (LANES == 8)
     NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
   else if (n_outputs == 2 * LANES)
     NAME(convolve_byte_tiles)(layer, list, n, 12, 2);
   else
     NAME(convolve_byte_tiles)(layer, list, n, 6, 4);
+  if (scale != layer->source_scale) n = all_patches(layer, list);
+  layer->source_scale = scale;
   const float *bias = layer->parameters + layer->window * layer->window * layer->n_inputs * n_outputs;
-  const int n_patches = layer->rows * layer->columns;
-  const float largest =
-      NAME(dequantise)(layer->values, layer->sums, n_patches, n_outputs, layer->scales, scale, bias);
-  const float steps = largest > 0 ? 255 / largest : 0;
-  const float *values = layer->values;
-  for (int r = 0; r < layer->rows; r++)
-    for (int c = 0; c < layer->columns; c++, values += n_outputs) {
-      const int at = r * layer->target_columns + c;
-      uint8_t *target = (uint8_t *)layer->target + at * n_outputs, differing = fresh;
-      for (int j = 0; j < n_outputs; j++) {
-        const uint8_t byte = (uint8_t)(int)(values[j] * steps + 0.5f);
-        differing |= byte ^ target[j];
-        target[j] = byte;
-      }
-      if (layer->target_changed) layer->target_changed[at] = differing != 0;
-    }
-  return largest / 255;
+  for (int i = 0; i < n; i++)
+    layer->largest[list[i]] = NAME(dequantise)(layer->values + list[i] * n_outputs, layer->sums + list[i] * n_outputs,
+                                               n_outputs, layer->scales, scale, bias);
+  const float full = rounded_up(largest_of(layer->largest, n_patches));
+  if (full != layer->target_full) n = all_patches(layer, list);
+  layer->target_full = full;
+  const float steps = full > 0 ? 255 / full : 0;
+  for (int i = 0; i < n; i++) {
+    const int at = list[i] / layer->columns * layer->target_columns + list[i] % layer->columns;
+    const int differing =
+        NAME(quantise)((uint8_t *)layer->target + at * n_outputs, layer->values + list[i] * n_outputs, n_outputs, steps);
+    layer->target_changed[at] = fresh | differing;
+  }
+  return full / 255;
 }
 
-/* dense_sums = Σ features[i] dense_weights[i] over the features that are not 0, four rows at a time. */
-void NAME(dense_bytes)(const Network *net) {
-  const uint8_t *features = net->features;
+/* dense_sums += sign × Σ (more[i] - less[i]) dense_weights[i] over the listed features, four rows at a time. */
+static void NAME(add_rows)(const Network *net, int n_list, const uint8_t *more, const uint8_t *less, int sign) {
   const int n = net->n_features;
-  int n_list = 0;
-  for (int i = 0; i < n; i++) {
-    net->list[n_list] = i;
-    n_list += features[i] != 0;
-  }
-  for (int i = 0; i < 4 + 4 * AHEAD_GROUPS; i++) net->list[n_list + i] = 0;
+  if (!n_list) return;
+  for (int i = 0; i < 4 + 4 * AHEAD_GROUPS; i++) net->list[n_list + i] = net->list[n_list - 1];
   for (int first = 0; first < net->n_hidden; first += 16 * LANES) {
     const int8_t *columns = net->dense_weights + (int64_t)(first / PART) * n * PART + first % PART;
     INTEGERS sums[16];
@@ -243,8 +267,9 @@ void NAME(dense_bytes)(const Network *net) {
       const int8_t *rows[4];
 #pragma GCC unroll 4
       for (int i = 0; i < 4; i++) {
-        if (at + i < n_list) inputs |= (uint32_t)features[net->list[at + i]] << 8 * i;
-        rows[i] = columns + net->list[at + i] * PART;
+        const int feature = net->list[at + i];
+        if (at + i < n_list) inputs |= (uint32_t)(more[feature] - less[feature]) << 8 * i;
+        rows[i] = columns + feature * PART;
         const int8_t *ahead = columns + net->list[at + i + 4 * AHEAD_GROUPS] * PART;
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v += 16 / LANES) __builtin_prefetch(ahead + 4 * LANES * v);
@@ -261,28 +286,57 @@ void NAME(dense_bytes)(const Network *net) {
         sums[4 * v + 3] = DOT(sums[4 * v + 3], bytes, HIGH16(AB, CD));
       }
     }
-    /* Bytes are interleaved within each 16 of them: vector 4v + i holds of every 16 outputs the four from 4i on. */
-    for (int v = 0; v < 16; v++) {
-      int32_t stored[LANES];
-      STORE(stored, sums[v]);
-      for (int k = 0; k < LANES; k++)
-        net->dense_sums[first + v / 4 * 4 * LANES + k / 4 * 16 + v % 4 * 4 + k % 4] = stored[k];
-    }
+#pragma GCC unroll 16
+    for (int v = 0; v < 16; v++) *(integers *)(net->dense_sums + first + LANES * v) += sign * (integers)sums[v];
   }
+}
+
+/* List the places where a is larger than b; returns their number. */
+static int NAME(list_larger)(const uint8_t *a, const uint8_t *b, int n, int32_t *list) {
+  int n_list = 0;
+  for (int i = 0; i < n; i += LANES) LIST_LARGER(a + i, b + i, i, list, n_list);
+  return n_list;
+}
+
+/* Bring dense_sums from the features that were seen last to those of now, or begin anew where that is less to read. */
+void NAME(dense_bytes)(const Network *net) {
+  const uint8_t *features = net->features;
+  uint8_t *seen = net->seen;
+  const int n = net->n_features;
+  int n_differing = 0, n_positive = 0;
+  for (int i = 0; i < n; i++) {
+    n_differing += features[i] != seen[i];
+    n_positive += features[i] != 0;
+  }
+  if (n_differing > n_positive) {
+    memset(seen, 0, n);
+    memset(net->dense_sums, 0, 4 * net->n_hidden);
+  }
+  NAME(add_rows)(net, NAME(list_larger)(features, seen, n, net->list), features, seen, 1);
+  NAME(add_rows)(net, NAME(list_larger)(seen, features, n, net->list), seen, features, -1);
+  memcpy(seen, features, n);
 }
 
 /* scales = largest |weight| / 127 by column; steps = 1 / scales, and 0 for a column of zeros. */
 static void NAME(column_scales)(const float *weights, int n_rows, int n_columns, float *scales, float *steps) {
   memset(scales, 0, 4 * n_columns);
   for (int i = 0; i < n_rows; i++, weights += n_columns)
-    for (int j = 0; j < n_columns; j++) {
-      const float size = __builtin_fabsf(weights[j]);
-      scales[j] = size > scales[j] ? size : scales[j];
+    for (int j = 0; j < n_columns; j += LANES) {
+      const integers size = *(const integers *)(weights + j) & INT32_MAX, largest = *(const integers *)(scales + j);
+      const integers larger = size > largest; /* floats that are not negative are in the order of their bits */
+      *(integers *)(scales + j) = (size & larger) | (largest & ~larger);
     }
   for (int j = 0; j < n_columns; j++) {
     steps[j] = scales[j] > 0 ? 127 / scales[j] : 0;
     scales[j] /= 127;
   }
+}
+
+/* Weights as whole numbers, rounded to the nearest; 127 stands for the largest of an output. */
+static inline integers NAME(whole)(const float *weights, const float *steps) {
+  const floats x = *(const floats *)weights * *(const floats *)steps;
+  const floats half = (floats)(((integers)x & INT32_MIN) | (integers)(0.5f - (floats){}));
+  return __builtin_convertvector(x + half, integers);
 }
 
 /* Make the bytes of new parameters. */
@@ -292,17 +346,25 @@ void NAME(pack)(Network *net) {
     Layer *layer = &net->layers[l];
     const int n_rows = layer->window * layer->window * layer->n_inputs, n = layer->n_outputs;
     NAME(column_scales)(layer->parameters, n_rows, n, layer->scales, steps);
-    for (int i = 0; i < n_rows; i++)
-      for (int j = 0; j < n; j++)
-        layer->weights[i / 4 * 4 * n + 4 * j + i % 4] = rounded(layer->parameters[i * n + j] * steps[j]);
+    for (int i = 0; i < n_rows; i += 4)
+      for (int j = 0; j < n; j += LANES) {
+        integers word = {};
+        for (int k = 0; k < 4; k++) word |= (NAME(whole)(layer->parameters + (i + k) * n + j, steps + j) & 255) << 8 * k;
+        *(integers *)(layer->weights + i * n + 4 * j) = word;
+      }
+    layer->source_scale = layer->target_full = -1;
   }
   NAME(column_scales)(net->dense, net->n_features, net->n_hidden, net->dense_scales, steps);
-  for (int first = 0; first < net->n_hidden; first += PART)
-    for (int i = 0; i < net->n_features; i++) {
-      const float *weights = net->dense + i * net->n_hidden + first;
-      int8_t *out = net->dense_weights + (int64_t)first * net->n_features + (int64_t)i * PART;
-      for (int j = 0; j < PART; j++) out[j] = rounded(weights[j] * steps[first + j]);
+  for (int i = 0; i < net->n_features; i++)
+    for (int j = 0; j < net->n_hidden; j += LANES) {
+      const bytes_of bytes = __builtin_convertvector(NAME(whole)(net->dense + i * net->n_hidden + j, steps + j), bytes_of);
+      /* Four of every sixteen, so that add_rows, which interleaves rows by sixteens, gets its sums in order. */
+      const int group = j % PART / (4 * LANES) * 4 * LANES, number = j % (4 * LANES) / LANES;
+      int8_t *out = net->dense_weights + ((int64_t)(j / PART) * net->n_features + i) * PART + group + 4 * number;
+      for (int k = 0; k < LANES / 4; k++) memcpy(out + 16 * k, (const char *)&bytes + 4 * k, 4);
     }
+  memset(net->seen, 0, net->n_features);
+  memset(net->dense_sums, 0, 4 * net->n_hidden);
 }
 
 void NAME(forward_bytes)(Network *net) {
@@ -312,7 +374,7 @@ void NAME(forward_bytes)(Network *net) {
   for (int i = 0; i < 3; i++) scale = NAME(convolve_bytes)(&net->layers[i], scale, net->fresh, net->list);
   net->fresh = 0;
   NAME(dense_bytes)(net);
-  NAME(dequantise)(net->hidden, net->dense_sums, 1, net->n_hidden, net->dense_scales, scale,
+  NAME(dequantise)(net->hidden, net->dense_sums, net->n_hidden, net->dense_scales, scale,
                    net->dense + net->n_features * net->n_hidden);
   NAME(output)(net);
 }
@@ -322,3 +384,4 @@ void NAME(forward_bytes)(Network *net) {
 #endif
 #undef floats
 #undef integers
+#undef bytes_of
