@@ -32,6 +32,7 @@ from tests.benchmarks import (
     bench_noise,
     bench_peers,
     bench_report,
+    bench_start,
     bench_weights,
 )
 
@@ -40,7 +41,7 @@ _SECTIONS: dict[str, Callable[[], dict[str, float]]] = {
     **{game: partial(bench_evolution.measure, game) for game in _GAMES},
     **{f"EvoTorch-{game}": partial(bench_peers.measure_evotorch, game) for game in _GAMES},
     "client.map": bench_peers.measure_client_map,
-    "start": lambda: {"node start to first episode, s": bench_evolution.first_episode_s()},
+    "start": bench_start.measure,
     "noise": bench_noise.measure,
     "child": bench_weights.measure,
     "master": bench_master.measure,

@@ -68,12 +68,12 @@ def ratios(name: str, ours: list[float], theirs: list[float]) -> dict[str, float
 
 def evolution(node: Node, env: EnvConfig, policy: PolicyConfig, seconds: float, number: int) -> float:
     """Play new children for about `seconds`; returns frames per second of process time, decoding included."""
-    task = _task(env, policy)
+    task = make_task(env, policy)
     breeding = Breeding(1 + number, _PARENTS, ())
     frames, busy_s, slot, end = 0, 0.0, 0, time.monotonic() + seconds
     try:
         while time.monotonic() < end:
-            rows, *_ = node.play(task, breeding, _children(breeding, slot, 2 * N_PROCESSES))
+            rows, *_ = node.play(task, breeding, children(breeding, slot, 2 * N_PROCESSES))
             slot += len(rows)
             frames += int(rows["frames"].sum())
             busy_s += float(rows["seconds"].sum())
@@ -82,7 +82,8 @@ def evolution(node: Node, env: EnvConfig, policy: PolicyConfig, seconds: float, 
     return frames / busy_s
 
 
-def _children(breeding: Breeding, first: int, n: int) -> Chunk:
+def children(breeding: Breeding, first: int, n: int) -> Chunk:
+    """Return a chunk of so many children, from the slot `first` on."""
     return Chunk(breeding.generation, Kind.CHILD, tuple((slot, 0) for slot in range(first, first + n)))
 
 
@@ -125,17 +126,6 @@ def pin(index: int) -> None:
     os.sched_setaffinity(0, {cpus[index % len(cpus)]})
 
 
-def _task(env: EnvConfig, policy: PolicyConfig) -> Task:
+def make_task(env: EnvConfig, policy: PolicyConfig) -> Task:
+    """Return the task of the preset `such2017` with this environment and policy."""
     return prepare_task(replace(PRESETS["such2017"], env=env, policy=policy))
-
-
-def first_episode_s() -> float:
-    """Return the seconds from the start of a node, full table included, to the first row of `such2017`."""
-    task = _task(EnvConfig(id="ALE/Frostbite-v5", max_steps=1), PolicyConfig())
-    begin = time.perf_counter()
-    node = Node(NoiseConfig(), N_PROCESSES)
-    try:
-        node.play(task, Breeding(0, (), ()), _children(Breeding(0, (), ()), 0, 1))
-        return time.perf_counter() - begin
-    finally:
-        node.close()

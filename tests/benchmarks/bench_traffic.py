@@ -1,8 +1,8 @@
 """What the dense layer reads from memory: `python -m tests.benchmarks.bench_traffic [GAME …]`.
 
-Bytes a step are counted: a row of weights for every input that is not zero. The layer is timed warm, right after it was
-computed, and cold, after 128 MB of something else went through the caches, as on a node where 31 processes' weights do
-not fit them together. Medians of 500 steps of one process.
+Bytes a step are counted: a row of weights for every input that the kernels have to read again. The layer is timed in
+every other step warm, right after the convolutions, and in the others cold, after 128 MB of something else went through
+the caches, as on a node where 31 processes' weights do not fit them together. Means of 600 steps of one process.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -30,46 +31,75 @@ from gadask.envs import make_env
 from gadask.policies import make_policy
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
+from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import PRECISIONS
 
-_STEPS = 500
+_EPISODES, _STEPS = 12, 50
 _OTHER = np.zeros(2**25, np.float32)
+
+
+class _CountedNetwork:
+    """A compiled network that counts what its dense layer reads, and times the layer at the same work once more."""
+
+    def __init__(self, network: CompiledNetwork, precision: str) -> None:
+        library, suffix = load(), instruction_set()
+        assert library is not None
+        self.n_bytes: list[int] = []
+        self.seconds: tuple[list[float], list[float]] = [], []
+        self._network, self._structure = network, network._network
+        structure, last = network._network, network._network.layers[2]
+        n_features, n_cells = structure.n_features, last.rows * last.columns
+        self._bytes = precision == "int8"
+        self._dense = getattr(library, f"dense{'_bytes' if self._bytes else ''}_{suffix}")
+        if self._bytes:
+            self._features = _array(ctypes.c_uint8, n_features, structure.features)
+            self._seen = _array(ctypes.c_uint8, n_features, structure.seen)
+            self._sums = _array(ctypes.c_int32, structure.n_hidden, structure.dense_sums)
+        else:
+            self._features = _array(ctypes.c_float, n_features, structure.features)
+            self._changed = _array(ctypes.c_uint8, n_cells, last.target_changed)
+
+    def begin(self) -> None:
+        self._network.begin()
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        fresh = self._structure.fresh
+        state = [] if fresh or not self._bytes else [(each, each.copy()) for each in (self._seen, self._sums)]
+        output = self._network(image)
+        if fresh:
+            return output
+        positive = self._features != 0
+        if self._bytes:
+            n_rows = min((self._features != state[0][1]).sum(), positive.sum())
+        else:
+            n_rows = (positive.reshape(len(self._changed), -1) & (self._changed != 0)[:, None]).sum()
+        self.n_bytes.append(int(n_rows) * self._structure.n_hidden * self._features.itemsize)
+        for each, before in state:
+            each[:] = before
+        cold = len(self.n_bytes) % 2
+        if cold:
+            _OTHER.max()
+        begin = time.perf_counter()
+        self._dense(ctypes.byref(self._structure))
+        self.seconds[cold].append(time.perf_counter() - begin)
+        return output
+
+
+def _array(kind: Any, size: int, address: int) -> NDArray[Any]:
+    return np.ctypeslib.as_array((kind * size).from_address(address))
 
 
 def measure(game: str, kind: str, precision: str) -> tuple[float, float, float]:
     """Return megabytes a step, and microseconds warm and cold."""
-    library = load()
-    assert library is not None
-    dense = getattr(library, f"dense{'_bytes' if precision == 'int8' else ''}_{instruction_set()}")
     env = make_env(EnvConfig(f"ALE/{game}-v5"))
     policy = make_policy(PolicyConfig(kind, precision=precision), env.observation_space, env.action_space)  # type: ignore[arg-type]
-    network = policy._compiled
-    assert isinstance(network, CompiledNetwork)
-    structure = network._network
-    item = ctypes.c_uint8 if precision == "int8" else ctypes.c_float
-    features = np.ctypeslib.as_array((item * structure.n_features).from_address(structure.features))
-    row_bytes = structure.n_hidden * features.itemsize
-    n_bytes, warm, cold = [], [], []
-    for seed in range(_STEPS // 50):
+    assert isinstance(policy._compiled, CompiledNetwork)
+    network = policy._compiled = _CountedNetwork(policy._compiled, precision)
+    for seed in range(_EPISODES):
         policy.initialise(torch.randn(policy.n_params, generator=torch.Generator().manual_seed(seed)))
-        policy.reset()
-        observation = env.reset(seed)
-        for _ in range(50):
-            action = policy.act(observation)
-            n_bytes.append(int((features != 0).sum()) * row_bytes)
-            warm.append(_seconds(dense, structure))
-            _OTHER.max()
-            cold.append(_seconds(dense, structure))
-            observation, _, done = env.step(action)
-            if done:
-                break
-    return statistics.mean(n_bytes) / 1e6, statistics.median(warm) * 1e6, statistics.median(cold) * 1e6
-
-
-def _seconds(dense: Any, structure: ctypes.Structure) -> float:
-    begin = time.perf_counter()
-    dense(ctypes.byref(structure))
-    return time.perf_counter() - begin
+        play_episode(env, policy, seed, _STEPS)
+    warm, cold = (statistics.mean(seconds) for seconds in network.seconds)
+    return statistics.mean(network.n_bytes) / 1e6, warm * 1e6, cold * 1e6
 
 
 def main(games: Sequence[str]) -> None:

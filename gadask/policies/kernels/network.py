@@ -49,7 +49,9 @@ class _Network(ctypes.Structure):
         *_fields(c_void_p, "padded blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
-        *_fields(c_void_p, "features dense output partials hidden result list dense_weights dense_scales dense_sums seen"),
+        *_fields(
+            c_void_p, "features dense output partials hidden result list dense_weights dense_scales dense_sums seen"
+        ),
     )
 
 
