@@ -1,7 +1,6 @@
 """How long processes wait where nothing is played: at the start of a node or a run, and between generations.
 
-Moments come from the rows of a real run of Frostbite with `such2017` on two processes, whose episodes are cut short. The
-turn-around is the time from the end of a generation's last episode, an evaluation, to the start of the next one's first.
+Moments come from the rows of a real run of Frostbite with `such2017` on two processes, whose episodes are cut short.
 """
 
 from __future__ import annotations
