@@ -1,9 +1,11 @@
-"""Standard output that outlives its terminal, and whose lines stand in a file in the order in which they came."""
+"""Standard output that outlives its reader, and whose lines stand in a file in the order in which they came."""
 
 from __future__ import annotations
 
 import errno
 import io
+import os
+import stat
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def outlive_terminal() -> None:
-    """From now on, what is printed to a terminal that was closed goes nowhere, instead of ending the run.
+    """From now on, what is printed to a terminal or a pipe that was closed goes nowhere, instead of ending the run.
 
     Into a file, such as a job's log, lines are written one by one, so that errors stand where they happened.
     """
@@ -20,20 +22,21 @@ def outlive_terminal() -> None:
 
 
 def _outliving(stream: TextIO) -> TextIO:
-    if not stream.isatty():
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
+    if not isinstance(stream, io.TextIOWrapper):  # a test's or a notebook's
+        return stream
+    if not stream.isatty() and not stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+        stream.reconfigure(line_buffering=True)
         return stream
     stream.flush()
-    raw = _Terminal(stream.fileno(), "w", closefd=False)
+    raw = _Reader(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
 
-class _Terminal(io.FileIO):
+class _Reader(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in (errno.EIO, errno.EPIPE):
                 raise
             return memoryview(data).nbytes

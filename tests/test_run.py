@@ -298,6 +298,15 @@ def test_a_run_under_nohup_outlives_its_terminal(config: Path, tmp_path: Path) -
     assert len(log(tmp_path / "run")) == 3
 
 
+def test_a_run_outlives_whoever_read_its_output(config: Path, tmp_path: Path) -> None:
+    command = [*RUN, str(config), "--run-dir", str(tmp_path / "run"), "--no-pictures"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `| head` does when it has enough
+        assert process.wait(60) == 0
+    assert len(log(tmp_path / "run")) == 3
+
+
 def test_a_master_killed_at_any_moment_resumes_to_the_same_result(config: Path, tmp_path: Path) -> None:
     assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", 6).returncode == 0
     run_dir = tmp_path / "run"
