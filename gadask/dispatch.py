@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import dask
 import numpy as np
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, Scheduler, as_completed
 from numpy.typing import NDArray
 
 from gadask import node
@@ -198,8 +198,22 @@ class Dispatcher:
                     f"all nodes are refused ({len(addresses)}), the first: {self.refused[min(addresses)]};"
                     " compare their environment with provenance.json"
                 )
+            await self._take_back_stranded()
             self._changed.set()
             await asyncio.sleep(_POLL_S)
+
+    async def _take_back_stranded(self) -> None:
+        """Take back chunks whose node went when no other was there.
+
+        Dask gives a lost node's chunks to others, but to one that comes later only if they were meant for it: that they
+        may go anywhere is not looked at (distributed 2026.8.0, `bulk_schedule_unrunnable_after_adding_worker`).
+        """
+        astray = {future.key: future for future, item in self._in_flight.items() if item.address not in self.nodes}
+        if not astray or not self.nodes:
+            return
+        with _scheduler_errors():
+            keys = await self._ask(self._client.run_on_scheduler(_unrunnable))
+            await self._ask(self._client.cancel([astray[key] for key in keys if key in astray], force=True))
 
     def _admit(self, address: str, info: NodeInfo | None) -> None:
         if info is None:
@@ -361,6 +375,11 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
+
+
+def _unrunnable(dask_scheduler: Scheduler) -> list[str]:
+    """Return the keys of tasks for which there is no worker; for `client.run_on_scheduler`."""
+    return [task.key for task in dask_scheduler.unrunnable]
 
 
 @functools.cache
