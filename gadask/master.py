@@ -1,6 +1,6 @@
 """The master: drives generations and yields them one after another.
 
-`evolve` is an asynchronous generator. It scatters the parents' index lists, keeps every node supplied with chunks,
+`evolve` is an asynchronous generator. It keeps every node supplied with chunks that carry the parents' index lists,
 books rows as they arrive, truncates when the generation closes, records, yields, and goes on. Recording, progress and
 dashboards consume what it yields. `evolve_blocking` is the same for plain scripts and notebooks.
 """
