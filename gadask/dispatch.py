@@ -17,23 +17,24 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TypeVar
 
+import dask
 import numpy as np
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, Scheduler, as_completed
 from numpy.typing import NDArray
 
 from gadask import node
 from gadask.errors import ClusterError, NodeError
 from gadask.ledger import Ledger
-from gadask.messages import Breeding, Chunk, Kind, Status, Task, pack_chunk, unpack_rows
+from gadask.messages import Breeding, Chunk, Kind, Status, Task, pack_breeding, pack_chunk, unpack_rows
 from gadask.node import ChunkResult, NodeInfo, NodePlugin
 from gadask.pace import Pace
 
 _logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
-_COPIES = 8  # of the parents; one alone might be on a node that is about to leave, and would be all nodes' to send
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
@@ -92,7 +93,6 @@ class Dispatcher:
         self._again: list[_InFlight] = []
         self._arrivals: as_completed | None = None
         self._next: asyncio.Future[tuple[Future, object]] | None = None
-        self._scattered: dict[int, tuple[Breeding, list[Future]]] = {}
         self._n_outstanding: Counter[str] = Counter()
         self._pace = Pace(node.LANE_ROUNDS * task.n_lanes)
         self._process_s = 0.0
@@ -125,7 +125,7 @@ class Dispatcher:
         About once a second it yields whatever there is, perhaps nothing.
         """
         while not ledger.closed:
-            await self._fill(ledger, breeding)
+            self._fill(ledger, breeding)
             if self.nodes and not self._in_flight and not self._again:
                 raise ClusterError(
                     f"generation {breeding.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
@@ -156,7 +156,6 @@ class Dispatcher:
         await asyncio.gather(*waiting, return_exceptions=True)
         futures = list(self._in_flight)
         self._in_flight.clear()
-        self._scattered.clear()
         if self._client.status == "running":
             with contextlib.suppress(OSError, TimeoutError):  # a lost scheduler has lost all this anyway
                 await self._client.cancel(futures, force=True)
@@ -199,8 +198,22 @@ class Dispatcher:
                     f"all nodes are refused ({len(addresses)}), the first: {self.refused[min(addresses)]};"
                     " compare their environment with provenance.json"
                 )
+            await self._take_back_stranded()
             self._changed.set()
             await asyncio.sleep(_POLL_S)
+
+    async def _take_back_stranded(self) -> None:
+        """Take back chunks whose node went when no other was there.
+
+        Dask gives a lost node's chunks to others, but to one that comes later only if they were meant for it: that they
+        may go anywhere is not looked at (distributed 2026.8.0, `bulk_schedule_unrunnable_after_adding_worker`).
+        """
+        astray = {future.key: future for future, item in self._in_flight.items() if item.address not in self.nodes}
+        if not astray or not self.nodes:
+            return
+        with _scheduler_errors():
+            keys = await self._ask(self._client.run_on_scheduler(_unrunnable))
+            await self._ask(self._client.cancel([astray[key] for key in keys if key in astray], force=True))
 
     def _admit(self, address: str, info: NodeInfo | None) -> None:
         if info is None:
@@ -239,7 +252,7 @@ class Dispatcher:
             infos = await self._ask(self._client.run(node.describe, workers=list(addresses), on_error="return"))
         return {a: info if isinstance(info, NodeInfo) else None for a, info in infos.items()}
 
-    async def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
+    def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
         """Give every node as many episodes as keep it busy, the emptiest first."""
         if not self._again and not ledger.n_to_issue and not ledger.quota.first:
             return
@@ -249,59 +262,41 @@ class Dispatcher:
         size = self._pace.chunk_size(ledger.n_to_issue, n_in_flight, processes, first=ledger.quota.first)
         loads = [(self._n_outstanding[address] / info.n_processes, address) for address, info in self.nodes.items()]
         heapq.heapify(loads)
+        items: list[_InFlight] = []
         while loads:
             load, address = loads[0]
-            info = self.nodes.get(address)
-            if info is None:  # it went while another's chunk was sent
-                heapq.heappop(loads)
-                continue
-            if (depth - load) * info.n_processes < size / 2:
-                return
+            n_processes = self.nodes[address].n_processes
+            if (depth - load) * n_processes < size / 2:
+                break
             if self._again:
                 item = replace(self._again.pop(), address=address)
-            else:
-                chunk = ledger.take(size)
-                if chunk is None:
-                    return
+            elif (chunk := ledger.take(size)) is not None:
                 item = _InFlight(chunk, breeding, address, 0)
-            try:
-                await self._submit(item)
-            except (OSError, TimeoutError):  # a node went while the parents were sent; the watch finds out which
-                self._again.append(item)
-                return
-            heapq.heapreplace(loads, (load + len(item.chunk.episodes) / info.n_processes, address))
+            else:
+                break
+            items.append(item)
+            heapq.heapreplace(loads, (load + len(item.chunk.episodes) / n_processes, address))
+        for _, group in groupby(items, lambda item: id(item.breeding)):
+            self._submit(list(group))
 
-    async def _submit(self, item: _InFlight) -> None:
+    def _submit(self, items: list[_InFlight]) -> None:
+        """Send chunks of one breeding to their nodes, all in one message to the scheduler."""
         assert self._arrivals is not None
-        future = self._client.submit(
-            node.play,
-            await self._scatter(item.breeding, item.address),
-            pack_chunk(item.chunk),
-            self.digest,
-            pure=False,
-            workers=[item.address],
-            allow_other_workers=True,
-            key=f"play-{item.chunk.kind.name.lower()}-{self._client.id}-{next(_chunk_numbers)}",
-        )
-        self._in_flight[future] = item
-        self._n_outstanding[item.address] += len(item.chunk.episodes)
-        self._arrivals.add(future)
-
-    async def _scatter(self, breeding: Breeding, address: str) -> Future:
-        """Return the parents' index lists as a future, which goes to a node once for all its chunks made from them.
-
-        A few nodes have them from here, each as a future of its own, and the others ask one of those. Dask's broadcast
-        of one future would wait for ever for the copy on a node that dies meanwhile.
-        """
-        _, copies = self._scattered.get(id(breeding), (breeding, []))
-        copies = [future for future in copies if future.status == "finished"]
-        if not copies:  # or lost with the only nodes that held them
-            in_use = {id(item.breeding) for item in [*self._in_flight.values(), *self._again]}
-            self._scattered = {key: pair for key, pair in self._scattered.items() if key in in_use}
-            n_copies = min(_COPIES, len(self.nodes))
-            copies = await self._ask(self._client.scatter(n_copies * [(self._task, breeding)], hash=False))
-        self._scattered[id(breeding)] = (breeding, copies)
-        return copies[hash(address) % len(copies)]
+        prefix = f"play-{items[0].chunk.kind.name.lower()}-{self._client.id}"
+        addresses = {f"{prefix}-{next(_chunk_numbers)}": item.address for item in items}
+        with dask.annotate(workers=addresses.get, allow_other_workers=True):
+            futures = self._client.map(
+                node.play,
+                [pack_chunk(item.chunk) for item in items],
+                key=list(addresses),
+                pure=False,
+                made_from=pack_breeding(self._task, items[0].breeding),
+                digest=self.digest,
+            )
+        for future, item in zip(futures, items, strict=True):
+            self._in_flight[future] = item
+            self._n_outstanding[item.address] += len(item.chunk.episodes)
+        self._arrivals.update(futures)
 
     async def _next_arrivals(self) -> list[Arrival]:
         """Wait for results, but not for long, so that new nodes get work."""
@@ -380,6 +375,11 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
+
+
+def _unrunnable(dask_scheduler: Scheduler) -> list[str]:
+    """Return the keys of tasks for which there is no worker; for `client.run_on_scheduler`."""
+    return [task.key for task in dask_scheduler.unrunnable]
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """The master: drives generations and yields them one after another.
 
-`evolve` is an asynchronous generator. It scatters the parents' index lists, keeps every node supplied with chunks,
+`evolve` is an asynchronous generator. It keeps every node supplied with chunks that carry the parents' index lists,
 books rows as they arrive, truncates when the generation closes, records, yields, and goes on. Recording, progress and
 dashboards consume what it yields. `evolve_blocking` is the same for plain scripts and notebooks.
 """
@@ -338,20 +338,17 @@ class _Run:
     def _children(self, books: _Books) -> list[Scored]:
         """Return the counted children that can be selected: those with all their episodes, none of them failed."""
         rows = _selectable(books, Kind.CHILD)
-        returns: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
-        columns = (rows[name].tolist() for name in ("generation", "slot", "return"))
-        for generation, slot, return_ in zip(*columns, strict=True):
-            returns[generation, slot].append(return_)
-        fitness = {
-            child: mean
-            for child, each in returns.items()
-            if len(each) == self._ga.episodes_per_child and (mean := mean_return(each)) is not None
-        }
-        generations, slots = np.array([*fitness], np.int64).reshape(-1, 2).T
-        drawn = zip(*(part.tolist() for part in self._drawn(generations, slots)), strict=True)
+        rows = rows[np.lexsort((rows["slot"], rows["generation"]))]
+        generations, slots, returns = rows["generation"], rows["slot"], rows["return"].tolist()
+        begins = np.flatnonzero(np.diff(generations, prepend=-1) | np.diff(slots, prepend=-1))
+        n_episodes = self._ga.episodes_per_child
+        whole = begins[np.diff(begins, append=len(rows)) == n_episodes]
+        drawn = self._drawn(generations[whole], slots[whole])
+        columns = (column.tolist() for column in (whole, generations[whole], slots[whole], *drawn))
         return [
             Scored(self._breedings[generation].parents[row] if row >= 0 else (), gene, mean, slot)
-            for ((generation, slot), mean), (row, gene) in zip(fitness.items(), drawn, strict=True)
+            for begin, generation, slot, row, gene in zip(*columns, strict=True)
+            if (mean := mean_return(returns[begin : begin + n_episodes])) is not None
         ]
 
     def _drawn(

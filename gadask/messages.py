@@ -7,11 +7,13 @@ Master and nodes exchange `Task`, `Breeding`, `Chunk` and rows; a node and its r
 
 from __future__ import annotations
 
+import pickle
 import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain, islice
+from functools import lru_cache
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -115,7 +117,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Breeding:
-    """What the children and candidates of one generation are made from; sent once per generation and node."""
+    """What the children and candidates of one generation are made from; every chunk carries it."""
 
     generation: int
     parents: tuple[Genome, ...]
@@ -127,8 +129,8 @@ class Breeding:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the genomes compressed: after many generations they have most of their genes in common."""
-        packed = _pack_genomes(self.parents), _pack_genomes(self.candidates)
-        return _unpack_breeding, (self.generation, self.normaliser, *packed)
+        packed = _pack_genomes((*self.parents, *self.candidates))
+        return _unpack, (self.generation, self.normaliser, len(self.parents), packed)
 
 
 @dataclass(frozen=True)
@@ -144,19 +146,41 @@ _CHUNK_HEAD = struct.Struct("<iB")
 
 
 def _pack_genomes(genomes: tuple[Genome, ...]) -> bytes:
-    """Return the lengths of the genomes and then all their indices, compressed."""
-    lengths = [len(genome) for genome in genomes]
-    return zlib.compress(np.array([len(genomes), *lengths, *chain.from_iterable(genomes)], "<i8").tobytes(), 1)
+    """Return of each genome how many genes it begins with as the one before does, and the others, all compressed.
+
+    zlib by itself finds what genomes have in common only if it is less than 32 kB away, 4,096 genes.
+    """
+    shared = [_n_shared(before, genome) for before, genome in pairwise(((), *genomes))]
+    rests = [genome[n:] for n, genome in zip(shared, genomes, strict=True)]
+    numbers = [len(genomes), *shared, *map(len, rests), *chain.from_iterable(rests)]
+    return zlib.compress(np.array(numbers, "<i8").tobytes(), 1)
 
 
-def _unpack_breeding(generation: int, normaliser: Normaliser | None, *packed: bytes) -> Breeding:
-    both: list[tuple[Genome, ...]] = []
-    for genomes in packed:
-        n, *numbers = np.frombuffer(zlib.decompress(genomes), "<i8").tolist()
-        indices = iter(numbers[n:])
-        both.append(tuple(tuple(islice(indices, length)) for length in numbers[:n]))
-    parents, candidates = both
-    return Breeding(generation, parents, candidates, normaliser)
+def _n_shared(a: Genome, b: Genome) -> int:
+    """Return how many genes two genomes begin with alike."""
+    length = min(len(a), len(b))
+    return next((i for i in range(length) if a[i] != b[i]), length)
+
+
+def _unpack(generation: int, normaliser: Normaliser | None, n_parents: int, packed: bytes) -> Breeding:
+    n, *numbers = np.frombuffer(zlib.decompress(packed), "<i8").tolist()
+    indices = iter(numbers[2 * n :])
+    genomes: list[Genome] = [()]
+    for n_shared, n_others in zip(numbers[:n], numbers[n : 2 * n], strict=True):
+        genomes.append((*genomes[-1][:n_shared], *islice(indices, n_others)))
+    return Breeding(generation, tuple(genomes[1 : 1 + n_parents]), tuple(genomes[1 + n_parents :]), normaliser)
+
+
+def pack_breeding(task: Task, breeding: Breeding) -> bytes:
+    """Return what chunks are made from as bytes, which every chunk carries; see `pack_chunk`."""
+    return pickle.dumps((task, breeding))
+
+
+@lru_cache(maxsize=16)  # a node gets many chunks that are made from the same
+def unpack_breeding(packed: bytes) -> tuple[Task, Breeding]:
+    """Return what `pack_breeding` was given."""
+    made_from: tuple[Task, Breeding] = pickle.loads(packed)
+    return made_from
 
 
 def pack_chunk(chunk: Chunk) -> bytes:

@@ -40,6 +40,7 @@ from gadask.messages import (
     Status,
     Task,
     pack_rows,
+    unpack_breeding,
     unpack_chunk,
 )
 from gadask.pool import Pool
@@ -288,8 +289,10 @@ def _node() -> Node:
     return node
 
 
-def play(made_from: tuple[Task, Breeding], packed: bytes, digest: str) -> ChunkResult:
-    """Play a chunk, as `pack_chunk` gives it, on this Dask worker's node; refuses if its noise table is not the run's.
+def play(chunk: bytes, made_from: bytes, digest: str) -> ChunkResult:
+    """Play a chunk on this Dask worker's node; refuses if its noise table is not the run's.
+
+    `chunk` is as `pack_chunk` gives it, `made_from` as `pack_breeding` does.
 
     It waits outside the worker's threads, so that the chunks of all runs are in the pool's queue at once. In the
     worker's own queue some would wait behind the last episodes of others.
@@ -298,7 +301,7 @@ def play(made_from: tuple[Task, Breeding], packed: bytes, digest: str) -> ChunkR
     node = _node()
     if node.digest != digest:
         raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
-    rows, reasons, moments = node.play(*made_from, unpack_chunk(packed))
+    rows, reasons, moments = node.play(*unpack_breeding(made_from), unpack_chunk(chunk))
     return ChunkResult(get_worker().address, pack_rows(rows), reasons, moments)
 
 

@@ -26,7 +26,7 @@ from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.errors import ClusterError, RunDirectoryError
 from gadask.machine import Machine
-from gadask.messages import Breeding, Chunk, Kind, pack_chunk, unpack_rows
+from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
 from gadask.node import NodePlugin
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
@@ -263,8 +263,8 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
             first = next(iter(digests))
             future = client.submit(
                 node.play,
-                (task, Breeding(0, (), ())),
                 pack_chunk(chunk),
+                pack_breeding(task, Breeding(0, (), ())),
                 digests[first],
                 pure=False,
                 workers=[first],

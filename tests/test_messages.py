@@ -46,4 +46,7 @@ def test_rows_episodes_to_play_and_related_parents_take_few_bytes() -> None:
     ancestor = tuple(rng.integers(0, 250_000_000, 200).tolist())
     parents = tuple((*ancestor, gene) for gene in rng.integers(0, 250_000_000, 20).tolist())
     assert len(pickle.dumps(Breeding(201, parents, ()))) <= 8 * (200 + 20) + 1000  # the ancestor is sent once
+    ancestor = tuple(rng.integers(0, 250_000_000, 10_000).tolist())  # further apart than zlib looks back
+    parents = tuple((*ancestor, gene) for gene in rng.integers(0, 250_000_000, 20).tolist())
+    assert len(pickle.dumps(Breeding(10_001, parents, parents[:10]))) <= 8 * (10_000 + 30) + 1000
     assert len(pack_chunk(Chunk(7, Kind.CHILD, tuple((slot, 0) for slot in range(100))))) <= 100

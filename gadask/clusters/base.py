@@ -19,7 +19,7 @@ DASK_CONFIG = {
     "distributed.scheduler.allowed-failures": 20,
     # Chunks are placed by the master; moving them would leave a node with one chunk and its processes waiting.
     "distributed.scheduler.work-stealing": False,
-    # The parents are broadcast; a worker that died a moment ago is not to hold up the others for the usual 30 s.
+    # A worker that died a moment ago is not to hold up the others for the usual 30 s.
     "distributed.comm.timeouts.connect": "10s",
     # A worker ends when its connection breaks. The kernel tries again after as long as it has tried already, so this
     # rides out a cut of half the time; with Dask's 30 s a cut of 15 s can cost a node. It is also how long a node that
