@@ -11,7 +11,6 @@ import asyncio
 import heapq
 import logging
 import multiprocessing
-import os
 import tempfile
 import threading
 import time
@@ -155,7 +154,6 @@ def _host(
     address: str, security: Any, n_workers: int, noise: NoiseConfig, n_processes: int, speed: float, pipe: Connection
 ) -> None:
     """Run workers in this process until the pipe closes."""
-    os.nice(10)  # real nodes have machines of their own: eight processes are not to take turns with the one master
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # at the end the scheduler goes before they do
 
     async def main() -> None:
