@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import dask
 import numpy as np
-from distributed import Client, Future, Scheduler, as_completed
+from distributed import Client, Future, as_completed
 from numpy.typing import NDArray
 
 from gadask import node
@@ -212,7 +212,9 @@ class Dispatcher:
         if not astray or not self.nodes:
             return
         with _scheduler_errors():
-            keys = await self._ask(self._client.run_on_scheduler(_unrunnable))
+            # A lambda travels as code: somebody's scheduler need not have gadask.
+            asking = self._client.run_on_scheduler(lambda dask_scheduler: [t.key for t in dask_scheduler.unrunnable])
+            keys = await self._ask(asking)
             await self._ask(self._client.cancel([astray[key] for key in keys if key in astray], force=True))
 
     def _admit(self, address: str, info: NodeInfo | None) -> None:
@@ -375,11 +377,6 @@ class Dispatcher:
 
 
 _chunk_numbers = itertools.count()
-
-
-def _unrunnable(dask_scheduler: Scheduler) -> list[str]:
-    """Return the keys of tasks for which there is no worker; for `client.run_on_scheduler`."""
-    return [task.key for task in dask_scheduler.unrunnable]
 
 
 @functools.cache

@@ -138,7 +138,7 @@ def test_processes_and_nodes(expected: Expected, tmp_path: Path, flags: tuple[st
 
 def wait_for_generation(number: int, process: subprocess.Popen[bytes], run_dir: Path) -> None:
     try:
-        wait_until(lambda: n_closed(run_dir) >= number, 150, f"generation {number}")
+        wait_until(lambda: n_closed(run_dir) >= number, 400, f"generation {number}")
     except BaseException:
         process.kill()
         process.wait()
