@@ -11,18 +11,18 @@ import asyncio
 import contextlib
 import functools
 import heapq
-import itertools
 import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import count, groupby
 from typing import TypeVar
 
 import dask
 import numpy as np
 from distributed import Client, Future, as_completed
+from distributed.client import ClosedClientError
 from numpy.typing import NDArray
 
 from gadask import node
@@ -39,6 +39,7 @@ _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
 _ALL_REFUSED_S = 20.0  # others may be about to connect
+_DRAIN_S = 5.0
 _RECONNECT_S = 8.0  # Dask's client tries for 30 s; a scheduler on a busy machine takes it back within a few
 
 
@@ -157,9 +158,20 @@ class Dispatcher:
         futures = list(self._in_flight)
         self._in_flight.clear()
         if self._client.status == "running":
-            with contextlib.suppress(OSError, TimeoutError):  # a lost scheduler has lost all this anyway
+            # A lost scheduler has lost all this anyway.
+            with contextlib.suppress(OSError, TimeoutError, ClosedClientError):
                 await self._client.cancel(futures, force=True)
                 await self._client.run(node.forget, self._task, on_error="ignore")
+                await asyncio.wait_for(self._drain(), _DRAIN_S)
+
+    async def _drain(self) -> None:
+        """Wait until Dask has followed all futures to their end.
+
+        A result still being fetched when the client is closed is a traceback in the log.
+        """
+        if self._arrivals is not None:
+            async for _ in self._arrivals:
+                pass
 
     async def _register_plugin(self) -> None:
         """Register `NodePlugin` unless nodes are there that fit, as between two runs on one cluster.
@@ -286,7 +298,7 @@ class Dispatcher:
         assert self._arrivals is not None
         prefix = f"play-{items[0].chunk.kind.name.lower()}-{self._client.id}"
         addresses = {f"{prefix}-{next(_chunk_numbers)}": item.address for item in items}
-        with dask.annotate(workers=addresses.get, allow_other_workers=True):
+        with _scheduler_errors(), dask.annotate(workers=addresses.get, allow_other_workers=True):
             futures = self._client.map(
                 node.play,
                 [pack_chunk(item.chunk) for item in items],
@@ -376,7 +388,7 @@ class Dispatcher:
         self._counted_at = now_s
 
 
-_chunk_numbers = itertools.count()
+_chunk_numbers = count()
 
 
 @functools.cache
@@ -390,5 +402,5 @@ def _scheduler_errors() -> Iterator[None]:
     """Turn a broken connection to the scheduler into a `ClusterError`."""
     try:
         yield
-    except (TimeoutError, OSError) as error:
+    except (TimeoutError, OSError, ClosedClientError) as error:
         raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None

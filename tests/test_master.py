@@ -371,6 +371,46 @@ def test_losing_all_nodes_for_good_is_an_error(tmp_path: Path) -> None:
     assert log(tmp_path / "run")
 
 
+def test_a_closed_client_is_an_error(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with local_cluster(1) as cluster:
+            async for _ in evolve(faulty_config(population=8), cluster.client, tmp_path / "run", n_processes=1):
+                await cluster.client.close()
+
+    with pytest.raises(ClusterError, match="the Dask scheduler is lost"):
+        asyncio.run(asyncio.wait_for(main(), 90))
+
+
+def test_results_on_their_way_when_a_run_ends_leave_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gathering = asyncio.Event()
+
+    async def main() -> None:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
+            handlers = client.cluster.scheduler.handlers
+            gather = handlers["gather"]
+
+            async def gather_slowly(keys: list[str]) -> Any:
+                gathering.set()
+                await asyncio.sleep(0.5)  # a slow network
+                return await gather(keys)
+
+            async def evolution() -> None:
+                async for _ in evolve(faulty_config(), client, tmp_path / "run", n_processes=1):
+                    pass
+
+            monkeypatch.setitem(handlers, "gather", gather_slowly)
+            playing = asyncio.create_task(evolution())
+            await gathering.wait()
+            playing.cancel()
+            await asyncio.wait({playing})
+
+    asyncio.run(asyncio.wait_for(main(), 90))
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_an_interrupt_while_the_cluster_starts_leaves_nothing() -> None:
     async def main() -> None:
         async with local_cluster(1):
