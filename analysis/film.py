@@ -78,9 +78,10 @@ class Recorded:
 
     def seeds(self, config: Config) -> tuple[int, np.random.Generator]:
         """Return its environment's seed, and the stream of actions that a policy may sample."""
-        slot = 0 if config.ga.common_random_numbers else self.slot
-        seed = env_seed(config.seed, self.kind.purpose, self.generation, slot, self.episode)
-        return seed, stream(config.seed, self.kind.action_purpose, self.generation, self.slot, self.episode)
+        place = self.generation, self.slot, self.episode
+        ga = config.ga
+        seed = env_seed(config.seed, self.kind.purpose, *place, common=ga.common_random_numbers, paired=ga.paired_tasks)
+        return seed, stream(config.seed, self.kind.action_purpose, *place)
 
 
 def film_elite(

@@ -51,7 +51,8 @@ class PolicyConfig:
     """The network that a genome's parameters fill."""
 
     kind: str = "such2017"
-    """`such2017`, `nature`, `mlp`, `gru`, `lstm`, `snail`, `conv-gru`, or `package.module:factory`."""
+    """`such2017`, `nature`, `mlp`, `gru`, `lstm`, `gru-per-action`, `snail`, `conv-gru`, `conv-fast-weights`, or
+    `package.module:factory`."""
     kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`; but `actions`, for any policy, says
     how outputs become actions: `"argmax"`, `"sampled"` from their softmax, or `"uniform:5"`, five values of each entry
@@ -84,6 +85,9 @@ class GAConfig:
     """Episodes that a child is judged by, its fitness being their mean return; more than 1 where one says little."""
     common_random_numbers: bool = False
     """All children of a generation meet the same tasks (environment seeds), and so do all candidates."""
+    paired_tasks: bool = False
+    """A genome's episodes come in pairs of opposite tasks, in environments that have them (`gadask/Harlow-v0`), so that
+    whatever is not learnt within an episode cancels; their seeds differ in the last bit alone."""
     mutation_power: float = 0.002
     """Standard deviation of the noise that a mutation adds."""
     candidates: int = 10
@@ -241,6 +245,10 @@ def check_config(config: Config) -> None:
         rules.append((limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
     if ga.episodes_per_child > 1:
         rules.append((ga.late == "drop", "ga.late", "'drop' with ga.episodes_per_child above 1", ga.late))
+    if ga.paired_tasks:
+        for key in ("episodes_per_child", "candidate_episodes"):
+            found = getattr(ga, key)
+            rules.append((found % 2 == 0, f"ga.{key}", "an even number with ga.paired_tasks", found))
     if ga.min_steps:
         rules.append((ga.closing == "first", "ga.closing", "'first' with ga.min_steps", ga.closing))
     if ga.truncation == "ga-dist":

@@ -105,6 +105,8 @@ class Task:
     """Parents and candidates of one generation at most; a node makes room for the weights of four generations."""
     common_random_numbers: bool
     """All children of a generation meet the same environment seeds, and so do all candidates."""
+    paired_tasks: bool
+    """Seeds of a genome's episodes 2i and 2i + 1 differ in the last bit alone."""
     run_id: str
     """Tells runs with equal settings apart on shared nodes; new at each start."""
     n_lanes: int = 0
@@ -112,7 +114,8 @@ class Task:
 
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return the environment's seed for one episode."""
-        return env_seed(self.run_seed, kind.purpose, generation, 0 if self.common_random_numbers else slot, episode)
+        common, paired = self.common_random_numbers, self.paired_tasks
+        return env_seed(self.run_seed, kind.purpose, generation, slot, episode, common=common, paired=paired)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,20 @@ def _draw_first(
     return numbers
 
 
-def env_seed(run_seed: int, purpose: Purpose, generation: int, slot: int, episode: int) -> int:
-    """Return the environment's seed for one episode, in [0, 2**31 − 1)."""
-    return int(_own.at(run_seed, purpose, generation, slot, episode).integers(_MAX_ENV_SEED))
+def env_seed(
+    run_seed: int,
+    purpose: Purpose,
+    generation: int,
+    slot: int,
+    episode: int,
+    *,
+    common: bool = False,
+    paired: bool = False,
+) -> int:
+    """Return the environment's seed for one episode, in [0, 2**31).
+
+    `common`: the same in all slots. `paired`: those of episodes 2i and 2i + 1 differ in the last bit alone.
+    """
+    drawn_for = episode // 2 if paired else episode
+    seed = int(_own.at(run_seed, purpose, generation, 0 if common else slot, drawn_for).integers(_MAX_ENV_SEED))
+    return seed // 2 * 2 + episode % 2 if paired else seed

@@ -32,6 +32,7 @@ def prepare_task(config: Config) -> Task:
         n_params=policy.n_params,
         n_genomes=config.ga.parents + config.ga.candidates + 1,
         common_random_numbers=config.ga.common_random_numbers,
+        paired_tasks=config.ga.paired_tasks,
         run_id=uuid.uuid4().hex,
         n_lanes=count_lanes(config.env, policy),
     )

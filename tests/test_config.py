@@ -156,6 +156,14 @@ GA_DIST = {"truncation": "ga-dist"}
         ({"noise": {"size": 0}}, "noise.size: expected 1 to"),
         ({"ga": {"population": 0}}, "ga.population: expected 1 to 2147483647, found 0"),
         ({"ga": {"population": 2**31}}, "ga.population: expected 1 to 2147483647, found 2147483648"),
+        (
+            {"ga": {"paired_tasks": True, "episodes_per_child": 3}},
+            "ga.episodes_per_child: expected an even number with ga.paired_tasks, found 3",
+        ),
+        (
+            {"ga": {"paired_tasks": True, "episodes_per_child": 2, "candidate_episodes": 5}},
+            "ga.candidate_episodes: expected an even number with ga.paired_tasks, found 5",
+        ),
         ({"ga": {"parents": 1001}}, "ga.parents: expected 1 to ga.population (1000), found 1001"),
         ({"ga": {"parents": 0}}, "ga.parents: expected 1 to ga.population (1000), found 0"),
         ({"ga": {"mutation_power": 0}}, "ga.mutation_power: expected a finite number above 0, found 0.0"),

@@ -1,7 +1,7 @@
 """Ten generations give the same parents and elites on any machines and through any death (faults 1–3).
 
-Of Frostbite in both precisions, of bandits played in lanes by a network that remembers and samples, and of a continuous
-task with binned actions and normalised observations.
+Of Frostbite in both precisions, of bandits and images played in lanes by networks that remember and sample, and of a
+continuous task with binned actions and normalised observations.
 """
 
 from __future__ import annotations
@@ -85,9 +85,32 @@ candidate_episodes = 6
 generations = 10
 test_episodes = 0
 """
+HARLOW = """
+[env]
+id = "gadask/Harlow-v0"
+max_steps = 40
+kwargs = { retina = 16, reach = 1, hold = 1, patience = 6 }
+[policy]
+kind = "conv-fast-weights"
+kwargs = { filters = "4", kernels = "4", strides = "4", actions = "sampled" }
+[noise]
+size = 300_000
+[ga]
+population = 60
+parents = 8
+episodes_per_child = 4
+common_random_numbers = true
+paired_tasks = true
+mutation_power = 0.1
+candidates = 4
+candidate_episodes = 20
+[budget]
+generations = 10
+test_episodes = 0
+"""
 INT8 = FROSTBITE.replace("[noise]", '[policy]\nprecision = "int8"\n[noise]')
 Expected = Callable[[str], list[dict[str, Any]]]
-CONFIGS = {"Frostbite": FROSTBITE, "Frostbite int8": INT8, "bandit": BANDIT, "Hopper": HOPPER}
+CONFIGS = {"Frostbite": FROSTBITE, "Frostbite int8": INT8, "bandit": BANDIT, "Harlow": HARLOW, "Hopper": HOPPER}
 
 
 def start(task: str, run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
@@ -189,7 +212,7 @@ def kill_the_master(process: subprocess.Popen[bytes], run_dir: Path) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    wait_until(lambda: not any(p.is_running() for p in family), 10, "all processes gone")
+    wait_until(lambda: not any(p.is_running() for p in family), 60, "all processes gone")
     assert n_closed(run_dir) < 10
 
 

@@ -174,6 +174,19 @@ def test_sides_and_good_images_are_balanced_and_independent() -> None:
     assert np.abs(np.corrcoef(draws.T) - np.eye(7)).max() < 4 / np.sqrt(2000)
 
 
+def test_the_seeds_of_a_pair_are_opposite_tasks() -> None:
+    lanes = HarlowLanes(2, retina=16)
+    good = []
+    for seed in range(0, 60, 2):
+        lanes.reset(0, seed)
+        lanes.reset(1, seed + 1)
+        np.testing.assert_array_equal(lanes.left_images[0], lanes.left_images[1])
+        np.testing.assert_array_equal(lanes._images[0], lanes._images[1])
+        assert lanes._good_images[0] == 1 - lanes._good_images[1]
+        good.append(lanes._good_images[0])
+    assert set(good) == {0, 1}
+
+
 def colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the different colours of an image, one a row."""
     red, green, blue = image.astype(int).reshape(3, -1)

@@ -92,6 +92,7 @@ KINDS: dict[str, tuple[str, gymnasium.spaces.Box, dict[str, Scalar]]] = {
     "gru per action": ("gru-per-action", WIDE_VECTOR, {"units": 5, "states": 2}),
     "snail": ("snail", VECTOR, {"length": 7, "channels": 3, "blocks": 2}),
     "conv-gru": ("conv-gru", IMAGE, {"filters": "3", "kernels": "3", "strides": "1", "units": 5}),
+    "fast weights": ("conv-fast-weights", IMAGE, {"filters": "3", "kernels": "3", "strides": "1", "units": 5}),
 }
 
 

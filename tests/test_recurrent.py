@@ -101,8 +101,26 @@ def test_convolutions_and_gru_are_pytorchs() -> None:
         image = nn.functional.conv2d(image, weight, matrix[-1], stride).relu()
     assert image.shape == (4, 6, 2, 3)
     features = image.permute(0, 2, 3, 1).reshape(4, -1)
-    expected = gru_outputs(policy.module.get_submodule("gru"), features)
+    expected = gru_outputs(policy.module.get_submodule("memory"), features)
     found = np.concatenate([policy.output(value) for value in observations(IMAGE, 4)])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_fast_weights_read_what_was_stored_under_a_key_like_the_query() -> None:
+    policy = policy_of("conv-fast-weights", IMAGE, filters="5", kernels="4", strides="3", units=3)
+    memory = policy.module.get_submodule("memory")
+    images = observations(IMAGE, 6)
+    matrix = policy.module.get_parameter("convolutions.0")
+    weight = matrix[:-1].view(4, 4, 3, 5).permute(3, 2, 0, 1)
+    image = nn.functional.conv2d(torch.from_numpy(images).float() / 255, weight, matrix[-1], 3).relu()
+    features = image.permute(0, 2, 3, 1).reshape(len(images), -1)
+    project, output = (memory.get_parameter(name) for name in ("project", "output"))
+    keys, queries, values = (features @ project[:-1] + project[-1]).tanh().chunk(3, 1)
+    # Attention to the steps before, without softmax (Schlag et al. 2021, section 2.2).
+    likeness = (queries @ keys.T).tril(-1)
+    expected = torch.cat([features, likeness @ values], 1) @ output[:-1] + output[-1]
+    found = np.stack([policy.output(value)[0] for value in images])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -113,6 +131,7 @@ def test_convolutions_and_gru_are_pytorchs() -> None:
         ("lstm", vector(7), (7 + 32 + 1) * 128 + (32 + 1) * 4),
         # 13 × 17 → 6 × 8 → 2 × 3
         ("conv-gru", IMAGE, 28 * 16 + 145 * 32 + (2 * 3 * 32 + 1) * 96 + (32 + 1) * 96 + (32 + 1) * 4),
+        ("conv-fast-weights", IMAGE, 28 * 16 + 145 * 32 + (2 * 3 * 32 + 1) * 12 + (2 * 3 * 32 + 4 + 1) * 4),
     ],
 )
 def test_default_sizes(kind: str, space: gymnasium.Space, size: int) -> None:
@@ -126,6 +145,7 @@ def test_default_sizes(kind: str, space: gymnasium.Space, size: int) -> None:
         ("gru", vector(40), {"units": 60}, [40, 60, 60]),
         ("lstm", vector(40), {"units": 60}, [40, 60, 60]),
         ("conv-gru", IMAGE, {"units": 60}, [27, 144, 192, 60, 60]),
+        ("conv-fast-weights", IMAGE, {"units": 60}, [27, 144, 192, 252]),
     ],
 )
 def test_initial_scales(
@@ -166,7 +186,10 @@ def test_what_a_unit_remembers_fades_as_slowly_as_it_is_told_to(kind: str) -> No
     torch.testing.assert_close(left, torch.tensor([[1 - 1 / 2, 1 - 1 / 20, 1 - 1 / 200]]))
 
 
-@pytest.mark.parametrize(("kind", "space"), [("gru", vector(3)), ("lstm", vector(3)), ("conv-gru", IMAGE)])
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [("gru", vector(3)), ("lstm", vector(3)), ("conv-gru", IMAGE), ("conv-fast-weights", IMAGE)],
+)
 def test_an_episode_begins_without_memory(kind: str, space: gymnasium.spaces.Box) -> None:
     policy = policy_of(kind, space)
     values = observations(space, 6)
@@ -180,7 +203,7 @@ def test_an_episode_begins_without_memory(kind: str, space: gymnasium.spaces.Box
 
 @settings(max_examples=15, deadline=None)
 @given(
-    kind=st.sampled_from(["gru", "lstm", "conv-gru"]),
+    kind=st.sampled_from(["gru", "lstm", "conv-gru", "conv-fast-weights"]),
     size=sizes,
     units=sizes,
     n_lanes=st.integers(1, 5),
@@ -188,7 +211,7 @@ def test_an_episode_begins_without_memory(kind: str, space: gymnasium.spaces.Box
 )
 def test_each_lane_plays_its_own_network(kind: str, size: int, units: int, n_lanes: int, restart: int) -> None:
     """Lanes agree with modules called one by one, also when one lane begins again among the others."""
-    space = IMAGE if kind == "conv-gru" else vector(size)
+    space = IMAGE if kind.startswith("conv-") else vector(size)
     singles = [policy_of(kind, space, seed, units=units) for seed in range(n_lanes)]
     lanes = LanePolicy(singles[0], n_lanes)
     for lane, single in enumerate(singles):

@@ -61,6 +61,23 @@ def test_env_seeds_fit_a_signed_32_bit_integer(place: tuple[int, Purpose, int, i
     assert 0 <= env_seed(*place) < 2**31 - 1
 
 
+def test_paired_seeds_differ_in_the_last_bit() -> None:
+    seeds = [
+        env_seed(5, Purpose.CHILD_EPISODE, 2, slot, episode, paired=True) for slot in range(40) for episode in range(4)
+    ]
+    pairs = np.reshape(seeds, (-1, 2))
+    assert (pairs % 2 == [0, 1]).all()
+    assert (pairs[:, 0] + 1 == pairs[:, 1]).all()
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= 0
+    assert max(seeds) < 2**31
+
+
+def test_common_seeds_are_the_same_in_all_slots() -> None:
+    seeds = {env_seed(5, Purpose.CHILD_EPISODE, 2, slot, 3, common=True) for slot in range(4)}
+    assert seeds == {env_seed(5, Purpose.CHILD_EPISODE, 2, 0, 3)}
+
+
 def test_parents_are_drawn_uniformly() -> None:
     counts = np.bincount([draw_parent(3, 5, slot, 20) for slot in range(10_000)], minlength=20)
     # 99.9 % quantile of χ² with 19 degrees of freedom.

@@ -18,6 +18,10 @@ Actions: 0 shifts the gaze to the left, 1 keeps it, 2 shifts it to the right; `r
 image, where the wall ends. From the cross the inner half of both images is in view. Observations are what the retina
 sees in colour, uint8, shape `(3, retina, retina)`: in grey, and with few pixels, many pairs of images would look alike.
 
+Seeds 2i and 2i + 1 are opposite tasks: the same images on the same sides, and the other one is the good one. Over such
+a pair every policy that does not learn earns the same, whatever images or sides it likes. By luck it would earn up to 5
+more or less an episode, much more than the first steps of learning are worth; see `ga.paired_tasks`.
+
 The measure of success is not the return but how often each trial's choice is right. `fixation_reward` is 0.2 as in Wang
 et al., since to choose by chance is worth 0 in the mean, as much as to do nothing. `forfeit` is 1, as much as a wrong
 choice costs; where it was 0, evolution found policies that stop after the first loss.
@@ -107,9 +111,10 @@ class HarlowLanes(LaneEnv):
 
     def reset(self, lane: int, seed: int) -> None:
         """Start the episode of `seed`: draw images, the good one, and their sides; the gaze rests on the cross."""
-        stream = episode_stream(seed)
+        stream = episode_stream(seed // 2)
         self._images[lane] = draw_pair(stream, self.image_set, self.retina // 2)
-        self._good_images[lane], *self.left_images[lane] = stream.integers(2, size=1 + self.n_trials)
+        good, *self.left_images[lane] = stream.integers(2, size=1 + self.n_trials)
+        self._good_images[lane] = good ^ (seed % 2)
         self.trials_correct[lane] = -1
         for state in (self.phases, self.gazes, self.trials, self.rewards, self._held, self._steps):
             state[lane] = 0

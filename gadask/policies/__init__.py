@@ -11,6 +11,7 @@
 | `gru-per-action` | vector | one small GRU an action, all with the same weights |
 | `snail` | vector | dilated convolutions over time |
 | `conv-gru` | small image | convolutions and a GRU |
+| `conv-fast-weights` | small image | convolutions and a memory that multiplies |
 
 `package.module:factory` names any function `(observation_space, action_space, **kwargs) -> torch.nn.Module`;
 `Policy` says what such a module is given and what it returns. All kinds take the kwarg `actions`; see `actions.py`.
@@ -31,7 +32,7 @@ from torch import nn
 from gadask.config import PolicyConfig
 from gadask.errors import PolicyError
 from gadask.policies.actions import network_space
-from gadask.policies.convgru import conv_gru
+from gadask.policies.conv_memory import conv_fast_weights, conv_gru
 from gadask.policies.convolutional import nature, such2017
 from gadask.policies.lane_policy import LanePolicy, PlaysLanes
 from gadask.policies.mlp import mlp
@@ -51,6 +52,7 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
     "gru-per-action": gru_per_action,
     "snail": snail,
     "conv-gru": conv_gru,
+    "conv-fast-weights": conv_fast_weights,
 }
 
 

@@ -112,8 +112,8 @@ class Players:
 
     def play(self, genome: Genome, kind: Kind, generation: int, slot: int, episode: int) -> NDArray[np.void]:
         """Return the row of one episode."""
-        seed_slot = 0 if self.config.ga.common_random_numbers else slot
-        seed = env_seed(self.config.seed, kind.purpose, generation, seed_slot, episode)
+        common = self.config.ga.common_random_numbers
+        seed = env_seed(self.config.seed, kind.purpose, generation, slot, episode, common=common)
         result = play_episode(self.env, self.load(genome), seed, self.config.env.max_steps)
         row = np.zeros(1, ROW)
         row[["generation", "slot", "episode", "steps", "frames", "return", "kind", "status"]] = (
