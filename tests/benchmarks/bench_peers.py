@@ -1,10 +1,10 @@
 """gadask beside what else one would use, on the same two cores: EvoTorch's `GymNE`, and a plain Dask `client.map`.
 
 `GymNE` plays with Gymnasium's own Atari wrappers and the network of Such et al. 2017 as anyone would write it in torch;
-each of two pinned processes evaluates random genomes, as an actor of EvoTorch would. `client.map` sends whole parameter
-vectors to the workers of the same cluster, which keep environment and policy between children; its children are
-compared with those of `evolve` at the same population, episodes cut short so that the machinery counts. Rounds take
-turns.
+each of two pinned processes evaluates random genomes, as an actor of EvoTorch would. `client.map` is written as one
+writes it first: a function of a whole parameter vector makes the same environment and network, plays and returns the
+score. Its children are compared with those of `evolve` at the same population, episodes cut short so that the machinery
+counts. Rounds take turns.
 Needs `pip install "gadask[bench]"`.
 """
 
@@ -22,21 +22,20 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from distributed import Client, LocalCluster, wait
+from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gadask.clusters import local_cluster
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, config_from_dict
-from gadask.envs import Env, make_env
 from gadask.master import evolve
 from gadask.node import Node
-from gadask.policies import Policy, make_policy
-from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, evolution, pin, ratios
 
-_SHORT_STEPS = 60
+_SHORT_STEPS = 20
+_SHORT_GAME, _N_ACTIONS = "ALE/Frostbite-v5", 18
 _POPULATION = 200
 _MUTATION_POWER = 0.002
 
@@ -124,31 +123,34 @@ def _play_evotorch(game: str, seconds: float, index: int) -> float:
 
 
 def _children_per_s_of_client_map(seed: int) -> float:
-    rng = np.random.default_rng(seed)
-    policy = _kept()[1]
-    parents = [rng.standard_normal(policy.n_params, np.float32) * 0.02 for _ in range(10)]
+    torch.manual_seed(seed)
     with LocalCluster(N_PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        wait(client.map(_play_vector, parents[:N_PROCESSES], [-1] * N_PROCESSES, pure=False))  # makes environments
+        parents = [parameters_to_vector(_Network(_N_ACTIONS).parameters()).detach() for _ in range(10)]
+        client.gather(client.map(_play_vector, parents[:N_PROCESSES], range(N_PROCESSES)))  # imports are not counted
         begin = time.perf_counter()
         children = [
-            parents[rng.integers(len(parents))] + _MUTATION_POWER * rng.standard_normal(policy.n_params, np.float32)
-            for _ in range(_POPULATION)
+            (parents[i % 10] + _MUTATION_POWER * torch.randn_like(parents[0])).numpy() for i in range(_POPULATION)
         ]
-        client.gather(client.map(_play_vector, children, range(_POPULATION), pure=False))
+        client.gather(client.map(_play_vector, children, range(_POPULATION)))
         return _POPULATION / (time.perf_counter() - begin)
 
 
+@torch.no_grad()
 def _play_vector(vector: NDArray[np.float32], seed: int) -> float:
-    env, policy = _kept()
-    policy.flat.copy_(torch.from_numpy(np.array(vector)))
-    return play_episode(env, policy, seed + 1, _SHORT_STEPS).return_
-
-
-@functools.cache
-def _kept() -> tuple[Env, Policy]:
     torch.set_num_threads(1)
-    env = make_env(EnvConfig("ALE/Frostbite-v5"))
-    return env, make_policy(PolicyConfig("such2017"), env.observation_space, env.action_space)
+    env = _atari(_SHORT_GAME)
+    network = _Network(_N_ACTIONS)
+    vector_to_parameters(torch.as_tensor(np.array(vector)), network.parameters())
+    score = 0.0
+    observation, _ = env.reset(seed=seed)
+    for _ in range(_SHORT_STEPS):
+        action = int(network(torch.from_numpy(np.array(observation, np.float32))).argmax())
+        observation, reward, terminated, truncated, _ = env.step(action)
+        score += float(reward)
+        if terminated or truncated:
+            break
+    env.close()
+    return score
 
 
 async def _children_per_s_of_evolve(seed: int) -> float:
@@ -164,7 +166,7 @@ def _config(seed: int) -> Config:
     settings: dict[str, Any] = {
         "preset": "such2017",
         "seed": seed,
-        "env": {"id": "ALE/Frostbite-v5", "max_steps": _SHORT_STEPS},
+        "env": {"id": _SHORT_GAME, "max_steps": _SHORT_STEPS},
         "ga": {"population": _POPULATION, "parents": 10, "candidates": 2, "candidate_episodes": 1},
         "budget": {"generations": 4, "test_episodes": 0},
     }
