@@ -66,6 +66,19 @@ def test_an_interrupt_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = "from analysis.command import run_command; run_command(lambda: print('many words ' * 100_000))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(4) == "many"
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert errors == ""
+    assert process.returncode == 0
+
+
 def test_a_damaged_log_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = run / "generations.jsonl"
     log.write_bytes(b"{" + log.read_bytes()[5:])
