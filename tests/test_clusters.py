@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask import node
-from gadask.clusters import local_cluster, slurm
+from gadask.clusters import NodeCounts, local_cluster, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.queue import submit
@@ -258,6 +258,7 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
     async def play() -> tuple[str, node.ChunkResult]:
         async with local_cluster(2) as cluster:
             client: Client = cluster.client
+            counts.append(cluster.counts())
             await client.register_plugin(NodePlugin(task.noise, 1))
             digests = await client.run(digest)
             first = next(iter(digests))
@@ -273,9 +274,14 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
             while not (await client.run(is_playing, workers=[first]))[first]:
                 await asyncio.sleep(0.01)
             await client.run(leave, workers=[first])
-            return first, await future
+            result = await future
+            counts.append(cluster.counts())
+            return first, result
 
+    counts: list[NodeCounts] = []
     first, result = asyncio.run(play())
+    assert [(count.running, count.wanted) for count in counts] == [(2, 2), (1, 2)]
+    assert counts[1].core_hours > counts[0].core_hours >= 0
     assert result.node != first
     assert sorted(unpack_rows(result.rows)["slot"]) == [0, 1, 2, 3, 4, 5]
 
