@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from gadask.errors import GadaskError, UsageError
+from gadask.terminal import outlive_terminal
 
 
 def run_command(write: Callable[[], Path | None]) -> int:
@@ -16,18 +16,15 @@ def run_command(write: Callable[[], Path | None]) -> int:
     0 is success, 2 bad usage, 1 any other error of gadask, 130 Ctrl-C; also 1 where `write` returns None, having logged
     why. Who reads a part of what is printed, as `head` does, has seen enough.
     """
+    outlive_terminal()
     try:
         path = write()
-        if path is not None:
-            print(path)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still to be written would fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except GadaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
-    return 1 if path is None else 0
+    if path is None:
+        return 1
+    print(path)
+    return 0

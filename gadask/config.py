@@ -87,7 +87,7 @@ class GAConfig:
     """All children of a generation meet the same tasks (environment seeds), and so do all candidates."""
     paired_tasks: bool = False
     """A genome's episodes come in pairs of opposite tasks, in environments that have them (`gadask/Harlow-v0`), so that
-    whatever is not learnt within an episode cancels; their seeds differ in the last bit alone."""
+    luck cancels; seeds of a pair differ in the last bit alone."""
     mutation_power: float = 0.002
     """Standard deviation of the noise that a mutation adds."""
     candidates: int = 10
@@ -249,6 +249,7 @@ def check_config(config: Config) -> None:
         for key in ("episodes_per_child", "candidate_episodes"):
             found = getattr(ga, key)
             rules.append((found % 2 == 0, f"ga.{key}", "an even number with ga.paired_tasks", found))
+        rules.append((ga.spare_episodes == 0, "ga.spare_episodes", "0 with ga.paired_tasks", ga.spare_episodes))
     if ga.min_steps:
         rules.append((ga.closing == "first", "ga.closing", "'first' with ga.min_steps", ga.closing))
     if ga.truncation == "ga-dist":

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import dask
 import numpy as np
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, Scheduler, as_completed
 from distributed.client import ClosedClientError
 from numpy.typing import NDArray
 
@@ -92,6 +92,7 @@ class Dispatcher:
         self._n_processes = n_processes
         self._in_flight: dict[Future, _InFlight] = {}
         self._again: list[_InFlight] = []
+        self._last_packed: tuple[Breeding, bytes] | None = None
         self._arrivals: as_completed | None = None
         self._next: asyncio.Future[tuple[Future, object]] | None = None
         self._n_outstanding: Counter[str] = Counter()
@@ -224,9 +225,7 @@ class Dispatcher:
         if not astray or not self.nodes:
             return
         with _scheduler_errors():
-            # A lambda travels as code: somebody's scheduler need not have gadask.
-            asking = self._client.run_on_scheduler(lambda dask_scheduler: [t.key for t in dask_scheduler.unrunnable])
-            keys = await self._ask(asking)
+            keys = await self._ask(self._client.run_on_scheduler(_unrunnable))
             await self._ask(self._client.cancel([astray[key] for key in keys if key in astray], force=True))
 
     def _admit(self, address: str, info: NodeInfo | None) -> None:
@@ -296,21 +295,31 @@ class Dispatcher:
     def _submit(self, items: list[_InFlight]) -> None:
         """Send chunks of one breeding to their nodes, all in one message to the scheduler."""
         assert self._arrivals is not None
-        prefix = f"play-{items[0].chunk.kind.name.lower()}-{self._client.id}"
-        addresses = {f"{prefix}-{next(_chunk_numbers)}": item.address for item in items}
+        addresses = {
+            f"play-{item.chunk.kind.name.lower()}-{self._client.id}-{next(_chunk_numbers)}": item.address
+            for item in items
+        }
+        n_items = len(items)
         with _scheduler_errors(), dask.annotate(workers=addresses.get, allow_other_workers=True):
             futures = self._client.map(
                 node.play,
                 [pack_chunk(item.chunk) for item in items],
+                # No kwargs: of one above 100 kB Dask makes a task by the kwarg's name, which all chunks would share.
+                [self._packed(items[0].breeding)] * n_items,
+                [self.digest] * n_items,
                 key=list(addresses),
                 pure=False,
-                made_from=pack_breeding(self._task, items[0].breeding),
-                digest=self.digest,
             )
         for future, item in zip(futures, items, strict=True):
             self._in_flight[future] = item
             self._n_outstanding[item.address] += len(item.chunk.episodes)
         self._arrivals.update(futures)
+
+    def _packed(self, breeding: Breeding) -> bytes:
+        """Return what a breeding's chunks carry; packed once, since chunks are issued many times in a generation."""
+        if self._last_packed is None or self._last_packed[0] is not breeding:
+            self._last_packed = breeding, pack_breeding(self._task, breeding)
+        return self._last_packed[1]
 
     async def _next_arrivals(self) -> list[Arrival]:
         """Wait for results, but not for long, so that new nodes get work."""
@@ -389,6 +398,10 @@ class Dispatcher:
 
 
 _chunk_numbers = count()
+
+
+def _unrunnable(dask_scheduler: Scheduler) -> list[str]:
+    return [str(task.key) for task in dask_scheduler.unrunnable]
 
 
 @functools.cache

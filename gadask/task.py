@@ -7,6 +7,7 @@ from contextlib import closing
 
 from gadask.config import Config, check_config
 from gadask.envs import make_env
+from gadask.errors import ConfigError
 from gadask.genome import count_genes
 from gadask.messages import Task
 
@@ -22,6 +23,11 @@ def prepare_task(config: Config) -> Task:
         from gadask.policies import make_policy
 
         policy = make_policy(config.policy, env.observation_space, env.action_space)
+        if config.ga.paired_tasks and not env.has_paired_tasks:
+            raise ConfigError(
+                f"ga.paired_tasks: expected an environment whose tasks come in pairs, found {config.env.id!r};"
+                " gadask/Harlow-v0 is one, and one of your own says so by metadata['paired_tasks'] = True"
+            )
     count_genes(config.noise.size, policy.n_params)
     return Task(
         run_seed=config.seed,

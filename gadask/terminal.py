@@ -22,9 +22,13 @@ def outlive_terminal() -> None:
 
 
 def _outliving(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):  # a test's or a notebook's
+    if not isinstance(stream, io.TextIOWrapper):  # a notebook's
         return stream
-    if not stream.isatty() and not stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except OSError:  # a test's, in memory
+        return stream
+    if not stream.isatty() and not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode):
         stream.reconfigure(line_buffering=True)
         return stream
     stream.flush()

@@ -164,6 +164,10 @@ GA_DIST = {"truncation": "ga-dist"}
             {"ga": {"paired_tasks": True, "episodes_per_child": 2, "candidate_episodes": 5}},
             "ga.candidate_episodes: expected an even number with ga.paired_tasks, found 5",
         ),
+        (
+            {"ga": {"paired_tasks": True, "episodes_per_child": 2, "spare_episodes": 1}},
+            "ga.spare_episodes: expected 0 with ga.paired_tasks, found 1",
+        ),
         ({"ga": {"parents": 1001}}, "ga.parents: expected 1 to ga.population (1000), found 1001"),
         ({"ga": {"parents": 0}}, "ga.parents: expected 1 to ga.population (1000), found 0"),
         ({"ga": {"mutation_power": 0}}, "ga.mutation_power: expected a finite number above 0, found 0.0"),

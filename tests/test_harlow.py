@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gadask.config import EnvConfig, Scalar
+from gadask.config import EnvConfig, Scalar, config_from_dict
 from gadask.envs.baselines import play_baseline
 from gadask.envs.harlow import CHOICE, CROSS, OUTCOME, Harlow, HarlowLanes
 from gadask.envs.harlow_images import N_CELLS, draw_pair
+from gadask.errors import ConfigError
+from gadask.task import prepare_task
 
 LEFT, STAY, RIGHT = 0, 1, 2
 
@@ -185,6 +187,18 @@ def test_the_seeds_of_a_pair_are_opposite_tasks() -> None:
         assert lanes._good_images[0] == 1 - lanes._good_images[1]
         good.append(lanes._good_images[0])
     assert set(good) == {0, 1}
+
+
+def test_paired_tasks_need_an_environment_that_has_them() -> None:
+    table: dict[str, Any] = {
+        "env": {"id": "gadask/Harlow-v0", "kwargs": {"retina": 16}},
+        "policy": {"kind": "conv-fast-weights"},
+        "ga": {"paired_tasks": True, "episodes_per_child": 2},
+    }
+    assert prepare_task(config_from_dict(table)).paired_tasks
+    table["env"], table["policy"] = {"id": "gadask/MetaBandit-v0"}, {"kind": "gru"}
+    with pytest.raises(ConfigError, match=r"ga\.paired_tasks: expected an environment .*MetaBandit"):
+        prepare_task(config_from_dict(table))
 
 
 def colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

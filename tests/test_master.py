@@ -26,6 +26,7 @@ from gadask.errors import ClusterError, EvolutionError, NodeError
 from gadask.evaluate import evaluate_elite
 from gadask.genome import count_genes, draw_child, from_text, to_text
 from gadask.master import Generation, Progress, evolve, evolve_blocking
+from gadask.messages import Breeding, Task, pack_breeding
 from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
@@ -94,6 +95,16 @@ def test_the_result_does_not_depend_on_the_machines(
     assert (run(faulty_config(), tmp_path / "run", nodes=nodes, processes=processes), checkpoint(tmp_path / "run")) == (
         expected
     )
+
+
+def test_parents_of_any_size_are_those_of_their_generation(
+    expected: Expected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack_large(task: Task, breeding: Breeding) -> bytes:
+        return pack_breeding(task, breeding) + bytes(200_000)  # what follows a pickle is not read
+
+    monkeypatch.setattr(dispatch, "pack_breeding", pack_large)
+    assert run(faulty_config(), tmp_path / "run") == expected[0]
 
 
 def test_the_log_follows_from_the_episodes(expected: Expected, tmp_path: Path) -> None:

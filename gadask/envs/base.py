@@ -25,6 +25,8 @@ class Env(ABC):
     """Emulator frames that a step stands for; 1 where there is no emulator."""
     steps_per_s: float = 30.0
     """Agent steps a second at which a film runs at its own speed; 30 where the environment does not say."""
+    has_paired_tasks: bool = False
+    """Whether seeds 2i and 2i + 1 are opposite tasks; see `config.GAConfig.paired_tasks`."""
     action_meanings: tuple[str, ...] = ()
     """Name of each action of a Discrete space; empty where actions have none."""
 

@@ -77,6 +77,7 @@ class GymnasiumEnv(Env):
         self.observation_space = space
         self.action_space = env.action_space
         self.steps_per_s = float(env.metadata.get("render_fps") or self.steps_per_s)
+        self.has_paired_tasks = bool(env.metadata.get("paired_tasks"))
 
     def reset(self, seed: int) -> Observation:
         """Start the episode that `seed` determines."""

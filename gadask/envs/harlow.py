@@ -19,8 +19,9 @@ image, where the wall ends. From the cross the inner half of both images is in v
 sees in colour, uint8, shape `(3, retina, retina)`: in grey, and with few pixels, many pairs of images would look alike.
 
 Seeds 2i and 2i + 1 are opposite tasks: the same images on the same sides, and the other one is the good one. Over such
-a pair every policy that does not learn earns the same, whatever images or sides it likes. By luck it would earn up to 5
-more or less an episode, much more than the first steps of learning are worth; see `ga.paired_tasks`.
+a pair all policies that neither learn nor sample their actions earn the same, whatever images or sides they like. By
+luck one would earn up to 5 more or less an episode, much more than the first steps of learning are worth; see
+`ga.paired_tasks`.
 
 The measure of success is not the return but how often each trial's choice is right. `fixation_reward` is 0.2 as in Wang
 et al., since to choose by chance is worth 0 in the mean, as much as to do nothing. `forfeit` is 1, as much as a wrong
@@ -185,7 +186,7 @@ class HarlowLanes(LaneEnv):
 class Harlow(OneLane):
     """One wall. `info["trials"]` holds each trial's choice: 1 right, 0 wrong, −1 not made."""
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10, "paired_tasks": True}  # noqa: RUF012
 
     def __init__(
         self,

@@ -6,8 +6,8 @@
 
    Between two steps of a game most of the screen stays as it was. A flag tells of every cell whether it has changed, and
    a patch without a changed cell keeps its sums, so that the result is the same, bit for bit, as if all were computed.
-   Every sum is taken in the order of its inputs with fused multiply-adds, whatever the width of the vectors: results do
-   not depend on the processor. */
+   Every sum is taken in one order with fused multiply-adds, whatever the width of the vectors: in that of its inputs, and
+   in the dense layer first over each pixel of the last convolution. So results do not depend on the processor. */
 
 #include <immintrin.h>
 #include <stdint.h>

@@ -2,8 +2,9 @@
 
 `float32` sums exactly what the module's parameters say, in an order of its own. `int8` keeps every weight of the
 convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's largest, and every activation between
-them as a byte, in steps of 1/255 of the layer's largest at this observation; sums are exact integers, biases and the
-output layer float32. Pixels are bytes as they are. Neither result depends on the processor.
+them as a byte, in steps of 1/255 of the layer's largest at this observation, rounded up to three bits behind the first.
+Sums are exact integers, biases and the output layer float32; pixels are bytes as they are. Neither result depends on
+the processor.
 """
 
 from __future__ import annotations
