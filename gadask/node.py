@@ -334,3 +334,4 @@ def forget(task: Task, dask_worker: Worker) -> None:
     plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
     if plugin is not None and plugin.node is not None:
         plugin.node.forget(task)
+    unpack_breeding.cache_clear()  # which would hold the parents of a run that has ended; others unpack theirs again
