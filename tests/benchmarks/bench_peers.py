@@ -35,6 +35,7 @@ from gadask.node import Node
 from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, evolution, pin, ratios
 
 _SHORT_STEPS = 20
+_MAX_STEPS = 1000  # a random network may never end a game of Frostbite
 _SHORT_GAME, _N_ACTIONS = "ALE/Frostbite-v5", 18
 _POPULATION = 200
 _MUTATION_POWER = 0.002
@@ -101,6 +102,7 @@ def _atari(game: str) -> gymnasium.Env:
     gymnasium.register_envs(ale_py)
     env = gymnasium.make(game, frameskip=1, repeat_action_probability=0.0)
     env = gymnasium.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4)
+    env = gymnasium.wrappers.TimeLimit(env, _MAX_STEPS)
     return gymnasium.wrappers.FrameStackObservation(env, 4, padding_type="zero")
 
 
