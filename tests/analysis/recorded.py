@@ -31,7 +31,7 @@ from tests.genomes import child_genome, scored
 class Swatch(gymnasium.Env):  # type: ignore[misc]  # Gymnasium is untyped here
     """A picture of many colours that drifts; the reward is the action taken, times a half. It never ends."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "paired_tasks": True}
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(3)
 
