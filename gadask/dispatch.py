@@ -39,7 +39,7 @@ _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _POLL_S = 1.0
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
 _ALL_REFUSED_S = 20.0  # others may be about to connect
-_DRAIN_S = 5.0
+_DRAIN_S = 5.0  # a node that stands still is not waited for
 _RECONNECT_S = 8.0  # Dask's client tries for 30 s; a scheduler on a busy machine takes it back within a few
 
 
@@ -299,14 +299,14 @@ class Dispatcher:
             f"play-{item.chunk.kind.name.lower()}-{self._client.id}-{next(_chunk_numbers)}": item.address
             for item in items
         }
-        n_items = len(items)
+        made_from = self._packed(items[0].breeding)
         with _scheduler_errors(), dask.annotate(workers=addresses.get, allow_other_workers=True):
             futures = self._client.map(
                 node.play,
                 [pack_chunk(item.chunk) for item in items],
                 # No kwargs: of one above 100 kB Dask makes a task by the kwarg's name, which all chunks would share.
-                [self._packed(items[0].breeding)] * n_items,
-                [self.digest] * n_items,
+                [made_from] * len(items),
+                [self.digest] * len(items),
                 key=list(addresses),
                 pure=False,
             )
@@ -401,7 +401,8 @@ _chunk_numbers = count()
 
 
 def _unrunnable(dask_scheduler: Scheduler) -> list[str]:
-    return [str(task.key) for task in dask_scheduler.unrunnable]
+    """Return the keys of tasks for which there is no worker; for `client.run_on_scheduler`."""
+    return [task.key for task in dask_scheduler.unrunnable]
 
 
 @functools.cache
