@@ -45,22 +45,23 @@ typedef struct {
   float *scaled;                      /* the same, divided by 255; null in a network of bytes */
   uint8_t *changed;                   /* block_rows × block_columns */
   Layer layers[3];
-  int32_t n_features, n_hidden, n_outputs; /* n_hidden is a multiple of 256 */
+  int32_t n_features, n_hidden, n_outputs; /* n_hidden is a multiple of 128 */
   const void *features;               /* the last layer's target */
   const float *dense;                 /* (n_features + 1) × n_hidden, the last row the bias */
   const float *output;                /* (n_hidden + 1) × n_outputs */
   float *partials;                    /* the last layer's patches × n_hidden; null in a network of bytes */
   float *hidden;                      /* n_hidden */
   float *result;                      /* n_outputs */
-  int32_t *list;                      /* scratch: as many as patches of a layer, or n_features, and 64 more */
+  int32_t *list;                      /* scratch: as many as patches of a layer, or n_features, and 64 before and after */
+  int32_t backwards;                  /* it is the dense layer's turn to take its rows from the last to the first */
   /* Of a network of bytes: */
-  int8_t *dense_weights;              /* n_hidden / 256 × n_features × 256 */
+  int8_t *dense_weights;              /* n_features × n_hidden */
   float *dense_scales;                /* n_hidden */
   int32_t *dense_sums;                /* n_hidden */
   uint8_t *seen;                      /* the features that dense_sums is of */
 } Network;
 
-enum { MAX_PATCHES = 12, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, PART = 256 };
+enum { MAX_PATCHES = 10, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3 };
 
 typedef uint32_t word __attribute__((aligned(1), may_alias));
 
@@ -170,6 +171,7 @@ static inline float rounded_up(float x) {
 #define LOAD(from) _mm512_loadu_si512((const void *)(from))
 #define STORE(to, vector) _mm512_storeu_si512((void *)(to), vector)
 #define BROADCAST(bytes) _mm512_set1_epi32((int)(bytes))
+#define LARGEST _mm512_reduce_max_epi32
 #define LOW8 _mm512_unpacklo_epi8
 #define HIGH8 _mm512_unpackhi_epi8
 #define LOW16 _mm512_unpacklo_epi16
@@ -207,6 +209,7 @@ static inline float rounded_up(float x) {
 #undef LOAD
 #undef STORE
 #undef BROADCAST
+#undef LARGEST
 #undef LOW8
 #undef HIGH8
 #undef LOW16
@@ -218,6 +221,7 @@ static inline float rounded_up(float x) {
 #define LOAD(from) _mm256_loadu_si256((const __m256i *)(from))
 #define STORE(to, vector) _mm256_storeu_si256((__m256i *)(to), vector)
 #define BROADCAST(bytes) _mm256_set1_epi32((int)(bytes))
+#define LARGEST largest_of_eight
 #define LOW8 _mm256_unpacklo_epi8
 #define HIGH8 _mm256_unpackhi_epi8
 #define LOW16 _mm256_unpacklo_epi16
@@ -230,6 +234,11 @@ static inline float rounded_up(float x) {
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+static inline int32_t largest_of_eight(__m256i x) {
+  __m128i most = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1)));
+}
 #define INSTRUCTION_SET avx2
 #define MULTIPLY_ADD _mm256_madd_epi16
 #include "vectors.h"

@@ -24,7 +24,7 @@ _BLOCK = 4
 """Pixels of a side of the blocks that the image is cut into."""
 _ALIGNMENT_BYTES = 64
 _SPARE = 64
-"""Entries of the scratch list that the kernels write beyond the last."""
+"""Entries of the scratch list that the kernels write before the first and beyond the last."""
 
 
 def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
@@ -50,9 +50,9 @@ class _Network(ctypes.Structure):
         *_fields(c_void_p, "padded blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
-        *_fields(
-            c_void_p, "features dense output partials hidden result list dense_weights dense_scales dense_sums seen"
-        ),
+        *_fields(c_void_p, "features dense output partials hidden result list"),
+        ("backwards", c_int32),
+        *_fields(c_void_p, "dense_weights dense_scales dense_sums seen"),
     )
 
 
@@ -186,7 +186,8 @@ class CompiledNetwork:
                 window, step = after.kernel, after.stride
         network.features = source
         network.n_features = dense.shape[0] - 1
-        network.list = self._buffer(max(first.rows * first.columns, network.n_features) + _SPARE, np.int32)
+        size = max(first.rows * first.columns, network.n_features) + 2 * _SPARE
+        network.list = self._buffer(size, np.int32) + _SPARE * np.dtype(np.int32).itemsize
         if self._bytes:
             network.dense_weights = self._buffer(network.n_features * network.n_hidden, np.int8)
             network.dense_scales = self._buffer(network.n_hidden, np.float32)
