@@ -1,8 +1,10 @@
 """Where the time of one step goes: `python -m tests.benchmarks.bench_step [GAME …]`.
 
 Children of `such2017` and `nature` play with a clock between the parts of a step, in the order in which evolution runs
-them and with another child's weights in every episode. Two processes play at once, pinned, as two rollout processes do,
-and evict each other's weights. Microseconds a step; a clock costs 0.1 µs, the call of a part alone about 1 µs.
+them, with another child's weights in every episode; after each the same actions are played by the environment alone.
+Networks and precisions take turns. Two processes play at once, pinned, as two rollout processes do. Microseconds a
+step, in which what an episode costs once (its start, decoding, packing) is spread over its steps; a clock costs 0.1 µs,
+the call of a part alone about 1 µs.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from gadask.numerics import numeric_environment
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 
 import ctypes
+import itertools
 import multiprocessing
 import sys
 import time
@@ -27,31 +30,35 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gadask.config import EnvConfig, PolicyConfig
+from gadask.config import EnvConfig, PolicyConfig, Precision
 from gadask.envs import make_env
-from gadask.policies import make_policy
+from gadask.envs.base import Action
+from gadask.policies import Policy, make_policy
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, pin
 
-_EPISODES = 12
-_MAX_STEPS = 600
-_NOISE_SIZE = 12_000_000
+_ROUNDS = 12
+_MAX_STEPS = 1000
+_NOISE_SIZE = 250_000_000
+_DISTINCT_NOISE = 12_000_000
 _MUTATION_POWER = 0.002
+_NETWORKS: list[tuple[str, Precision]] = list(itertools.product(("such2017", "nature"), PRECISIONS))
+_ALONE = "environment alone, same actions"
 
 
 class _Clock:
-    """Sums the time between two readings under a name."""
+    """Sums the time between two readings under a name, all of them under `one_name` while that is set."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.one_name: str | None = None
         self._last = time.perf_counter()
 
-    def __call__(self, name: str | None = None) -> None:
+    def __call__(self, name: str) -> None:
         now = time.perf_counter()
-        if name is not None:
-            self.seconds[name] += now - self._last
+        self.seconds[self.one_name or name] += now - self._last
         self._last = now
 
 
@@ -92,9 +99,11 @@ class _ClockedNetwork:
         self._pack = getattr(library, f"pack_{suffix}")
 
     def begin(self) -> None:
+        self._clock("stack, Python")
         self._network.begin()
         if self._bytes:
             self._pack(ctypes.byref(self._structure))
+            self._clock("packing")
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         structure, clock = self._structure, self._clock
@@ -118,51 +127,110 @@ class _ClockedNetwork:
         return self._network._result
 
 
-def profile(game: str, kind: str, precision: str, index: int) -> dict[str, float]:
-    """Return microseconds a step by part."""
+class _RecordingPolicy:
+    """A policy that keeps the actions of an episode."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.actions: list[int] = []
+
+    def reset(self, stream: np.random.Generator | None = None) -> None:
+        self.actions = []
+        self._policy.reset(stream)
+
+    def act(self, observation: NDArray[np.generic]) -> Action:
+        action = self._policy.act(observation)
+        self.actions.append(int(action))
+        return action
+
+
+class _Player:
+    """A kind of policy and its precision, with an environment and a clock of its own."""
+
+    def __init__(self, game: str, kind: str, precision: Precision) -> None:
+        self._clock, self._steps = _Clock(), 0
+        self._env = _clocked_env(game, self._clock)
+        config = PolicyConfig(kind, precision=precision)
+        self._policy = make_policy(config, self._env.observation_space, self._env.action_space)
+        self._recording = _RecordingPolicy(self._policy)
+        assert isinstance(self._policy._compiled, CompiledNetwork)
+        self._policy._compiled = _ClockedNetwork(self._policy._compiled, precision, self._clock)
+
+    def play(self, noise: torch.Tensor, rng: np.random.Generator, seed: int) -> None:
+        """Play an episode of a new child, then the same without a network."""
+        clock, policy = self._clock, self._policy
+        slices = rng.integers(len(noise) - policy.n_params, size=2)
+        first, mutation = (noise[begin : begin + policy.n_params] for begin in slices)
+        clock.one_name = "-"
+        parent = policy.initialise(first).clone()
+        clock.one_name = None
+        clock("-")
+        torch.add(parent, mutation, alpha=_MUTATION_POWER, out=policy.flat)
+        clock("decoding")
+        self._steps += play_episode(self._env, self._recording, seed, _MAX_STEPS).steps
+        clock("stack, Python")
+        clock.one_name = _ALONE
+        self._env.reset(seed)
+        for action in self._recording.actions:
+            self._env.step(action)
+        clock(_ALONE)
+        clock.one_name = None
+
+    def parts(self) -> dict[str, float]:
+        """Return microseconds a step by part."""
+        return {name: seconds / self._steps * 1e6 for name, seconds in self._clock.seconds.items() if name != "-"}
+
+
+def profile(game: str, index: int) -> list[dict[str, float]]:
+    """Return microseconds a step by part of every network and precision."""
     pin(index)
     torch.set_num_threads(1)
-    clock = _Clock()
+    table = torch.randn(_DISTINCT_NOISE, generator=torch.Generator().manual_seed(0))
+    noise = table.repeat(_NOISE_SIZE // _DISTINCT_NOISE)  # larger than the caches, as the real one
+    rng = np.random.default_rng(index)
+    players = [_Player(game, kind, precision) for kind, precision in _NETWORKS]
+    for seed in range(_ROUNDS):
+        for player in players:
+            player.play(noise, rng, seed)
+    return [player.parts() for player in players]
+
+
+def _clocked_env(game: str, clock: _Clock) -> Any:
+    """Return the environment of a game with clocks around its parts."""
     env: Any = make_env(EnvConfig(f"ALE/{game}-v5"))
-    policy = make_policy(PolicyConfig(kind, precision=precision), env.observation_space, env.action_space)  # type: ignore[arg-type]
-    assert isinstance(policy._compiled, CompiledNetwork)
-    policy._compiled = _ClockedNetwork(policy._compiled, precision, clock)
     env._ale = _ClockedEmulator(env._ale, clock)
-    resize = env._resize
+    resize, reset = env._resize, env.reset
 
     def clocked_resize(picture: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         clock("stack, Python")
         resize(picture, out)
         clock("shrinking")
 
-    env._resize = clocked_resize
-    noise = torch.randn(_NOISE_SIZE, generator=torch.Generator().manual_seed(0))
-    rng = np.random.default_rng(index)
-    policy.initialise(noise[: policy.n_params])
-    parent = policy.flat.clone()
-    steps = 0
-    for seed in range(_EPISODES):
-        gene = int(rng.integers(_NOISE_SIZE - policy.n_params))
-        torch.add(parent, noise[gene : gene + policy.n_params], alpha=_MUTATION_POWER, out=policy.flat)
-        clock()
-        steps += play_episode(env, policy, seed, _MAX_STEPS).steps
-        clock("stack, Python")
-    return {name: seconds / steps * 1e6 for name, seconds in clock.seconds.items()}
+    def clocked_reset(seed: int) -> NDArray[np.uint8]:
+        before, clock.one_name = clock.one_name, clock.one_name or "start of an episode"
+        observation: NDArray[np.uint8] = reset(seed)
+        clock("start of an episode")
+        clock.one_name = before
+        return observation
+
+    env._resize, env.reset = clocked_resize, clocked_reset
+    return env
 
 
 def main(games: Sequence[str]) -> None:
     """Print a table for each game."""
-    columns = [(kind, precision) for kind in ("such2017", "nature") for precision in PRECISIONS]
     with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
         for game in games:
-            profiles = []
-            for kind, precision in columns:
-                jobs = [(game, kind, precision, i) for i in range(N_PROCESSES)]
-                profiles.append(pool.starmap(profile, jobs, chunksize=1)[0])
-            table = Table("µs a step", *(" ".join(column) for column in columns), title=game)
-            for name in profiles[0]:
-                table.add_row(name, *(f"{found[name]:.0f}" for found in profiles))
-            table.add_row("all", *(f"{sum(found.values()):.0f}" for found in profiles))
+            profiles = pool.starmap(profile, [(game, i) for i in range(N_PROCESSES)], chunksize=1)[0]
+            table = Table("µs a step", *(" ".join(network) for network in _NETWORKS), title=game)
+            parts = [part for part in profiles[-1] if part != _ALONE]
+            for part in parts:
+                table.add_row(part, *(f"{found.get(part, 0):.0f}" for found in profiles))
+            all_parts = [sum(found.get(part, 0) for part in parts) for found in profiles]
+            table.add_row("all", *(f"{found:.0f}" for found in all_parts))
+            table.add_row(_ALONE, *(f"{found[_ALONE]:.0f}" for found in profiles))
+            shares = [found[_ALONE] / total for found, total in zip(profiles, all_parts, strict=True)]
+            table.add_row("its share", *(f"{share:.2f}" for share in shares))
             Console(width=100).print(table)
 
 

@@ -18,7 +18,6 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,60 +32,42 @@ from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import PRECISIONS
+from tests.benchmarks.observed_network import ObservedNetwork, array_at
 
 _EPISODES, _STEPS = 12, 50
 _OTHER = np.zeros(2**25, np.float32)
 
 
-class _CountedNetwork:
-    """A compiled network that counts what its dense layer reads, and times the layer at the same work once more."""
+class _TimedNetwork(ObservedNetwork):
+    """Times the dense layer at the same work once more."""
 
     def __init__(self, network: CompiledNetwork, precision: str) -> None:
-        library, suffix = load(), instruction_set()
+        super().__init__(network, precision)
+        library = load()
         assert library is not None
         self.n_bytes: list[int] = []
         self.seconds: tuple[list[float], list[float]] = [], []
-        self._network, self._structure = network, network._network
-        structure, last = network._network, network._network.layers[2]
-        n_features, n_cells = structure.n_features, last.rows * last.columns
-        self._bytes = precision == "int8"
-        self._dense = getattr(library, f"dense{'_bytes' if self._bytes else ''}_{suffix}")
-        if self._bytes:
-            self._features = _array(ctypes.c_uint8, n_features, structure.features)
-            self._seen = _array(ctypes.c_uint8, n_features, structure.seen)
-            self._sums = _array(ctypes.c_int32, structure.n_hidden, structure.dense_sums)
-        else:
-            self._features = _array(ctypes.c_float, n_features, structure.features)
-            self._changed = _array(ctypes.c_uint8, n_cells, last.target_changed)
-
-    def begin(self) -> None:
-        self._network.begin()
+        structure = self.structure
+        self._dense = getattr(library, f"dense{'_bytes' if self._bytes else ''}_{instruction_set()}")
+        self._sums = array_at(ctypes.c_int32, structure.n_hidden, structure.dense_sums) if self._bytes else None
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        fresh = self._structure.fresh
-        state = [] if fresh or not self._bytes else [(each, each.copy()) for each in (self._seen, self._sums)]
-        output = self._network(image)
+        fresh = self.structure.fresh
+        known = (self._seen, self._sums) if self._bytes and not fresh else ()
+        state = [(each, each.copy()) for each in known if each is not None]
+        output = super().__call__(image)
         if fresh:
             return output
-        positive = self._features != 0
-        if self._bytes:
-            n_rows = min((self._features != state[0][1]).sum(), positive.sum())
-        else:
-            n_rows = (positive.reshape(len(self._changed), -1) & (self._changed != 0)[:, None]).sum()
-        self.n_bytes.append(int(n_rows) * self._structure.n_hidden * self._features.itemsize)
+        self.n_bytes.append(len(self.rows) * self.row_bytes)
         for each, before in state:
             each[:] = before
         cold = len(self.n_bytes) % 2
         if cold:
             _OTHER.max()
         begin = time.perf_counter()
-        self._dense(ctypes.byref(self._structure))
+        self._dense(ctypes.byref(self.structure))
         self.seconds[cold].append(time.perf_counter() - begin)
         return output
-
-
-def _array(kind: Any, size: int, address: int) -> NDArray[Any]:
-    return np.ctypeslib.as_array((kind * size).from_address(address))
 
 
 def measure(game: str, kind: str, precision: str) -> tuple[float, float, float]:
@@ -94,7 +75,7 @@ def measure(game: str, kind: str, precision: str) -> tuple[float, float, float]:
     env = make_env(EnvConfig(f"ALE/{game}-v5"))
     policy = make_policy(PolicyConfig(kind, precision=precision), env.observation_space, env.action_space)  # type: ignore[arg-type]
     assert isinstance(policy._compiled, CompiledNetwork)
-    network = policy._compiled = _CountedNetwork(policy._compiled, precision)
+    network = policy._compiled = _TimedNetwork(policy._compiled, precision)
     for seed in range(_EPISODES):
         policy.initialise(torch.randn(policy.n_params, generator=torch.Generator().manual_seed(seed)))
         play_episode(env, policy, seed, _STEPS)

@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef struct {
   int32_t rows, columns;                  /* of patches */
@@ -190,8 +192,15 @@ static inline float rounded_up(float x) {
 #define INSTRUCTION_SET avx512vnni
 #define DOT _mm512_dpbusd_epi32
 #include "vectors.h"
-#undef DOT
 #undef INSTRUCTION_SET
+#pragma GCC target("amx-tile,amx-int8")
+#include "tiles.h"
+#define INSTRUCTION_SET amx
+#define CONVOLVE_ROWS convolve_rows
+#include "vectors.h"
+#undef CONVOLVE_ROWS
+#undef INSTRUCTION_SET
+#undef DOT
 #pragma GCC pop_options
 
 #pragma GCC push_options
@@ -244,10 +253,18 @@ static inline int32_t largest_of_eight(__m256i x) {
 #include "vectors.h"
 #pragma GCC pop_options
 
+/* Whether the processor has tiles and the kernel lets this process use them, which it must be asked for. */
+static int has_tiles(void) {
+  enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+  return __builtin_cpu_supports("amx-int8") && !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
+}
+
 /* Return the suffix of the functions to call here, or null. */
 const char *instruction_set(void) {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return __builtin_cpu_supports("avx512vnni") ? "avx512vnni" : "avx512";
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    if (!__builtin_cpu_supports("avx512vnni")) return "avx512";
+    return has_tiles() ? "amx" : "avx512vnni";
+  }
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? "avx2" : 0;
 }

@@ -149,14 +149,23 @@ void NAME(dense)(Network *net) {
   }
 }
 
+/* result = bias + Σ hidden[i] output[i]. Rows are read a vector at a time, which may reach into the next rows; the last
+   ones, behind which nothing may be read, are copied first. */
 void NAME(output)(const Network *net) {
-  const int n = net->n_outputs;
-  float *restrict result = net->result;
-  memcpy(result, net->output + net->n_hidden * n, 4 * n);
-  for (int i = 0; i < net->n_hidden; i++) {
-    const float x = net->hidden[i], *weights = net->output + i * n;
-    if (x != 0)
-      for (int j = 0; j < n; j++) result[j] += x * weights[j];
+  const int n = net->n_outputs, n_hidden = net->n_hidden;
+  const float *weights = net->output;
+  for (int j = 0; j < n; j += LANES) {
+    const int width = n - j < LANES ? n - j : LANES, n_safe = n_hidden + 1 - (j + LANES + n - 1) / n;
+    float copy[LANES] = {};
+    memcpy(copy, weights + n_hidden * n + j, 4 * width);
+    floats sum = *(const floats *)copy;
+    int i = 0;
+    for (; i < n_safe; i++) sum += net->hidden[i] * *(const floats *)(weights + i * n + j);
+    for (; i < n_hidden; i++) {
+      memcpy(copy, weights + i * n + j, 4 * width);
+      sum += net->hidden[i] * *(const floats *)copy;
+    }
+    memcpy(net->result + j, &sum, 4 * width);
   }
 }
 
@@ -208,6 +217,18 @@ static inline __attribute__((always_inline)) void NAME(convolve_byte_tiles)(
   }
 }
 
+static inline void NAME(sum_bytes)(const Layer *layer, const int32_t *list, int n) {
+#ifdef CONVOLVE_ROWS
+  if (CONVOLVE_ROWS(layer, list, n)) return;
+#endif
+  if (LANES == 8)
+    NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
+  else if (layer->n_outputs == 2 * LANES)
+    NAME(convolve_byte_tiles)(layer, list, n, 10, 2);
+  else
+    NAME(convolve_byte_tiles)(layer, list, n, 6, 4);
+}
+
 /* values = max(0, sums × scales × scale + bias), n of them; returns the largest. */
 static inline float NAME(dequantise)(float *values, const int32_t *sums, int n, const float *scales, float scale,
                                      const float *bias) {
@@ -245,12 +266,7 @@ static inline int NAME(quantise)(uint8_t *target, const float *values, int n, fl
 float NAME(convolve_bytes)(Layer *layer, float scale, int fresh, int32_t *list) {
   const int n_outputs = layer->n_outputs, n_patches = layer->rows * layer->columns;
   int n = changed_patches(layer, list);
-  if (LANES == 8)
-    NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
-  else if (n_outputs == 2 * LANES)
-    NAME(convolve_byte_tiles)(layer, list, n, 10, 2);
-  else
-    NAME(convolve_byte_tiles)(layer, list, n, 6, 4);
+  NAME(sum_bytes)(layer, list, n);
   if (scale != layer->source_scale) n = all_patches(layer, list);
   layer->source_scale = scale;
   const float *bias = layer->parameters + layer->window * layer->window * layer->n_inputs * n_outputs;
