@@ -117,7 +117,7 @@ def measure(game: str, library_path: str, index: int) -> list[NDArray[np.float64
 
 def main(games: Sequence[str]) -> None:
     """Print a table."""
-    if instruction_set() not in ("amx", "avx512vnni"):
+    if instruction_set() != "avx512vnni":
         sys.exit(f"bench_floor: expected a processor with AVX-512 and VNNI, found {instruction_set()}")
     table = Table(
         "µs a step", "environment", "+ reading", "+ products", "gadask", "floor", "gadask's share", title="the least"

@@ -37,24 +37,8 @@ float multiply_floats(int64_t n, float x) {
   return result;
 }
 
-/* The same of bytes, by tiles where there are some. */
+/* The same of bytes. */
 int32_t multiply_bytes(int64_t n, int32_t x) {
-#ifdef __AMX_INT8__
-  struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-  } shapes = {1, 0, {}, {64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16}};
-  _tile_loadconfig(&shapes);
-  for (int64_t i = 0; i < n; i += 4 * 16 * 16 * 64) {
-    _tile_dpbusd(0, 4, 5);
-    _tile_dpbusd(1, 4, 5);
-    _tile_dpbusd(2, 4, 5);
-    _tile_dpbusd(3, 4, 5);
-  }
-  _tile_release();
-  return x;
-#else
   words sums[SUMS] = {};
   const words a = x - (words){}, b = a + 1;
   for (int64_t i = 0; i < n; i += 64 * SUMS)
@@ -63,5 +47,4 @@ int32_t multiply_bytes(int64_t n, int32_t x) {
   int32_t result = 0;
   for (int k = 0; k < SUMS; k++) result += sums[k][0];
   return result;
-#endif
 }

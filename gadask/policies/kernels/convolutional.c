@@ -12,8 +12,6 @@
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 typedef struct {
   int32_t rows, columns;                  /* of patches */
@@ -31,7 +29,6 @@ typedef struct {
   int8_t *weights;                        /* inputs of a patch / 4 × outputs × 4 */
   float *scales;                          /* what a weight of 1 stands for, by output */
   int32_t *sums;                          /* patches × outputs */
-  float *values;                          /* patches × outputs */
   float *largest;                         /* of a patch's values */
   float source_scale, target_full;        /* what 1 stood for in the source, and 255 in the target, at the last step */
 } Layer;
@@ -42,7 +39,6 @@ typedef struct {
   int32_t top, left;                  /* width of the border of zeros, pixels */
   int32_t block_rows, block_columns;
   int32_t fresh;                      /* nothing is known of the step before, nor of these weights */
-  uint8_t *padded;                    /* channels × 4 block_rows × 4 block_columns */
   uint8_t *blocks;                    /* block_rows × block_columns × channels × 4 × 4 */
   float *scaled;                      /* the same, divided by 255; null in a network of bytes */
   uint8_t *changed;                   /* block_rows × block_columns */
@@ -69,25 +65,28 @@ typedef uint32_t word __attribute__((aligned(1), may_alias));
 
 /* Cut the image into blocks, note which have changed, and clear the flags of what the layers will compute. */
 void take_image(Network *net) {
-  const int width = 4 * net->block_columns, height = 4 * net->block_rows;
-  const int rows = net->height < height - net->top ? net->height : height - net->top; /* no patch reaches the rest */
-  const int columns = net->width < width - net->left ? net->width : width - net->left;
-  for (int c = 0; c < net->channels; c++)
-    for (int y = 0; y < rows; y++)
-      memcpy(net->padded + (c * height + net->top + y) * width + net->left,
-             net->image + (c * net->height + y) * net->width, columns);
+  const int width = 4 * net->block_columns;
+  const int columns = net->width < width - net->left ? net->width : width - net->left; /* no patch reaches the rest */
+  uint8_t strip[4][width + 16]; /* four rows with their border */
+  memset(strip, 0, sizeof strip);
   memset(net->changed, net->fresh, net->block_rows * net->block_columns);
   const int size = 16 * net->channels;
   for (int r = 0; r < net->block_rows; r++) {
     uint8_t *changed = net->changed + r * net->block_columns;
     for (int c = 0; c < net->channels; c++) {
-      const uint8_t *pixels = net->padded + (c * height + 4 * r) * width;
+      for (int i = 0; i < 4; i++) {
+        const int y = 4 * r + i - net->top;
+        if (y >= 0 && y < net->height)
+          memcpy(strip[i] + net->left, net->image + (c * net->height + y) * net->width, columns);
+        else
+          memset(strip[i] + net->left, 0, columns);
+      }
       uint8_t *part = net->blocks + r * net->block_columns * size + 16 * c;
-      for (int b = 0; b < net->block_columns; b += 4, pixels += 16) { /* four rows of four blocks, a word each */
-        const __m128i y0 = _mm_loadu_si128((const __m128i *)pixels);
-        const __m128i y1 = _mm_loadu_si128((const __m128i *)(pixels + width));
-        const __m128i y2 = _mm_loadu_si128((const __m128i *)(pixels + 2 * width));
-        const __m128i y3 = _mm_loadu_si128((const __m128i *)(pixels + 3 * width));
+      for (int b = 0; b < net->block_columns; b += 4) { /* four rows of four blocks, a word each */
+        const __m128i y0 = _mm_loadu_si128((const __m128i *)(strip[0] + 4 * b));
+        const __m128i y1 = _mm_loadu_si128((const __m128i *)(strip[1] + 4 * b));
+        const __m128i y2 = _mm_loadu_si128((const __m128i *)(strip[2] + 4 * b));
+        const __m128i y3 = _mm_loadu_si128((const __m128i *)(strip[3] + 4 * b));
         const __m128i low01 = _mm_unpacklo_epi32(y0, y1), low23 = _mm_unpacklo_epi32(y2, y3);
         const __m128i high01 = _mm_unpackhi_epi32(y0, y1), high23 = _mm_unpackhi_epi32(y2, y3);
         const __m128i found[4] = {_mm_unpacklo_epi64(low01, low23), _mm_unpackhi_epi64(low01, low23),
@@ -192,15 +191,8 @@ static inline float rounded_up(float x) {
 #define INSTRUCTION_SET avx512vnni
 #define DOT _mm512_dpbusd_epi32
 #include "vectors.h"
-#undef INSTRUCTION_SET
-#pragma GCC target("amx-tile,amx-int8")
-#include "tiles.h"
-#define INSTRUCTION_SET amx
-#define CONVOLVE_ROWS convolve_rows
-#include "vectors.h"
-#undef CONVOLVE_ROWS
-#undef INSTRUCTION_SET
 #undef DOT
+#undef INSTRUCTION_SET
 #pragma GCC pop_options
 
 #pragma GCC push_options
@@ -253,18 +245,10 @@ static inline int32_t largest_of_eight(__m256i x) {
 #include "vectors.h"
 #pragma GCC pop_options
 
-/* Whether the processor has tiles and the kernel lets this process use them, which it must be asked for. */
-static int has_tiles(void) {
-  enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-  return __builtin_cpu_supports("amx-int8") && !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
-}
-
 /* Return the suffix of the functions to call here, or null. */
 const char *instruction_set(void) {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    if (!__builtin_cpu_supports("avx512vnni")) return "avx512";
-    return has_tiles() ? "amx" : "avx512vnni";
-  }
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return __builtin_cpu_supports("avx512vnni") ? "avx512vnni" : "avx512";
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? "avx2" : 0;
 }

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import importlib.util
 
-INSTRUCTION_SETS = ("amx", "avx512vnni", "avx512", "avx2")
+INSTRUCTION_SETS = ("avx512vnni", "avx512", "avx2")
 """Each does all that those after it do; the functions of the library have these suffixes."""
 
 

@@ -36,7 +36,7 @@ class _Layer(ctypes.Structure):
 
     _fields_ = (
         *_fields(c_int32, "rows columns window step n_inputs n_outputs source_columns target_columns relu"),
-        *_fields(c_void_p, "source target source_changed target_changed parameters weights scales sums values largest"),
+        *_fields(c_void_p, "source target source_changed target_changed parameters weights scales sums largest"),
         *_fields(c_float, "source_scale target_full"),
     )
 
@@ -47,7 +47,7 @@ class _Network(ctypes.Structure):
     _fields_ = (
         ("image", c_void_p),
         *_fields(c_int32, "channels height width top left block_rows block_columns fresh"),
-        *_fields(c_void_p, "padded blocks scaled changed"),
+        *_fields(c_void_p, "blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
         *_fields(c_void_p, "features dense output partials hidden result list"),
@@ -146,7 +146,6 @@ class CompiledNetwork:
             block_rows=block_rows,
             block_columns=block_columns,
             fresh=1,
-            padded=self._buffer(block_rows * block_columns * block_pixels + _SPARE, np.uint8),
             blocks=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
             scaled=None if self._bytes else self._buffer(block_rows * block_columns * block_pixels, np.float32),
             changed=self._buffer(block_rows * block_columns, np.uint8),
@@ -179,7 +178,6 @@ class CompiledNetwork:
                 layer.weights = self._buffer(parameters.numel() - n_outputs, np.int8)
                 layer.scales = self._buffer(n_outputs, np.float32)
                 layer.sums = self._buffer(this.rows * this.columns * n_outputs, np.int32)
-                layer.values = self._buffer(this.rows * this.columns * n_outputs, np.float32)
                 layer.largest = self._buffer(this.rows * this.columns, np.float32)
             source, changed, columns, n_inputs = target, target_changed, target_columns, n_outputs
             if after:

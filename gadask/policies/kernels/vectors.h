@@ -217,26 +217,17 @@ static inline __attribute__((always_inline)) void NAME(convolve_byte_tiles)(
   }
 }
 
-static inline void NAME(sum_bytes)(const Layer *layer, const int32_t *list, int n) {
-#ifdef CONVOLVE_ROWS
-  if (CONVOLVE_ROWS(layer, list, n)) return;
-#endif
-  if (LANES == 8)
-    NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
-  else if (layer->n_outputs == 2 * LANES)
-    NAME(convolve_byte_tiles)(layer, list, n, 10, 2);
-  else
-    NAME(convolve_byte_tiles)(layer, list, n, 6, 4);
+/* max(0, sums × scales × scale + bias), a vector of them. */
+static inline floats NAME(dequantised)(const int32_t *sums, const float *scales, float scale, const float *bias) {
+  const floats x = __builtin_convertvector(*(const integers *)sums, floats);
+  return NAME(positive)(x * (*(const floats *)scales * scale) + *(const floats *)bias);
 }
 
-/* values = max(0, sums × scales × scale + bias), n of them; returns the largest. */
-static inline float NAME(dequantise)(float *values, const int32_t *sums, int n, const float *scales, float scale,
-                                     const float *bias) {
+/* Return the largest of a patch's n values. */
+static inline float NAME(largest_value)(const int32_t *sums, int n, const float *scales, float scale, const float *bias) {
   floats largest = {};
   for (int j = 0; j < n; j += LANES) {
-    const floats x = __builtin_convertvector(*(const integers *)(sums + j), floats);
-    const floats value = NAME(positive)(x * (*(const floats *)(scales + j) * scale) + *(const floats *)(bias + j));
-    *(floats *)(values + j) = value;
+    const floats value = NAME(dequantised)(sums + j, scales + j, scale, bias + j);
     const integers larger = value > largest;
     largest = (floats)(((integers)value & larger) | ((integers)largest & ~larger));
   }
@@ -246,12 +237,13 @@ static inline float NAME(dequantise)(float *values, const int32_t *sums, int n, 
   return result;
 }
 
-/* Write n values as bytes; returns whether one of these has changed. */
-static inline int NAME(quantise)(uint8_t *target, const float *values, int n, float steps) {
+/* Write a patch's n values as bytes; returns whether one of these has changed. */
+static inline int NAME(quantise)(uint8_t *target, const int32_t *sums, int n, const float *scales, float scale,
+                                 const float *bias, float steps) {
   bytes_of differing = {};
   for (int j = 0; j < n; j += LANES) {
-    const integers whole = __builtin_convertvector(*(const floats *)(values + j) * steps + 0.5f, integers);
-    const bytes_of bytes = __builtin_convertvector(whole, bytes_of);
+    const floats value = NAME(dequantised)(sums + j, scales + j, scale, bias + j);
+    const bytes_of bytes = __builtin_convertvector(__builtin_convertvector(value * steps + 0.5f, integers), bytes_of);
     differing |= bytes ^ *(const bytes_of *)(target + j);
     *(bytes_of *)(target + j) = bytes;
   }
@@ -266,21 +258,26 @@ static inline int NAME(quantise)(uint8_t *target, const float *values, int n, fl
 float NAME(convolve_bytes)(Layer *layer, float scale, int fresh, int32_t *list) {
   const int n_outputs = layer->n_outputs, n_patches = layer->rows * layer->columns;
   int n = changed_patches(layer, list);
-  NAME(sum_bytes)(layer, list, n);
+  if (LANES == 8)
+    NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
+  else if (n_outputs == 2 * LANES)
+    NAME(convolve_byte_tiles)(layer, list, n, 10, 2);
+  else
+    NAME(convolve_byte_tiles)(layer, list, n, 6, 4);
   if (scale != layer->source_scale) n = all_patches(layer, list);
   layer->source_scale = scale;
   const float *bias = layer->parameters + layer->window * layer->window * layer->n_inputs * n_outputs;
   for (int i = 0; i < n; i++)
-    layer->largest[list[i]] = NAME(dequantise)(layer->values + list[i] * n_outputs, layer->sums + list[i] * n_outputs,
-                                               n_outputs, layer->scales, scale, bias);
+    layer->largest[list[i]] =
+        NAME(largest_value)(layer->sums + list[i] * n_outputs, n_outputs, layer->scales, scale, bias);
   const float full = rounded_up(largest_of(layer->largest, n_patches));
   if (full != layer->target_full) n = all_patches(layer, list);
   layer->target_full = full;
   const float steps = full > 0 ? 255 / full : 0;
   for (int i = 0; i < n; i++) {
     const int at = list[i] / layer->columns * layer->target_columns + list[i] % layer->columns;
-    const int differing =
-        NAME(quantise)((uint8_t *)layer->target + at * n_outputs, layer->values + list[i] * n_outputs, n_outputs, steps);
+    const int differing = NAME(quantise)((uint8_t *)layer->target + at * n_outputs, layer->sums + list[i] * n_outputs,
+                                         n_outputs, layer->scales, scale, bias, steps);
     layer->target_changed[at] = fresh | differing;
   }
   return full / 255;
@@ -408,8 +405,9 @@ void NAME(forward_bytes)(Network *net) {
   for (int i = 0; i < 3; i++) scale = NAME(convolve_bytes)(&net->layers[i], scale, net->fresh, net->list);
   net->fresh = 0;
   NAME(dense_bytes)(net);
-  NAME(dequantise)(net->hidden, net->dense_sums, net->n_hidden, net->dense_scales, scale,
-                   net->dense + net->n_features * net->n_hidden);
+  const float *bias = net->dense + net->n_features * net->n_hidden;
+  for (int j = 0; j < net->n_hidden; j += LANES)
+    *(floats *)(net->hidden + j) = NAME(dequantised)(net->dense_sums + j, net->dense_scales + j, scale, bias + j);
   NAME(output)(net);
 }
 
