@@ -2,9 +2,10 @@
 
 A child plays an episode. Then the environment plays its actions alone, and once more with what no network of this kind
 can leave out between the steps: reading, in a loop that does nothing else, the rows of the dense layer's weights that
-this step needs, and taking the products of the convolutions' changed patches, of numbers that lie in registers. The
-*floor* is the share of the environment alone in that; decoding, the input, memory for the convolutions and Python cost
-nothing in it. Networks and precisions take turns in two pinned processes. Needs GCC and AVX-512 with VNNI.
+this step needs, forwards and backwards in turn as gadask does, and taking the products of the convolutions' changed
+patches, of numbers that lie in registers. The *floor* is the share of the environment alone in that; decoding, the input,
+memory for the convolutions and Python cost nothing in it. Networks and precisions take turns in two pinned processes.
+Needs GCC and AVX-512 with VNNI.
 """
 
 from __future__ import annotations
@@ -53,7 +54,15 @@ class _Work:
 
     action: int
     rows: NDArray[np.int32]
-    n_products: int
+    address: ctypes.c_void_p
+    """Of the rows' numbers."""
+    n_products: ctypes.c_int64
+
+    @staticmethod
+    def of(action: int, rows: NDArray[np.int64], n_products: int) -> _Work:
+        """Prepare what takes Python time."""
+        numbers = rows.astype(np.int32)
+        return _Work(action, numbers, ctypes.c_void_p(numbers.ctypes.data), ctypes.c_int64(n_products))
 
 
 class _Player:
@@ -87,7 +96,7 @@ class _Player:
         observed.begin()
         for _ in range(steps):
             action = int(observed(observation).argmax())
-            work.append(_Work(action, observed.rows.astype(np.int32), observed.n_products))
+            work.append(_Work.of(action, observed.rows[:: -1 if len(work) % 2 else 1], observed.n_products))
             observation, _, _ = self._env.step(action)
 
         weights, row_bytes = ctypes.c_void_p(observed.weights), observed.row_bytes
@@ -96,9 +105,9 @@ class _Player:
             self._env.reset(seed)
             for step in work:
                 if way > 1:
-                    self._read(weights, step.rows.ctypes.data_as(ctypes.c_void_p), len(step.rows), row_bytes)
+                    self._read(weights, step.address, len(step.rows), row_bytes)
                 if way > 2:
-                    self._multiply(ctypes.c_int64(step.n_products), self._one)
+                    self._multiply(step.n_products, self._one)
                 self._env.step(step.action)
             self.seconds[way] += time.perf_counter() - begin
 

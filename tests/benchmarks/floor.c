@@ -23,28 +23,21 @@ int32_t read_rows(const char *rows, const int32_t *list, int n, int row_bytes) {
   return result;
 }
 
-enum { SUMS = 16 }; /* enough for the instruction's latency */
+enum { SUMS = 12 }; /* enough for the instruction's latency, and all in registers */
+
+#define MULTIPLY(kind, instruction, products, x)                                              \
+  kind sums[SUMS];                                                                            \
+  const kind a = (x) - (kind){}, b = a + 1;                                                   \
+  _Pragma("GCC unroll 12") for (int k = 0; k < SUMS; k++) sums[k] = (kind){};                 \
+  for (int64_t i = 0; i < n; i += products * SUMS)                                            \
+    _Pragma("GCC unroll 12") for (int k = 0; k < SUMS; k++)                                   \
+        __asm__ volatile(instruction " %1, %2, %0" : "+v"(sums[k]) : "v"(a), "v"(b));         \
+  kind all = {};                                                                              \
+  _Pragma("GCC unroll 12") for (int k = 0; k < SUMS; k++) all += sums[k];                     \
+  return all[0];
 
 /* Take n products of floats, with operands that are in registers. */
-float multiply_floats(int64_t n, float x) {
-  floats sums[SUMS] = {};
-  const floats a = x - (floats){}, b = a + 1;
-  for (int64_t i = 0; i < n; i += 16 * SUMS)
-#pragma GCC unroll 16
-    for (int k = 0; k < SUMS; k++) __asm__("vfmadd231ps %1, %2, %0" : "+v"(sums[k]) : "v"(a), "v"(b));
-  float result = 0;
-  for (int k = 0; k < SUMS; k++) result += sums[k][0];
-  return result;
-}
+float multiply_floats(int64_t n, float x) { MULTIPLY(floats, "vfmadd231ps", 16, x) }
 
 /* The same of bytes. */
-int32_t multiply_bytes(int64_t n, int32_t x) {
-  words sums[SUMS] = {};
-  const words a = x - (words){}, b = a + 1;
-  for (int64_t i = 0; i < n; i += 64 * SUMS)
-#pragma GCC unroll 16
-    for (int k = 0; k < SUMS; k++) __asm__("vpdpbusd %1, %2, %0" : "+v"(sums[k]) : "v"(a), "v"(b));
-  int32_t result = 0;
-  for (int k = 0; k < SUMS; k++) result += sums[k][0];
-  return result;
-}
+int32_t multiply_bytes(int64_t n, int32_t x) { MULTIPLY(words, "vpdpbusd", 64, x) }
