@@ -1,8 +1,8 @@
 """Frames per second and core: the environment alone against real evolution in the pool, side by side.
 
-All run in two pinned processes at once. Rounds of the environment alone, of ALE's own vector environment alone, and of
-evolution with each network and precision take turns, so that a machine that speeds up or slows down does so for all of
-them; ratios are taken round by round.
+All run in two pinned processes at once. The environment alone, ALE's own vector environment alone, and evolution with
+each network and precision take short turns, so that a machine that speeds up or slows down does so for all of them;
+ratios are taken round by round. Making environments, networks and the parents' weights is counted for none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _POLICIES = {
 _PARENTS = tuple((gene, gene + 1) for gene in range(1_000, 21_000, 1_000))
 
 
-def measure(game: str, seconds: float = 6.0, rounds: int = 5) -> dict[str, float]:
+def measure(game: str, seconds: float = 2.0, rounds: int = 15) -> dict[str, float]:
     """Return frames/s/core of each, and medians and ranges of ratios; a round gives `seconds` to each of the six."""
     env = EnvConfig(id=f"ALE/{game}-v5")
     alone: dict[str, Callable[[EnvConfig, float, int], float]] = {
@@ -44,13 +44,14 @@ def measure(game: str, seconds: float = 6.0, rounds: int = 5) -> dict[str, float
     results: dict[str, list[float]] = {name: [] for name in (*alone, *_POLICIES)}
     node = Node(NoiseConfig(), N_PROCESSES)
     try:
+        evolutions = {name: Evolution(node, env, policy) for name, policy in _POLICIES.items()}
         with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
-            for number in range(rounds):
+            for _ in range(rounds):
                 for name, play in alone.items():
                     jobs = [(env, seconds, i) for i in range(N_PROCESSES)]
                     results[name].append(statistics.mean(pool.starmap(play, jobs, chunksize=1)))
-                for name, policy in _POLICIES.items():
-                    results[name].append(evolution(node, env, policy, seconds, number))
+                for name, evolution in evolutions.items():
+                    results[name].append(evolution.frames_per_s(seconds))
     finally:
         node.close()
     figures = {f"{name}, frames/s/core": statistics.median(values) for name, values in results.items()}
@@ -66,20 +67,26 @@ def ratios(name: str, ours: list[float], theirs: list[float]) -> dict[str, float
     return {f"{name}, median": statistics.median(found), f"{name}, lowest": min(found), f"{name}, highest": max(found)}
 
 
-def evolution(node: Node, env: EnvConfig, policy: PolicyConfig, seconds: float, number: int) -> float:
-    """Play new children for about `seconds`; returns frames per second of process time, decoding included."""
-    task = make_task(env, policy)
-    breeding = Breeding(1 + number, _PARENTS, ())
-    frames, busy_s, slot, end = 0, 0.0, 0, time.monotonic() + seconds
-    try:
-        while time.monotonic() < end:
-            rows, *_ = node.play(task, breeding, children(breeding, slot, 2 * N_PROCESSES))
-            slot += len(rows)
+class Evolution:
+    """One task's children on a node, as many as are asked for."""
+
+    def __init__(self, node: Node, env: EnvConfig, policy: PolicyConfig) -> None:
+        """Play a few, so that environments, networks and parents are there."""
+        self._node, self._task = node, make_task(env, policy)
+        self._breeding = Breeding(1, _PARENTS, ())
+        self._slot = 0
+        self.frames_per_s(0.0)
+
+    def frames_per_s(self, seconds: float) -> float:
+        """Play new children for about `seconds`; returns frames per second of process time, decoding included."""
+        frames, busy_s, end = 0, 0.0, time.monotonic() + seconds
+        while not frames or time.monotonic() < end:
+            chunk = children(self._breeding, self._slot, 2 * N_PROCESSES)
+            rows, *_ = self._node.play(self._task, self._breeding, chunk)
+            self._slot += len(rows)
             frames += int(rows["frames"].sum())
             busy_s += float(rows["seconds"].sum())
-    finally:
-        node.forget(task)
-    return frames / busy_s
+        return frames / busy_s
 
 
 def children(breeding: Breeding, first: int, n: int) -> Chunk:

@@ -32,7 +32,7 @@ from gadask.clusters import local_cluster
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, config_from_dict
 from gadask.master import evolve
 from gadask.node import Node
-from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, evolution, pin, ratios
+from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, Evolution, pin, ratios
 
 _SHORT_STEPS = 20
 _MAX_STEPS = 1000  # a random network may never end a game of Frostbite
@@ -47,13 +47,15 @@ def measure_evotorch(game: str, seconds: float = 6.0, rounds: int = 5) -> dict[s
     results: dict[str, list[float]] = {name: [] for name in ("EvoTorch", *PRECISIONS)}
     node = Node(NoiseConfig(), N_PROCESSES)
     try:
+        evolutions = {
+            precision: Evolution(node, env, PolicyConfig("such2017", precision=precision)) for precision in PRECISIONS
+        }
         with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
-            for number in range(rounds):
+            for _ in range(rounds):
                 jobs = [(env.id, seconds, i) for i in range(N_PROCESSES)]
                 results["EvoTorch"].append(statistics.mean(pool.starmap(_play_evotorch, jobs, chunksize=1)))
-                for precision in PRECISIONS:
-                    policy = PolicyConfig("such2017", precision=precision)
-                    results[precision].append(evolution(node, env, policy, seconds, number))
+                for precision, evolution in evolutions.items():
+                    results[precision].append(evolution.frames_per_s(seconds))
     finally:
         node.close()
     figures = {f"{name}, frames/s/core": statistics.median(values) for name, values in results.items()}
