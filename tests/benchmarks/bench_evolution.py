@@ -7,6 +7,7 @@ ratios are taken round by round. Making environments, networks and the parents' 
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -26,11 +27,9 @@ from gadask.task import prepare_task
 
 N_PROCESSES = 2
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-_POLICIES = {
-    f"{kind} {precision}": PolicyConfig(kind, precision=precision)
-    for kind in ("such2017", "nature")
-    for precision in PRECISIONS
-}
+NETWORKS: list[tuple[str, Precision]] = list(itertools.product(("such2017", "nature"), PRECISIONS))
+"""Kinds of policies and their precisions."""
+_POLICIES = {f"{kind} {precision}": PolicyConfig(kind, precision=precision) for kind, precision in NETWORKS}
 _PARENTS = tuple((gene, gene + 1) for gene in range(1_000, 21_000, 1_000))
 
 

@@ -17,7 +17,6 @@ from gadask.numerics import numeric_environment
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 
 import ctypes
-import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -39,12 +38,11 @@ from gadask.envs import Env, make_env
 from gadask.policies import make_policy
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.rollout import play_episode
-from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, pin
+from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
 from tests.benchmarks.observed_network import ObservedNetwork
 
 _ROUNDS = 12
 _MAX_STEPS = 600
-_NETWORKS: list[tuple[str, Precision]] = list(itertools.product(("such2017", "nature"), PRECISIONS))
 _SOURCE = Path(__file__).with_name("floor.c")
 
 
@@ -117,7 +115,7 @@ def measure(game: str, library_path: str, index: int) -> list[NDArray[np.float64
     pin(index)
     torch.set_num_threads(1)
     library = ctypes.CDLL(library_path)
-    players = [_Player(game, kind, precision, library) for kind, precision in _NETWORKS]
+    players = [_Player(game, kind, precision, library) for kind, precision in NETWORKS]
     for number in range(_ROUNDS):
         for player in players:
             player.play(index + N_PROCESSES * number)
@@ -141,7 +139,7 @@ def main(games: Sequence[str]) -> None:
         for game in games:
             jobs = [(game, library, i) for i in range(N_PROCESSES)]
             results = np.mean(pool.starmap(measure, jobs, chunksize=1), axis=0)
-            for network, (ours, alone, reading, products) in zip(_NETWORKS, results, strict=True):
+            for network, (ours, alone, reading, products) in zip(NETWORKS, results, strict=True):
                 times = (f"{us:.0f}" for us in (alone, reading, products, ours))
                 table.add_row(f"{game} {' '.join(network)}", *times, f"{alone / products:.3f}", f"{alone / ours:.3f}")
     Console(width=110).print(table)

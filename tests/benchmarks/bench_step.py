@@ -16,7 +16,6 @@ from gadask.numerics import numeric_environment
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 
 import ctypes
-import itertools
 import multiprocessing
 import sys
 import time
@@ -37,14 +36,13 @@ from gadask.policies import Policy, make_policy
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
 from gadask.rollout import play_episode
-from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, pin
+from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
 
 _ROUNDS = 12
 _MAX_STEPS = 1000
 _NOISE_SIZE = 250_000_000
 _DISTINCT_NOISE = 12_000_000
 _MUTATION_POWER = 0.002
-_NETWORKS: list[tuple[str, Precision]] = list(itertools.product(("such2017", "nature"), PRECISIONS))
 _ALONE = "environment alone, same actions"
 
 
@@ -188,7 +186,7 @@ def profile(game: str, index: int) -> list[dict[str, float]]:
     table = torch.randn(_DISTINCT_NOISE, generator=torch.Generator().manual_seed(0))
     noise = table.repeat(_NOISE_SIZE // _DISTINCT_NOISE)  # larger than the caches, as the real one
     rng = np.random.default_rng(index)
-    players = [_Player(game, kind, precision) for kind, precision in _NETWORKS]
+    players = [_Player(game, kind, precision) for kind, precision in NETWORKS]
     for seed in range(_ROUNDS):
         for player in players:
             player.play(noise, rng, seed)
@@ -222,7 +220,7 @@ def main(games: Sequence[str]) -> None:
     with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
         for game in games:
             profiles = pool.starmap(profile, [(game, i) for i in range(N_PROCESSES)], chunksize=1)[0]
-            table = Table("µs a step", *(" ".join(network) for network in _NETWORKS), title=game)
+            table = Table("µs a step", *(" ".join(network) for network in NETWORKS), title=game)
             parts = [part for part in profiles[-1] if part != _ALONE]
             for part in parts:
                 table.add_row(part, *(f"{found.get(part, 0):.0f}" for found in profiles))

@@ -31,7 +31,7 @@ from gadask.policies import make_policy
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
 from gadask.rollout import play_episode
-from tests.benchmarks.bench_evolution import PRECISIONS
+from tests.benchmarks.bench_evolution import NETWORKS
 from tests.benchmarks.observed_network import ObservedNetwork, array_at
 
 _EPISODES, _STEPS = 12, 50
@@ -53,8 +53,7 @@ class _TimedNetwork(ObservedNetwork):
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         fresh = self.structure.fresh
-        known = (self._seen, self._sums) if self._bytes and not fresh else ()
-        state = [(each, each.copy()) for each in known if each is not None]
+        state = [(each, each.copy()) for each in (self._seen, self._sums) if each is not None]
         output = super().__call__(image)
         if fresh:
             return output
@@ -88,13 +87,10 @@ def main(games: Sequence[str]) -> None:
     torch.set_num_threads(1)
     table = Table("game", "network", "MB a step", "warm, µs", "cold, µs", "cold, GB/s")
     for game in games:
-        for kind in ("such2017", "nature"):
-            for precision in PRECISIONS:
-                megabytes, warm_us, cold_us = measure(game, kind, precision)
-                speed = f"{megabytes / cold_us * 1e3:.1f}"
-                table.add_row(
-                    game, f"{kind} {precision}", f"{megabytes:.2f}", f"{warm_us:.0f}", f"{cold_us:.0f}", speed
-                )
+        for kind, precision in NETWORKS:
+            megabytes, warm_us, cold_us = measure(game, kind, precision)
+            speed = f"{megabytes / cold_us * 1e3:.1f}"
+            table.add_row(game, f"{kind} {precision}", f"{megabytes:.2f}", f"{warm_us:.0f}", f"{cold_us:.0f}", speed)
     Console(width=100).print(table)
 
 

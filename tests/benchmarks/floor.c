@@ -6,7 +6,7 @@
 typedef int32_t words __attribute__((vector_size(64)));
 typedef float floats __attribute__((vector_size(64)));
 
-/* Read n listed rows, with as many bytes ahead fetched as the kernels do. */
+/* Read n listed rows, with about as many bytes ahead fetched as the kernels do. */
 int32_t read_rows(const char *rows, const int32_t *list, int n, int row_bytes) {
   const int ahead = (8192 + row_bytes - 1) / row_bytes;
   words all = {};

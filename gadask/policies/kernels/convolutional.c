@@ -138,6 +138,12 @@ static int all_patches(const Layer *layer, int32_t *list) {
   return n;
 }
 
+static inline float float_of(int32_t bits) {
+  float result;
+  memcpy(&result, &bits, 4);
+  return result;
+}
+
 /* Return the largest of n numbers that are not negative: these are in the order of their bits. */
 static inline float largest_of(const float *values, int n) {
   typedef int32_t __attribute__((may_alias)) bits;
@@ -146,9 +152,7 @@ static inline float largest_of(const float *values, int n) {
     const int32_t value = ((const bits *)values)[i];
     largest = value > largest ? value : largest;
   }
-  float result;
-  memcpy(&result, &largest, 4);
-  return result;
+  return float_of(largest);
 }
 
 /* Round up to three bits behind the first, so that a layer's scale stays for some steps, and with it the bytes of what
@@ -157,9 +161,7 @@ static inline float rounded_up(float x) {
   enum { DROPPED = (1 << 20) - 1 };
   int32_t bits;
   memcpy(&bits, &x, 4);
-  bits = (bits + DROPPED) & ~DROPPED;
-  memcpy(&x, &bits, 4);
-  return x;
+  return float_of((bits + DROPPED) & ~DROPPED);
 }
 
 #define JOIN_(name, suffix) name##_##suffix

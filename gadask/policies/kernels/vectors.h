@@ -231,10 +231,7 @@ static inline float NAME(largest_value)(const int32_t *sums, int n, const float 
     const integers larger = value > largest;
     largest = (floats)(((integers)value & larger) | ((integers)largest & ~larger));
   }
-  const int32_t bits = LARGEST((INTEGERS)largest); /* of numbers that are not negative, as in largest_of */
-  float result;
-  memcpy(&result, &bits, 4);
-  return result;
+  return float_of(LARGEST((INTEGERS)largest)); /* of numbers that are not negative, as in largest_of */
 }
 
 /* Write a patch's n values as bytes; returns whether one of these has changed. */
