@@ -47,19 +47,22 @@ typedef struct {
   const void *features;               /* the last layer's target */
   const float *dense;                 /* (n_features + 1) × n_hidden, the last row the bias */
   const float *output;                /* (n_hidden + 1) × n_outputs */
-  float *partials;                    /* the last layer's patches × n_hidden; null in a network of bytes */
+  int32_t *dense_words;               /* n_features × n_hidden × 3/4; this and partials null in a network of bytes */
+  float *partials;                    /* the last layer's patches × n_hidden */
+  float *dense_scales;                /* what 1 stands for in dense_words or dense_weights: n_hidden */
   float *hidden;                      /* n_hidden */
   float *result;                      /* n_outputs */
   int32_t *list;                      /* scratch: as many as patches of a layer, or n_features, and 64 before and after */
   int32_t backwards;                  /* it is the dense layer's turn to take its rows from the last to the first */
   /* Of a network of bytes: */
   int8_t *dense_weights;              /* n_features × n_hidden */
-  float *dense_scales;                /* n_hidden */
   int32_t *dense_sums;                /* n_hidden */
   uint8_t *seen;                      /* the features that dense_sums is of */
 } Network;
 
-enum { MAX_PATCHES = 10, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3 };
+enum { MAX_PATCHES = 10, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, AHEAD_INPUTS = 8 };
+
+static const float FULL_WORD = (1u << 31) - 1024; /* leaves room for rounding */
 
 typedef uint32_t word __attribute__((aligned(1), may_alias));
 
@@ -175,6 +178,7 @@ static inline float rounded_up(float x) {
 #define STORE(to, vector) _mm512_storeu_si512((void *)(to), vector)
 #define BROADCAST(bytes) _mm512_set1_epi32((int)(bytes))
 #define LARGEST _mm512_reduce_max_epi32
+#define NONZERO(vector) _mm512_test_epi32_mask(vector, vector)
 #define LOW8 _mm512_unpacklo_epi8
 #define HIGH8 _mm512_unpackhi_epi8
 #define LOW16 _mm512_unpacklo_epi16
@@ -213,6 +217,7 @@ static inline float rounded_up(float x) {
 #undef STORE
 #undef BROADCAST
 #undef LARGEST
+#undef NONZERO
 #undef LOW8
 #undef HIGH8
 #undef LOW16
@@ -225,6 +230,8 @@ static inline float rounded_up(float x) {
 #define STORE(to, vector) _mm256_storeu_si256((__m256i *)(to), vector)
 #define BROADCAST(bytes) _mm256_set1_epi32((int)(bytes))
 #define LARGEST largest_of_eight
+#define NONZERO(vector) \
+  (0xff ^ _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(vector, _mm256_setzero_si256()))))
 #define LOW8 _mm256_unpacklo_epi8
 #define HIGH8 _mm256_unpackhi_epi8
 #define LOW16 _mm256_unpacklo_epi16

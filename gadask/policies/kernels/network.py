@@ -50,9 +50,9 @@ class _Network(ctypes.Structure):
         *_fields(c_void_p, "blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
-        *_fields(c_void_p, "features dense output partials hidden result list"),
+        *_fields(c_void_p, "features dense output dense_words partials dense_scales hidden result list"),
         ("backwards", c_int32),
-        *_fields(c_void_p, "dense_weights dense_scales dense_sums seen"),
+        *_fields(c_void_p, "dense_weights dense_sums seen"),
     )
 
 
@@ -186,12 +186,13 @@ class CompiledNetwork:
         network.n_features = dense.shape[0] - 1
         size = max(first.rows * first.columns, network.n_features) + 2 * _SPARE
         network.list = self._buffer(size, np.int32) + _SPARE * np.dtype(np.int32).itemsize
+        network.dense_scales = self._buffer(network.n_hidden, np.float32)
         if self._bytes:
             network.dense_weights = self._buffer(network.n_features * network.n_hidden, np.int8)
-            network.dense_scales = self._buffer(network.n_hidden, np.float32)
             network.dense_sums = self._buffer(network.n_hidden, np.int32)
             network.seen = self._buffer(network.n_features, np.uint8)
         else:
+            network.dense_words = self._buffer(network.n_features * network.n_hidden * 3 // 4, np.int32)
             network.partials = self._buffer(network.n_features // n_outputs * network.n_hidden, np.float32)
         return network
 

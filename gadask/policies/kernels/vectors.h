@@ -24,7 +24,8 @@ static inline INTEGERS NAME(dot)(INTEGERS sums, INTEGERS bytes, INTEGERS weights
 
 static inline floats NAME(positive)(floats x) { return (floats)((integers)x & (x > 0)); }
 
-/* Compute listed patches, n_patches at a time: as many sums as the registers hold. */
+/* Compute listed patches, n_patches at a time: as many sums as the registers hold. Inputs that are 0 in all of these are left
+   out, as are many behind a ReLU, and the dark of a screen. */
 static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
     const Layer *layer, const int32_t *list, int n, const int n_patches, const int n_vectors) {
   const int n_outputs = layer->n_outputs, segment = layer->window * layer->n_inputs;
@@ -46,16 +47,24 @@ static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
       for (int p = 0; p < n_patches; p++)
 #pragma GCC unroll 4
         for (int v = 0; v < n_vectors; v++) sums[p][v] = *(const floats *)(bias + first + LANES * v);
-      for (int y = 0; y < layer->window; y++) {
+      for (int y = 0; y < layer->window; y++, weights += segment * n_outputs) {
         const float *values[MAX_PATCHES];
 #pragma GCC unroll 10
         for (int p = 0; p < n_patches; p++) values[p] = source[p] + y * row_values;
-        for (int i = 0; i < segment; i++, weights += n_outputs) {
-#pragma GCC unroll 4
-          for (int v = 0; v < n_vectors; v++) {
-            const floats w = *(const floats *)(weights + LANES * v);
+        for (int first_input = 0; first_input < segment; first_input += LANES) {
+          integers any = {};
 #pragma GCC unroll 10
-            for (int p = 0; p < n_patches; p++) sums[p][v] += values[p][i] * w;
+          for (int p = 0; p < n_patches; p++) any |= *(const integers *)(values[p] + first_input);
+          for (uint32_t left = NONZERO((INTEGERS)any); left; left &= left - 1) {
+            const int i = first_input + __builtin_ctz(left);
+#pragma GCC unroll 4
+            for (int v = 0; v < n_vectors; v++) {
+              const float *at_weights = weights + i * n_outputs + LANES * v;
+              __builtin_prefetch(at_weights + AHEAD_INPUTS * n_outputs); /* which the processor cannot guess */
+              const floats w = *(const floats *)at_weights;
+#pragma GCC unroll 10
+              for (int p = 0; p < n_patches; p++) sums[p][v] += values[p][i] * w;
+            }
           }
         }
       }
@@ -87,26 +96,36 @@ void NAME(convolve)(const Layer *layer, int32_t *list) {
     NAME(convolve_tiles)(layer, list, n, 6, 4);
 }
 
-/* sums += Σ features[i] dense[i] over the first n of the list. The rows that come later are fetched meanwhile, a line here
-   and a line there: in one go the layer took a sixth longer. */
+/* sums += Σ features[i] dense_words[i] over the first n of the list; see pack_words. The rows that come later are fetched
+   meanwhile, a line here and a line there: in one go the layer took a sixth longer. */
 static inline __attribute__((always_inline)) void NAME(add_products)(
     const Network *net, const int32_t *list, const int n, float *sums) {
-  const int n_hidden = net->n_hidden;
-  const float *rows[4], *ahead[4];
+  const int quarter = net->n_hidden / 4, row_words = 3 * quarter;
+  const int32_t *rows[4], *ahead[4];
   float inputs[4];
   for (int i = 0; i < n; i++) {
     inputs[i] = ((const float *)net->features)[list[i]];
-    rows[i] = net->dense + list[i] * n_hidden;
-    ahead[i] = net->dense + list[i + AHEAD_ROWS] * n_hidden;
+    rows[i] = net->dense_words + list[i] * row_words;
+    ahead[i] = net->dense_words + list[i + AHEAD_ROWS] * row_words;
   }
-  for (int j = 0; j < n_hidden; j += LANES) {
-    floats sum = *(const floats *)(sums + j);
+  for (int j = 0; j < quarter; j += LANES) {
+    floats sum[4];
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; q++) sum[q] = *(const floats *)(sums + q * quarter + j);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) {
-      __builtin_prefetch(ahead[i] + j);
-      sum += inputs[i] * *(const floats *)(rows[i] + j);
+      integers weights[4];
+#pragma GCC unroll 3
+      for (int q = 0; q < 3; q++) {
+        __builtin_prefetch(ahead[i] + q * quarter + j);
+        weights[q] = *(const integers *)(rows[i] + q * quarter + j);
+      }
+      weights[3] = weights[0] << 24 | (weights[1] << 16 & 0xff0000) | (weights[2] << 8 & 0xff00);
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; q++) sum[q] += inputs[i] * __builtin_convertvector(weights[q], floats);
     }
-    *(floats *)(sums + j) = sum;
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; q++) *(floats *)(sums + q * quarter + j) = sum[q];
   }
 }
 
@@ -140,12 +159,16 @@ void NAME(dense)(Network *net) {
   for (int first = 0; first < n_hidden; first += 8 * LANES) {
     floats sums[8];
 #pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) sums[v] = *(const floats *)(bias + first + LANES * v);
+    for (int v = 0; v < 8; v++) sums[v] = (floats){};
     for (int cell = 0; cell < n_cells; cell++)
 #pragma GCC unroll 8
       for (int v = 0; v < 8; v++) sums[v] += *(const floats *)(net->partials + cell * n_hidden + first + LANES * v);
 #pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) *(floats *)(net->hidden + first + LANES * v) = NAME(positive)(sums[v]);
+    for (int v = 0; v < 8; v++) {
+      const int j = first + LANES * v;
+      *(floats *)(net->hidden + j) =
+          NAME(positive)(sums[v] * *(const floats *)(net->dense_scales + j) + *(const floats *)(bias + j));
+    }
   }
 }
 
@@ -169,7 +192,46 @@ void NAME(output)(const Network *net) {
   }
 }
 
+/* scales = largest |weight| / full by column; steps = 1 / scales, and 0 for a column of zeros. */
+static void NAME(column_scales)(
+    const float *weights, int n_rows, int n_columns, float full, float *scales, float *steps) {
+  memset(scales, 0, 4 * n_columns);
+  for (int i = 0; i < n_rows; i++, weights += n_columns)
+    for (int j = 0; j < n_columns; j += LANES) {
+      const integers size = *(const integers *)(weights + j) & INT32_MAX, largest = *(const integers *)(scales + j);
+      const integers larger = size > largest; /* floats that are not negative are in the order of their bits */
+      *(integers *)(scales + j) = (size & larger) | (largest & ~larger);
+    }
+  for (int j = 0; j < n_columns; j++) {
+    steps[j] = scales[j] > 0 ? full / scales[j] : 0;
+    scales[j] /= full;
+  }
+}
+
+/* Make the words of new parameters: four weights in three words, in units of 1 / FULL_WORD of their column's largest. A word
+   is the nearest number to one weight whose lowest byte is one of the three highest bytes of the fourth weight. */
+static void NAME(pack_words)(Network *net) {
+  float *steps = net->hidden; /* long enough, and free between two observations */
+  const int quarter = net->n_hidden / 4;
+  NAME(column_scales)(net->dense, net->n_features, net->n_hidden, FULL_WORD, net->dense_scales, steps);
+  const float *weights = net->dense;
+  int32_t *words = net->dense_words;
+  for (int i = 0; i < net->n_features; i++, weights += net->n_hidden, words += 3 * quarter)
+    for (int j = 0; j < quarter; j += LANES) {
+      integers whole[4];
+      for (int q = 0; q < 4; q++)
+        whole[q] = __builtin_convertvector(
+            *(const floats *)(weights + q * quarter + j) * *(const floats *)(steps + q * quarter + j), integers);
+      for (int q = 0; q < 3; q++) {
+        const integers byte = (whole[3] + 128) >> (24 - 8 * q) & 255;
+        const integers step = (byte - whole[q]) << 24 >> 24; /* -128 … 127 */
+        *(integers *)(words + q * quarter + j) = whole[q] + step;
+      }
+    }
+}
+
 void NAME(forward_float)(Network *net) {
+  if (net->fresh) NAME(pack_words)(net);
   take_image(net);
   for (int i = 0; i < 3; i++) NAME(convolve)(&net->layers[i], net->list);
   net->fresh = 0;
@@ -345,21 +407,6 @@ void NAME(dense_bytes)(Network *net) {
   memcpy(seen, features, n);
 }
 
-/* scales = largest |weight| / 127 by column; steps = 1 / scales, and 0 for a column of zeros. */
-static void NAME(column_scales)(const float *weights, int n_rows, int n_columns, float *scales, float *steps) {
-  memset(scales, 0, 4 * n_columns);
-  for (int i = 0; i < n_rows; i++, weights += n_columns)
-    for (int j = 0; j < n_columns; j += LANES) {
-      const integers size = *(const integers *)(weights + j) & INT32_MAX, largest = *(const integers *)(scales + j);
-      const integers larger = size > largest; /* floats that are not negative are in the order of their bits */
-      *(integers *)(scales + j) = (size & larger) | (largest & ~larger);
-    }
-  for (int j = 0; j < n_columns; j++) {
-    steps[j] = scales[j] > 0 ? 127 / scales[j] : 0;
-    scales[j] /= 127;
-  }
-}
-
 /* Weights as whole numbers, rounded to the nearest; 127 stands for the largest of an output. */
 static inline integers NAME(whole)(const float *weights, const float *steps) {
   const floats x = *(const floats *)weights * *(const floats *)steps;
@@ -373,7 +420,7 @@ void NAME(pack)(Network *net) {
   for (int l = 0; l < 3; l++) {
     Layer *layer = &net->layers[l];
     const int n_rows = layer->window * layer->window * layer->n_inputs, n = layer->n_outputs;
-    NAME(column_scales)(layer->parameters, n_rows, n, layer->scales, steps);
+    NAME(column_scales)(layer->parameters, n_rows, n, 127, layer->scales, steps);
     for (int i = 0; i < n_rows; i += 4)
       for (int j = 0; j < n; j += LANES) {
         integers word = {};
@@ -382,7 +429,7 @@ void NAME(pack)(Network *net) {
       }
     layer->source_scale = layer->target_full = -1;
   }
-  NAME(column_scales)(net->dense, net->n_features, net->n_hidden, net->dense_scales, steps);
+  NAME(column_scales)(net->dense, net->n_features, net->n_hidden, 127, net->dense_scales, steps);
   for (int i = 0; i < net->n_features; i++)
     for (int j = 0; j < net->n_hidden; j += LANES) {
       const bytes_of bytes = __builtin_convertvector(NAME(whole)(net->dense + i * net->n_hidden + j, steps + j), bytes_of);
