@@ -47,7 +47,7 @@ typedef struct {
   const void *features;               /* the last layer's target */
   const float *dense;                 /* (n_features + 1) × n_hidden, the last row the bias */
   const float *output;                /* (n_hidden + 1) × n_outputs */
-  int32_t *dense_words;               /* n_features × n_hidden × 3/4; this and partials null in a network of bytes */
+  int32_t *dense_words;               /* n_features × n_hidden × 5/8; this and partials null in a network of bytes */
   float *partials;                    /* the last layer's patches × n_hidden */
   float *dense_scales;                /* what 1 stands for in dense_words or dense_weights: n_hidden */
   float *hidden;                      /* n_hidden */
@@ -62,7 +62,7 @@ typedef struct {
 
 enum { MAX_PATCHES = 10, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, AHEAD_INPUTS = 8 };
 
-static const float FULL_WORD = (1u << 31) - 1024; /* leaves room for rounding */
+static const float FULL_WORD = (1u << 31) - (1 << 13); /* leaves room for rounding */
 
 typedef uint32_t word __attribute__((aligned(1), may_alias));
 
@@ -158,10 +158,10 @@ static inline float largest_of(const float *values, int n) {
   return float_of(largest);
 }
 
-/* Round up to three bits behind the first, so that a layer's scale stays for some steps, and with it the bytes of what
+/* Round up to one bit behind the first, so that a layer's scale stays for some steps, and with it the bytes of what
    has not changed. */
 static inline float rounded_up(float x) {
-  enum { DROPPED = (1 << 20) - 1 };
+  enum { DROPPED = (1 << 22) - 1 };
   int32_t bits;
   memcpy(&bits, &x, 4);
   return float_of((bits + DROPPED) & ~DROPPED);

@@ -1,8 +1,10 @@
 """Three convolutions and two dense layers as `convolutional.c` computes them, with its buffers.
 
-`float32` sums exactly what the module's parameters say, in an order of its own. `int8` keeps every weight of the
+`float32` sums what the module's parameters say, in an order of its own, but for the weights of the hidden layer, which
+it reads at 20 bits, in steps of 2⁻¹⁹ of their output's largest: sums of thousands of float32 are not more exact by much.
+`int8` keeps every weight of the
 convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's largest, and every activation between
-them as a byte, in steps of 1/255 of the layer's largest at this observation, rounded up to three bits behind the first.
+them as a byte, in steps of 1/255 of the layer's largest at this observation, rounded up to one bit behind the first.
 Sums are exact integers, biases and the output layer float32; pixels are bytes as they are. Neither result depends on
 the processor.
 """
@@ -192,7 +194,7 @@ class CompiledNetwork:
             network.dense_sums = self._buffer(network.n_hidden, np.int32)
             network.seen = self._buffer(network.n_features, np.uint8)
         else:
-            network.dense_words = self._buffer(network.n_features * network.n_hidden * 3 // 4, np.int32)
+            network.dense_words = self._buffer(network.n_features * network.n_hidden * 5 // 8, np.int32)
             network.partials = self._buffer(network.n_features // n_outputs * network.n_hidden, np.float32)
         return network
 

@@ -100,7 +100,7 @@ void NAME(convolve)(const Layer *layer, int32_t *list) {
    meanwhile, a line here and a line there: in one go the layer took a sixth longer. */
 static inline __attribute__((always_inline)) void NAME(add_products)(
     const Network *net, const int32_t *list, const int n, float *sums) {
-  const int quarter = net->n_hidden / 4, row_words = 3 * quarter;
+  const int part = net->n_hidden / 8, row_words = 5 * part;
   const int32_t *rows[4], *ahead[4];
   float inputs[4];
   for (int i = 0; i < n; i++) {
@@ -108,24 +108,27 @@ static inline __attribute__((always_inline)) void NAME(add_products)(
     rows[i] = net->dense_words + list[i] * row_words;
     ahead[i] = net->dense_words + list[i + AHEAD_ROWS] * row_words;
   }
-  for (int j = 0; j < quarter; j += LANES) {
-    floats sum[4];
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; q++) sum[q] = *(const floats *)(sums + q * quarter + j);
+  for (int j = 0; j < part; j += LANES) {
+    floats sum[8];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) sum[k] = *(const floats *)(sums + k * part + j);
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) {
-      integers weights[4];
-#pragma GCC unroll 3
-      for (int q = 0; q < 3; q++) {
-        __builtin_prefetch(ahead[i] + q * quarter + j);
-        weights[q] = *(const integers *)(rows[i] + q * quarter + j);
+      integers w[8];
+#pragma GCC unroll 5
+      for (int k = 0; k < 5; k++) {
+        __builtin_prefetch(ahead[i] + k * part + j);
+        w[k] = *(const integers *)(rows[i] + k * part + j);
+        asm("" : "+v"(w[k])); /* or GCC reads it again for every use, and the layer takes a tenth longer */
       }
-      weights[3] = weights[0] << 24 | (weights[1] << 16 & 0xff0000) | (weights[2] << 8 & 0xff00);
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; q++) sum[q] += inputs[i] * __builtin_convertvector(weights[q], floats);
+      w[5] = w[0] << 20 | (w[1] << 12 & 0xff000);
+      w[6] = w[2] << 20 | (w[3] << 12 & 0xff000);
+      w[7] = w[4] << 20 | (w[1] << 8 & 0xf0000) | (w[3] << 4 & 0xf000);
+#pragma GCC unroll 8
+      for (int k = 0; k < 8; k++) sum[k] += inputs[i] * __builtin_convertvector(w[k], floats);
     }
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; q++) *(floats *)(sums + q * quarter + j) = sum[q];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) *(floats *)(sums + k * part + j) = sum[k];
   }
 }
 
@@ -208,24 +211,33 @@ static void NAME(column_scales)(
   }
 }
 
-/* Make the words of new parameters: four weights in three words, in units of 1 / FULL_WORD of their column's largest. A word
-   is the nearest number to one weight whose lowest byte is one of the three highest bytes of the fourth weight. */
+/* Make the words of new parameters, in which a weight is a multiple of 1 / FULL_WORD of its column's largest. Eight weights
+   are five words: each the nearest number to one weight whose lowest 12 bits are such of the other three, which are
+   rounded to their highest 20 bits. As a number a word is used as it is. */
 static void NAME(pack_words)(Network *net) {
   float *steps = net->hidden; /* long enough, and free between two observations */
-  const int quarter = net->n_hidden / 4;
+  const int part = net->n_hidden / 8;
   NAME(column_scales)(net->dense, net->n_features, net->n_hidden, FULL_WORD, net->dense_scales, steps);
   const float *weights = net->dense;
   int32_t *words = net->dense_words;
-  for (int i = 0; i < net->n_features; i++, weights += net->n_hidden, words += 3 * quarter)
-    for (int j = 0; j < quarter; j += LANES) {
-      integers whole[4];
-      for (int q = 0; q < 4; q++)
-        whole[q] = __builtin_convertvector(
-            *(const floats *)(weights + q * quarter + j) * *(const floats *)(steps + q * quarter + j), integers);
-      for (int q = 0; q < 3; q++) {
-        const integers byte = (whole[3] + 128) >> (24 - 8 * q) & 255;
-        const integers step = (byte - whole[q]) << 24 >> 24; /* -128 … 127 */
-        *(integers *)(words + q * quarter + j) = whole[q] + step;
+  for (int i = 0; i < net->n_features; i++, weights += net->n_hidden, words += 5 * part)
+    for (int j = 0; j < part; j += LANES) {
+      integers w[8];
+      for (int k = 0; k < 8; k++) {
+        const int at = k * part + j;
+        w[k] = __builtin_convertvector(*(const floats *)(weights + at) * *(const floats *)(steps + at), integers);
+      }
+      for (int k = 5; k < 8; k++) w[k] = (w[k] + (1 << 11)) >> 12 & 0xfffff;
+      const integers lowest[5] = {
+          w[5] >> 8,
+          (w[5] & 0xff) | (w[7] >> 4 & 0xf) << 8,
+          w[6] >> 8,
+          (w[6] & 0xff) | (w[7] & 0xf) << 8,
+          w[7] >> 8,
+      };
+      for (int k = 0; k < 5; k++) {
+        const integers step = (lowest[k] - w[k]) << 20 >> 20; /* to the nearest: -2048 … 2047 */
+        *(integers *)(words + k * part + j) = w[k] + step;
       }
     }
 }
