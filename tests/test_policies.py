@@ -127,6 +127,7 @@ def test_same_weights_give_the_same_bits_whatever_was_computed_between(kind: str
     assert not np.array_equal(policy.output(frames[0]), before[0])
     policy.initialise(noise_for(policy))
     other.flat.copy_(policy.flat)
+    other.reset()
     for frame, expected in reversed(list(zip(frames, before, strict=True))):
         np.testing.assert_array_equal(policy.output(frame), expected)
         np.testing.assert_array_equal(other.output(frame), expected)
@@ -136,8 +137,10 @@ def test_dead_and_nonfinite_features_are_not_an_error() -> None:
     policy = policy_of("nature")
     frame = np.full((4, 84, 84), 7, np.uint8)
     policy.flat.zero_()
+    policy.reset()
     assert not policy.output(frame).any()
     policy.flat.fill_(torch.nan)
+    policy.reset()
     assert np.isnan(policy.output(frame)).all()
 
 
