@@ -118,18 +118,23 @@ void take_image(Network *net) {
 
 /* List the patches that hold a changed cell; returns their number. */
 static int changed_patches(const Layer *layer, int32_t *list) {
+  const int step = layer->step;
   int n = 0;
-  uint8_t in_column[layer->source_columns];
+  uint8_t in_column[layer->source_columns], in_patch[layer->columns];
   for (int r = 0; r < layer->rows; r++) {
-    const uint8_t *flags = layer->source_changed + layer->step * r * layer->source_columns;
+    const uint8_t *flags = layer->source_changed + step * r * layer->source_columns;
     memcpy(in_column, flags, layer->source_columns);
     for (int y = 1; y < layer->window; y++)
       for (int x = 0; x < layer->source_columns; x++) in_column[x] |= flags[y * layer->source_columns + x];
+    memset(in_patch, 0, layer->columns);
+    for (int x = 0; x < layer->window; x++)
+      if (step == 1) /* for which GCC makes vectors */
+        for (int c = 0; c < layer->columns; c++) in_patch[c] |= in_column[x + c];
+      else
+        for (int c = 0; c < layer->columns; c++) in_patch[c] |= in_column[x + step * c];
     for (int c = 0; c < layer->columns; c++) {
-      int any = 0;
-      for (int x = 0; x < layer->window; x++) any |= in_column[layer->step * c + x];
       list[n] = r * layer->columns + c;
-      n += any;
+      n += in_patch[c] != 0;
     }
   }
   return n;

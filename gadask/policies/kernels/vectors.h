@@ -406,14 +406,15 @@ void NAME(dense_bytes)(Network *net) {
     n_differing += features[i] != seen[i];
     n_positive += features[i] != 0;
   }
-  if (n_differing > n_positive) {
+  const int anew = n_differing > n_positive;
+  if (anew) {
     memset(seen, 0, n);
     memset(net->dense_sums, 0, 4 * net->n_hidden);
   }
   for (int turn = 0; turn < 2; turn++)
     if (turn == net->backwards)
       NAME(add_rows)(net, NAME(list_larger)(features, seen, n, net->list), features, seen, 1);
-    else
+    else if (!anew)
       NAME(add_rows)(net, NAME(list_larger)(seen, features, n, net->list), seen, features, -1);
   net->backwards = !net->backwards;
   memcpy(seen, features, n);
