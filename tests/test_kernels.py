@@ -84,6 +84,18 @@ def test_float32_agrees_with_the_module(
         np.testing.assert_allclose(network(picture), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("instructions", SUPPORTED)
+def test_float32_takes_weights_at_the_ends_of_their_scale(
+    module: ConvolutionalNetwork, instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs = torch.randint(2, module.dense[:-1].shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    module.dense[:-1] = signs * torch.linspace(0, 1e-3, module.dense.shape[1])  # a column of zeros among them
+    network = compiled(module, "float32", instructions, monkeypatch)
+    for picture in pictures(module._shape, 3):
+        expected = module(torch.from_numpy(picture[None])).numpy()
+        np.testing.assert_allclose(network(picture), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_every_instruction_set_gives_the_same_bits(
     module: ConvolutionalNetwork, precision: str, monkeypatch: pytest.MonkeyPatch

@@ -32,13 +32,21 @@ from tests.benchmarks import (
     bench_noise,
     bench_peers,
     bench_report,
+    bench_same_episodes,
     bench_start,
     bench_weights,
 )
 
 _GAMES = ("Frostbite", "Asteroids", "Kangaroo")
+
+
+def _measure_game(game: str) -> dict[str, float]:
+    """Return what evolution reaches of the environment's speed with random actions, and at the same episodes."""
+    return bench_evolution.measure(game) | bench_same_episodes.measure(game)
+
+
 _SECTIONS: dict[str, Callable[[], dict[str, float]]] = {
-    **{game: partial(bench_evolution.measure, game) for game in _GAMES},
+    **{game: partial(_measure_game, game) for game in _GAMES},
     **{f"EvoTorch-{game}": partial(bench_peers.measure_evotorch, game) for game in _GAMES},
     "client.map": bench_peers.measure_client_map,
     "start": bench_start.measure,

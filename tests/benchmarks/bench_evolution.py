@@ -62,7 +62,11 @@ def measure(game: str, seconds: float = 2.0, rounds: int = 15) -> dict[str, floa
 
 def ratios(name: str, ours: list[float], theirs: list[float]) -> dict[str, float]:
     """Return the median and the range of what the rounds gave."""
-    found = [our / their for our, their in zip(ours, theirs, strict=True)]
+    return summary(name, [our / their for our, their in zip(ours, theirs, strict=True)])
+
+
+def summary(name: str, found: list[float]) -> dict[str, float]:
+    """Return a figure's median and range."""
     return {f"{name}, median": statistics.median(found), f"{name}, lowest": min(found), f"{name}, highest": max(found)}
 
 

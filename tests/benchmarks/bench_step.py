@@ -31,18 +31,15 @@ from rich.table import Table
 
 from gadask.config import EnvConfig, PolicyConfig, Precision
 from gadask.envs import make_env
-from gadask.envs.base import Action
-from gadask.policies import Policy, make_policy
+from gadask.policies import make_policy
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
+from tests.benchmarks.children import Nursery, RecordingPolicy
 
 _ROUNDS = 12
 _MAX_STEPS = 1000
-_NOISE_SIZE = 250_000_000
-_DISTINCT_NOISE = 12_000_000
-_MUTATION_POWER = 0.002
 _ALONE = "environment alone, same actions"
 
 
@@ -94,14 +91,13 @@ class _ClockedNetwork:
         self._convolve.restype = ctypes.c_float if self._bytes else None
         self._dense = getattr(library, f"dense{'_bytes' if self._bytes else ''}_{suffix}")
         self._output = getattr(library, f"output_{suffix}")
-        self._pack = getattr(library, f"pack_{suffix}")
+        self._pack = getattr(library, f"pack_{'bytes' if self._bytes else 'words'}_{suffix}")
 
     def begin(self) -> None:
         self._clock("stack, Python")
         self._network.begin()
-        if self._bytes:
-            self._pack(ctypes.byref(self._structure))
-            self._clock("packing")
+        self._pack(ctypes.byref(self._structure))
+        self._clock("packing")
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         structure, clock = self._structure, self._clock
@@ -125,23 +121,6 @@ class _ClockedNetwork:
         return self._network._result
 
 
-class _RecordingPolicy:
-    """A policy that keeps the actions of an episode."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self.actions: list[int] = []
-
-    def reset(self, stream: np.random.Generator | None = None) -> None:
-        self.actions = []
-        self._policy.reset(stream)
-
-    def act(self, observation: NDArray[np.generic]) -> Action:
-        action = self._policy.act(observation)
-        self.actions.append(int(action))
-        return action
-
-
 class _Player:
     """A kind of policy and its precision, with an environment and a clock of its own."""
 
@@ -150,20 +129,15 @@ class _Player:
         self._env = _clocked_env(game, self._clock)
         config = PolicyConfig(kind, precision=precision)
         self._policy = make_policy(config, self._env.observation_space, self._env.action_space)
-        self._recording = _RecordingPolicy(self._policy)
+        self._recording = RecordingPolicy(self._policy)
         assert isinstance(self._policy._compiled, CompiledNetwork)
         self._policy._compiled = _ClockedNetwork(self._policy._compiled, precision, self._clock)
 
-    def play(self, noise: torch.Tensor, rng: np.random.Generator, seed: int) -> None:
+    def play(self, nursery: Nursery, seed: int) -> None:
         """Play an episode of a new child, then the same without a network."""
-        clock, policy = self._clock, self._policy
-        slices = rng.integers(len(noise) - policy.n_params, size=2)
-        first, mutation = (noise[begin : begin + policy.n_params] for begin in slices)
-        clock.one_name = "-"
-        parent = policy.initialise(first).clone()
-        clock.one_name = None
+        clock = self._clock
         clock("-")
-        torch.add(parent, mutation, alpha=_MUTATION_POWER, out=policy.flat)
+        nursery.decode(self._policy)
         clock("decoding")
         self._steps += play_episode(self._env, self._recording, seed, _MAX_STEPS).steps
         clock("stack, Python")
@@ -183,13 +157,13 @@ def profile(game: str, index: int) -> list[dict[str, float]]:
     """Return microseconds a step by part of every network and precision."""
     pin(index)
     torch.set_num_threads(1)
-    table = torch.randn(_DISTINCT_NOISE, generator=torch.Generator().manual_seed(0))
-    noise = table.repeat(_NOISE_SIZE // _DISTINCT_NOISE)  # larger than the caches, as the real one
-    rng = np.random.default_rng(index)
+    nursery = Nursery(index)
     players = [_Player(game, kind, precision) for kind, precision in NETWORKS]
+    for player in players:
+        nursery.decode(player._policy)  # which makes the parents
     for seed in range(_ROUNDS):
         for player in players:
-            player.play(noise, rng, seed)
+            player.play(nursery, seed)
     return [player.parts() for player in players]
 
 

@@ -1,12 +1,11 @@
 """Three convolutions and two dense layers as `convolutional.c` computes them, with its buffers.
 
-`float32` sums what the module's parameters say, in an order of its own, but for the weights of the hidden layer, which
-it reads at 20 bits, in steps of 2⁻¹⁹ of their output's largest: sums of thousands of float32 are not more exact by much.
-`int8` keeps every weight of the
-convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's largest, and every activation between
-them as a byte, in steps of 1/255 of the layer's largest at this observation, rounded up to one bit behind the first.
-Sums are exact integers, biases and the output layer float32; pixels are bytes as they are. Neither result depends on
-the processor.
+`float32` sums what the module's parameters say, in an order of its own. It reads the weights of the hidden layer at 20
+bits, in steps of 2⁻¹⁹ of their output's largest: outputs are about as exact as sums of thousands of float32 can be.
+`int8` keeps every weight of the convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's
+largest, and every activation between them as a byte, in steps of 1/255 of the layer's largest at this observation,
+rounded up to one bit behind the first. Sums are exact integers, biases and the output layer float32; pixels are bytes
+as they are. Neither result depends on the processor.
 """
 
 from __future__ import annotations

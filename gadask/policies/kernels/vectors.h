@@ -214,7 +214,7 @@ static void NAME(column_scales)(
 /* Make the words of new parameters, in which a weight is a multiple of 1 / FULL_WORD of its column's largest. Eight weights
    are five words: each the nearest number to one weight whose lowest 12 bits are such of the other three, which are
    rounded to their highest 20 bits. As a number a word is used as it is. */
-static void NAME(pack_words)(Network *net) {
+void NAME(pack_words)(Network *net) {
   float *steps = net->hidden; /* long enough, and free between two observations */
   const int part = net->n_hidden / 8;
   NAME(column_scales)(net->dense, net->n_features, net->n_hidden, FULL_WORD, net->dense_scales, steps);
@@ -428,7 +428,7 @@ static inline integers NAME(whole)(const float *weights, const float *steps) {
 }
 
 /* Make the bytes of new parameters. */
-void NAME(pack)(Network *net) {
+void NAME(pack_bytes)(Network *net) {
   float *steps = net->hidden; /* long enough, and free between two observations */
   for (int l = 0; l < 3; l++) {
     Layer *layer = &net->layers[l];
@@ -456,7 +456,7 @@ void NAME(pack)(Network *net) {
 }
 
 void NAME(forward_bytes)(Network *net) {
-  if (net->fresh) NAME(pack)(net);
+  if (net->fresh) NAME(pack_bytes)(net);
   take_image(net);
   float scale = 1.0f / 255;
   for (int i = 0; i < 3; i++) scale = NAME(convolve_bytes)(&net->layers[i], scale, net->fresh, net->list);

@@ -1,0 +1,80 @@
+"""What the network costs: evolution beside the environment alone at the very same episodes.
+
+A child is decoded from its parent and plays an episode, as in evolution; then the environment plays the episode's
+actions again without a network. Both take place within seconds of each other, so that a machine that speeds up or slows
+down does so for both, and both play the same game: random actions, with which `bench_evolution` compares, cost the
+emulator a few per cent more or less than a network's. Networks and precisions take turns in two pinned processes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+
+import torch
+
+from gadask.config import EnvConfig, PolicyConfig, Precision
+from gadask.envs import make_env
+from gadask.policies import make_policy
+from gadask.rollout import play_episode
+from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin, summary
+from tests.benchmarks.children import Nursery, RecordingPolicy
+
+_MAX_STEPS = 5000  # as in the preset
+
+
+def measure(game: str, seconds: float = 1.0, rounds: int = 15) -> dict[str, float]:
+    """Return medians and ranges of the ratios; a round gives evolution with each network `seconds` in each process."""
+    with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
+        jobs = [(game, seconds, rounds, i) for i in range(N_PROCESSES)]
+        found = pool.starmap(_ratios_of_rounds, jobs, chunksize=1)
+    figures: dict[str, float] = {}
+    for network, *of_processes in zip(NETWORKS, *found, strict=True):
+        ratios = [statistics.mean(round_) for round_ in zip(*of_processes, strict=True)]
+        figures |= summary(f"{' '.join(network)} / environment at the same episodes", ratios)
+    return figures
+
+
+def _ratios_of_rounds(game: str, seconds: float, rounds: int, index: int) -> list[list[float]]:
+    """Return a list for each of `NETWORKS` with a ratio for each round."""
+    pin(index)
+    torch.set_num_threads(1)
+    nursery = Nursery(index)
+    players = [_Player(game, kind, precision, nursery) for kind, precision in NETWORKS]
+    ratios: list[list[float]] = [[] for _ in players]
+    for _ in range(rounds):
+        for player, found in zip(players, ratios, strict=True):
+            found.append(player.ratio(seconds))
+    return ratios
+
+
+class _Player:
+    """A kind of policy and its precision, with an environment of its own."""
+
+    def __init__(self, game: str, kind: str, precision: Precision, nursery: Nursery) -> None:
+        """Play a step, so that parents and all else are there."""
+        self._env = make_env(EnvConfig(f"ALE/{game}-v5"))
+        config = PolicyConfig(kind, precision=precision)
+        self._policy = make_policy(config, self._env.observation_space, self._env.action_space)
+        self._recording = RecordingPolicy(self._policy)
+        self._nursery = nursery
+        self._seed = 0
+        nursery.decode(self._policy)
+        play_episode(self._env, self._recording, self._seed, 1)
+
+    def ratio(self, seconds: float) -> float:
+        """Play children for about `seconds`, and each once more without a network; returns their times' ratio."""
+        evolution_s = alone_s = 0.0
+        while evolution_s < seconds:
+            self._seed += 1
+            begin = time.perf_counter()
+            self._nursery.decode(self._policy)
+            play_episode(self._env, self._recording, self._seed, _MAX_STEPS)
+            middle = time.perf_counter()
+            self._env.reset(self._seed)
+            for action in self._recording.actions:
+                self._env.step(action)
+            alone_s += time.perf_counter() - middle
+            evolution_s += middle - begin
+        return alone_s / evolution_s
