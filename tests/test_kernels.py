@@ -228,9 +228,9 @@ def int8_output(module: ConvolutionalNetwork, picture: NDArray[np.uint8]) -> NDA
 
 
 def rounded_up(x: np.float32) -> np.float32:
-    """Return the next number with one bit behind the first."""
+    """Return the next power of two."""
     fraction, exponent = np.frexp(x)
-    return np.float32(np.ldexp(np.ceil(fraction * 4) / 4, exponent))
+    return np.float32(np.ldexp(1, exponent - (fraction == 0.5)))
 
 
 def fused(x: NDArray[Any], factor: Any, summand: Any) -> NDArray[np.float32]:

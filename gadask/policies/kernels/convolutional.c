@@ -163,13 +163,12 @@ static inline float largest_of(const float *values, int n) {
   return float_of(largest);
 }
 
-/* Round up to one bit behind the first, so that a layer's scale stays for some steps, and with it the bytes of what
-   has not changed. */
+/* Round up to a power of two, so that a layer's scale stays for many steps, and with it the bytes of what has not changed. */
 static inline float rounded_up(float x) {
-  enum { DROPPED = (1 << 22) - 1 };
+  enum { FRACTION = (1 << 23) - 1 };
   int32_t bits;
   memcpy(&bits, &x, 4);
-  return float_of((bits + DROPPED) & ~DROPPED);
+  return float_of((bits + FRACTION) & ~FRACTION);
 }
 
 #define JOIN_(name, suffix) name##_##suffix

@@ -4,7 +4,7 @@
 bits, in steps of 2⁻¹⁹ of their output's largest: outputs are about as exact as sums of thousands of float32 can be.
 `int8` keeps every weight of the convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's
 largest, and every activation between them as a byte, in steps of 1/255 of the layer's largest at this observation,
-rounded up to one bit behind the first. Sums are exact integers, biases and the output layer float32; pixels are bytes
+rounded up to a power of two. Sums are exact integers, biases and the output layer float32; pixels are bytes
 as they are. Neither result depends on the processor.
 """
 
