@@ -124,20 +124,22 @@ class _ClockedNetwork:
 class _Player:
     """A kind of policy and its precision, with an environment and a clock of its own."""
 
-    def __init__(self, game: str, kind: str, precision: Precision) -> None:
+    def __init__(self, game: str, kind: str, precision: Precision, nursery: Nursery) -> None:
         self._clock, self._steps = _Clock(), 0
         self._env = _clocked_env(game, self._clock)
         config = PolicyConfig(kind, precision=precision)
         self._policy = make_policy(config, self._env.observation_space, self._env.action_space)
         self._recording = RecordingPolicy(self._policy)
+        self._nursery = nursery
+        nursery.decode(self._policy)  # which makes the parents, before the clock runs
         assert isinstance(self._policy._compiled, CompiledNetwork)
         self._policy._compiled = _ClockedNetwork(self._policy._compiled, precision, self._clock)
 
-    def play(self, nursery: Nursery, seed: int) -> None:
+    def play(self, seed: int) -> None:
         """Play an episode of a new child, then the same without a network."""
         clock = self._clock
         clock("-")
-        nursery.decode(self._policy)
+        self._nursery.decode(self._policy)
         clock("decoding")
         self._steps += play_episode(self._env, self._recording, seed, _MAX_STEPS).steps
         clock("stack, Python")
@@ -158,12 +160,10 @@ def profile(game: str, index: int) -> list[dict[str, float]]:
     pin(index)
     torch.set_num_threads(1)
     nursery = Nursery(index)
-    players = [_Player(game, kind, precision) for kind, precision in NETWORKS]
-    for player in players:
-        nursery.decode(player._policy)  # which makes the parents
+    players = [_Player(game, kind, precision, nursery) for kind, precision in NETWORKS]
     for seed in range(_ROUNDS):
         for player in players:
-            player.play(nursery, seed)
+            player.play(seed)
     return [player.parts() for player in players]
 
 
