@@ -33,12 +33,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gadask.config import EnvConfig, PolicyConfig, Precision
-from gadask.envs import Env, make_env
-from gadask.policies import make_policy
+from gadask.config import Precision
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
+from tests.benchmarks.children import open_game
 from tests.benchmarks.observed_network import ObservedNetwork
 
 _ROUNDS = 12
@@ -67,9 +66,7 @@ class _Player:
     """A kind of policy and its precision, with an environment of its own."""
 
     def __init__(self, game: str, kind: str, precision: Precision, library: ctypes.CDLL) -> None:
-        self._env: Env = make_env(EnvConfig(f"ALE/{game}-v5"))
-        config = PolicyConfig(kind, precision=precision)
-        self._policy = make_policy(config, self._env.observation_space, self._env.action_space)
+        self._env, self._policy = open_game(game, kind, precision)
         network: Any = self._policy._compiled
         assert isinstance(network, CompiledNetwork)
         self._observed = ObservedNetwork(network, precision)

@@ -14,14 +14,12 @@ import time
 
 import torch
 
-from gadask.config import EnvConfig, PolicyConfig, Precision
-from gadask.envs import make_env
-from gadask.policies import make_policy
+from gadask.config import PRESETS, Precision
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin, summary
-from tests.benchmarks.children import Nursery, RecordingPolicy
+from tests.benchmarks.children import Nursery, RecordingPolicy, open_game
 
-_MAX_STEPS = 5000  # as in the preset
+_MAX_STEPS = PRESETS["such2017"].env.max_steps
 
 
 def measure(game: str, seconds: float = 1.0, rounds: int = 15) -> dict[str, float]:
@@ -54,9 +52,7 @@ class _Player:
 
     def __init__(self, game: str, kind: str, precision: Precision, nursery: Nursery) -> None:
         """Play a step, so that parents and all else are there."""
-        self._env = make_env(EnvConfig(f"ALE/{game}-v5"))
-        config = PolicyConfig(kind, precision=precision)
-        self._policy = make_policy(config, self._env.observation_space, self._env.action_space)
+        self._env, self._policy = open_game(game, kind, precision)
         self._recording = RecordingPolicy(self._policy)
         self._nursery = nursery
         self._seed = 0
@@ -72,9 +68,7 @@ class _Player:
             self._nursery.decode(self._policy)
             play_episode(self._env, self._recording, self._seed, _MAX_STEPS)
             middle = time.perf_counter()
-            self._env.reset(self._seed)
-            for action in self._recording.actions:
-                self._env.step(action)
+            self._recording.replay(self._env, self._seed)
             alone_s += time.perf_counter() - middle
             evolution_s += middle - begin
         return alone_s / evolution_s

@@ -144,9 +144,7 @@ class _Player:
         self._steps += play_episode(self._env, self._recording, seed, _MAX_STEPS).steps
         clock("stack, Python")
         clock.one_name = _ALONE
-        self._env.reset(seed)
-        for action in self._recording.actions:
-            self._env.step(action)
+        self._recording.replay(self._env, seed)
         clock(_ALONE)
         clock.one_name = None
 

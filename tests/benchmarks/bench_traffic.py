@@ -25,13 +25,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gadask.config import EnvConfig, PolicyConfig
-from gadask.envs import make_env
-from gadask.policies import make_policy
+from gadask.config import Precision
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from gadask.policies.kernels.library import load
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import NETWORKS
+from tests.benchmarks.children import open_game
 from tests.benchmarks.observed_network import ObservedNetwork, array_at
 
 _EPISODES, _STEPS = 12, 50
@@ -69,10 +68,9 @@ class _TimedNetwork(ObservedNetwork):
         return output
 
 
-def measure(game: str, kind: str, precision: str) -> tuple[float, float, float]:
+def measure(game: str, kind: str, precision: Precision) -> tuple[float, float, float]:
     """Return megabytes a step, and microseconds warm and cold."""
-    env = make_env(EnvConfig(f"ALE/{game}-v5"))
-    policy = make_policy(PolicyConfig(kind, precision=precision), env.observation_space, env.action_space)  # type: ignore[arg-type]
+    env, policy = open_game(game, kind, precision)
     assert isinstance(policy._compiled, CompiledNetwork)
     network = policy._compiled = _TimedNetwork(policy._compiled, precision)
     for seed in range(_EPISODES):

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gadask.config import GAConfig, NoiseConfig
+from gadask.config import EnvConfig, GAConfig, NoiseConfig, PolicyConfig, Precision
+from gadask.envs import Env, make_env
 from gadask.envs.base import Action
-from gadask.policies import Policy
+from gadask.policies import Policy, make_policy
 from gadask.weights import as_tensor, mutate
 
 _N_PARENTS = 10
@@ -67,3 +68,15 @@ class RecordingPolicy:
         action = self._policy.act(observation)
         self.actions.append(int(action))
         return action
+
+    def replay(self, env: Env, seed: int) -> None:
+        """Have the environment play the same episode without a network."""
+        env.reset(seed)
+        for action in self.actions:
+            env.step(action)
+
+
+def open_game(game: str, kind: str, precision: Precision) -> tuple[Env, Policy]:
+    """Return a game's environment and a policy for it."""
+    env = make_env(EnvConfig(f"ALE/{game}-v5"))
+    return env, make_policy(PolicyConfig(kind, precision=precision), env.observation_space, env.action_space)

@@ -160,9 +160,7 @@ void NAME(dense)(Network *net) {
   }
   net->backwards = !net->backwards;
   for (int first = 0; first < n_hidden; first += 8 * LANES) {
-    floats sums[8];
-#pragma GCC unroll 8
-    for (int v = 0; v < 8; v++) sums[v] = (floats){};
+    floats sums[8] = {};
     for (int cell = 0; cell < n_cells; cell++)
 #pragma GCC unroll 8
       for (int v = 0; v < 8; v++) sums[v] += *(const floats *)(net->partials + cell * n_hidden + first + LANES * v);
