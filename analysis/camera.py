@@ -148,23 +148,29 @@ def _shrunk(picture: NDArray[np.uint8]) -> Picture:
 
 @contextmanager
 def _offscreen(config: EnvConfig) -> Iterator[None]:
-    """Have MuJoCo draw without a display where there is none and the user has not said how.
+    """Have MuJoCo and SDL draw without a display where there is none and the user has not said how.
 
     Raises:
         EnvError: the environment is one of Gymnasium's with MuJoCo, and nothing draws without a display.
     """
-    if sys.platform != "linux" or os.environ.get("DISPLAY") or "MUJOCO_GL" in os.environ:
+    if sys.platform != "linux" or os.environ.get("DISPLAY"):
         yield
         return
     has_only_osmesa = ctypes.util.find_library("EGL") is None and ctypes.util.find_library("OSMesa") is not None
-    os.environ["MUJOCO_GL"] = "osmesa" if has_only_osmesa else "egl"
+    how = {
+        "MUJOCO_GL": "osmesa" if has_only_osmesa else "egl",
+        "SDL_VIDEODRIVER": "dummy",  # without it SDL, with which CartPole draws, prints an error and draws all the same
+    }
+    ours = how.keys() - os.environ.keys()
+    os.environ.update({variable: how[variable] for variable in ours})
     try:
         spec = gymnasium.registry.get(config.id)
-        if spec is not None and "mujoco" in str(spec.entry_point):
-            _check_drawing(os.environ["MUJOCO_GL"])
+        if "MUJOCO_GL" in ours and spec is not None and "mujoco" in str(spec.entry_point):
+            _check_drawing(how["MUJOCO_GL"])
         yield
     finally:
-        del os.environ["MUJOCO_GL"]
+        for variable in ours:
+            del os.environ[variable]
 
 
 def _check_drawing(how: str) -> None:

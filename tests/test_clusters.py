@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shlex
+import socket
 import stat
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask import node
-from gadask.clusters import NodeCounts, local_cluster, slurm
+from gadask.clusters import NodeCounts, local, local_cluster, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.queue import submit
@@ -235,6 +236,22 @@ def write_command(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, scri
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Dask forgets to close its first try
+def test_a_dashboard_whose_port_was_just_taken_is_elsewhere_and_dask_says_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dashboard() -> str:
+        async with local_cluster() as cluster:
+            return cluster.dashboard
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        monkeypatch.setattr(local, "dashboard_address", lambda: address)
+        found = asyncio.run(dashboard())
+    assert re.fullmatch("http://127.0.0.1:[0-9]+/status", found)
+    assert address not in found
 
 
 @pytest.mark.usefixtures("no_leaks")

@@ -27,17 +27,17 @@ from distributed import Client, Scheduler
 from distributed.security import Security
 
 from gadask.clusters.base import (
-    DASHBOARD_PORT,
     DASK_CONFIG,
     DEATH_TIMEOUT_S,
     WORKER_THREADS,
     Cluster,
     NodeCounts,
     allow_connections,
+    dashboard_address,
     dask_environment,
     end_of_log,
-    free_port,
     meanwhile,
+    port_may_be_taken,
 )
 from gadask.clusters.queue import node_names
 from gadask.clusters.security import locked_folder, temporary_keys
@@ -139,12 +139,13 @@ async def _this_job() -> _Job:
 async def _start_scheduler(machine: Machine, keys: Security) -> Scheduler:
     install()
     try:
-        scheduler = await Scheduler(
-            protocol="tls",
-            interface=machine.interface,
-            security=keys,
-            dashboard_address=f"127.0.0.1:{free_port(DASHBOARD_PORT)}",  # TLS does not cover it
-        )
+        with port_may_be_taken():
+            scheduler = await Scheduler(
+                protocol="tls",
+                interface=machine.interface,
+                security=keys,
+                dashboard_address=dashboard_address(),
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
     remember(scheduler)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ DASK_CONFIG = {
     # A worker that says nothing for so long, its connection open all the while, is replaced (Dask: 5 min). It is longer
     # than a cut that its connection rides out.
     "distributed.scheduler.worker-ttl": "2 minutes",
+    # Dask's profiler looks at the threads of all waiting chunks 100 times a second. That takes a tenth of a core from the
+    # rollout processes and shows nothing, since episodes are played in those. Its 50 looks a second at each event loop
+    # take another twentieth.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
     # The shared noise table is no reason to restart a worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -42,8 +48,7 @@ DEATH_TIMEOUT_S = 300
 WORKER_THREADS = 2
 """Threads of a node's Dask worker; a chunk that waits for its episodes holds none of them."""
 
-DASHBOARD_PORT = 8787
-
+_DASHBOARD_PORT = 8787
 _LOG_LINES, _LOG_BYTES = 3, 4000
 _FILES, _FILES_A_NODE = 500, 4  # open at once; a node's own connection, and one or two for requests
 
@@ -123,11 +128,22 @@ def end_of_log(log: Path) -> str:
     return f"its log {log} ends: {' | '.join(lines[-_LOG_LINES:])}" if lines else f"its log {log} is empty"
 
 
-def free_port(wanted: int) -> int:
-    """Return the wanted port on loopback if it is free, else 0, which lets the system choose."""
+def dashboard_address() -> str:
+    """Return where Dask is to put the dashboard: on loopback, since TLS does not cover it, at a port that is free."""
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", wanted))
+            probe.bind(("127.0.0.1", _DASHBOARD_PORT))
         except OSError:
-            return 0
-    return wanted
+            return "127.0.0.1:0"  # the system chooses
+    return f"127.0.0.1:{_DASHBOARD_PORT}"
+
+
+@contextmanager
+def port_may_be_taken() -> Iterator[None]:
+    """Keep Dask from warning, in four lines, that another run took the dashboard's port a moment ago.
+
+    Dask puts it at another port then, and gadask prints where it is.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Port [0-9]+ is already in use", UserWarning)
+        yield

@@ -12,7 +12,7 @@ import dask
 from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
-from gadask.clusters.base import DASHBOARD_PORT, DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, free_port
+from gadask.clusters.base import DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, dashboard_address, port_may_be_taken
 from gadask.cores import granted_cores
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
@@ -55,7 +55,7 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
             host="127.0.0.1",
             security=Security.temporary(),
             memory_limit=0,
-            dashboard_address=f"127.0.0.1:{free_port(DASHBOARD_PORT)}",
+            dashboard_address=dashboard_address(),
             asynchronous=True,
             silence_logs=logging.ERROR,  # nodes that come and go are the master's to report
         )
@@ -77,7 +77,8 @@ async def _start(cluster: LocalCluster) -> None:
     """Start a cluster. Dask cannot close one that is half started: an interrupt waits until it has."""
     starting = asyncio.ensure_future(cluster)
     try:
-        await asyncio.shield(starting)
+        with port_may_be_taken():
+            await asyncio.shield(starting)
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         raise

@@ -20,13 +20,13 @@ import dask
 from distributed import Client, Status
 
 from gadask.clusters.base import (
-    DASHBOARD_PORT,
     DASK_CONFIG,
     Cluster,
     NodeCounts,
     allow_connections,
-    free_port,
+    dashboard_address,
     meanwhile,
+    port_may_be_taken,
 )
 from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_script
 from gadask.clusters.keeper import Keeper
@@ -80,7 +80,6 @@ async def slurm_cluster(
         earlier = await _cancel_earlier(record)
         (folder / "job.sh").write_text(job_script(machine, folder))
         submissions = Submissions(record)
-        dashboard_port = free_port(DASHBOARD_PORT)
         install()
         cluster = NodeCluster(
             asynchronous=True,
@@ -91,7 +90,7 @@ async def slurm_cluster(
             scheduler_options={
                 "interface": machine.scheduler_interface or machine.interface,
                 "port": 0,
-                "dashboard_address": f"127.0.0.1:{dashboard_port}",
+                "dashboard_address": dashboard_address(),
             },
             submissions=submissions,
             **job_options(machine, folder),
@@ -128,7 +127,8 @@ async def _start(cluster: NodeCluster) -> None:
     """Start the scheduler. Dask cannot close one that is half started: an interrupt waits until it has."""
     starting = asyncio.ensure_future(cluster)
     try:
-        await asyncio.shield(starting)
+        with port_may_be_taken():
+            await asyncio.shield(starting)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
     except asyncio.CancelledError:
