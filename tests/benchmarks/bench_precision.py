@@ -1,7 +1,8 @@
-"""What int8 does to play: `python -m tests.benchmarks.bench_precision RUN_DIR … [--episodes 200]`.
+"""What int8 does to evolution and to play: `python -m tests.benchmarks.bench_precision RUN_DIR … [--episodes 200]`.
 
-For the elite of each run: its mean return over the same fresh starts with float32 and with int8, and how often both
-choose the same action on the observations of the float32 episodes.
+For each run, generation by generation: the median of the candidates' means, which chance moves less than the elite's.
+For its elite: the mean return over the same fresh starts with float32 and with int8, and how often both choose the same
+action on the observations of the float32 episodes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from gadask.config import Config
 from gadask.envs import make_env
 from gadask.envs.base import Action, Observation
+from gadask.generations import read_generations
 from gadask.messages import Genome
 from gadask.noise import LazyNoise
 from gadask.policies import Policy, make_policy
@@ -66,9 +68,15 @@ def main() -> None:
             parts = pool.starmap(_play, jobs, chunksize=1)
             float32, int8 = (np.concatenate([part[i] for part in parts]) for i in range(2))
             agreement = sum(part[2] for part in parts) / sum(part[3] for part in parts)
+            print(f"{run_dir}: median candidates {', '.join(_median_candidates(run_dir))}")
             print(
                 f"{run_dir}: float32 {_mean(float32)}, int8 {_mean(int8)}, same action at {agreement:.1%} of the steps"
             )
+
+
+def _median_candidates(run_dir: Path) -> list[str]:
+    lines = read_generations(run_dir)
+    return [f"{np.median([candidate['mean'] for candidate in line['candidates']]):.0f}" for line in lines]
 
 
 def _play(config: Config, genome: Genome, index: int, n_episodes: int) -> tuple[list[float], list[float], int, int]:
