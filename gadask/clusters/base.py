@@ -29,9 +29,9 @@ DASK_CONFIG = {
     # A worker that says nothing for so long, its connection open all the while, is replaced (Dask: 5 min). It is longer
     # than a cut that its connection rides out.
     "distributed.scheduler.worker-ttl": "2 minutes",
-    # Dask's profiler looks at the threads of all waiting chunks 100 times a second. That takes a tenth of a core from the
-    # rollout processes and shows nothing, since episodes are played in those. Its 50 looks a second at each event loop
-    # take another twentieth.
+    # Dask's profiler looks at the threads of all waiting chunks 100 times a second. That takes up to a tenth of a core
+    # from the rollout processes and shows nothing, since episodes are played in those. Dask also looks at each event
+    # loop 50 times a second (`tests/benchmarks/bench_overhead.py`).
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
     # The shared noise table is no reason to restart a worker.
