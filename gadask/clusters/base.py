@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
+from distributed import Client, SpecCluster
 
 DASK_CONFIG = {
     # A worker that is preempted costs each of its tasks one strike; gadask bounds errors itself.
@@ -147,3 +147,14 @@ def port_may_be_taken() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Port [0-9]+ is already in use", UserWarning)
         yield
+
+
+async def start(cluster: SpecCluster) -> None:
+    """Start a cluster. Dask cannot close one that is half started: an interrupt waits until it has."""
+    starting = asyncio.ensure_future(cluster)
+    try:
+        with port_may_be_taken():
+            await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +11,7 @@ import dask
 from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
-from gadask.clusters.base import DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, dashboard_address, port_may_be_taken
+from gadask.clusters.base import DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, dashboard_address, start
 from gadask.cores import granted_cores
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
@@ -60,7 +59,7 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
             silence_logs=logging.ERROR,  # nodes that come and go are the master's to report
         )
         try:
-            await _start(cluster)
+            await start(cluster)
             remember(cluster.scheduler)
             async with Client(cluster, asynchronous=True, set_as_default=False) as client:
                 yield Local(client, cluster, n_nodes)
@@ -71,17 +70,6 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
         finally:
             if cluster.status is not Status.failed:  # then it has closed itself
                 await cluster.close()
-
-
-async def _start(cluster: LocalCluster) -> None:
-    """Start a cluster. Dask cannot close one that is half started: an interrupt waits until it has."""
-    starting = asyncio.ensure_future(cluster)
-    try:
-        with port_may_be_taken():
-            await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.wait({starting})
-        raise
 
 
 def local_processes(n_nodes: int) -> int:

@@ -26,7 +26,7 @@ from gadask.clusters.base import (
     allow_connections,
     dashboard_address,
     meanwhile,
-    port_may_be_taken,
+    start,
 )
 from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_script
 from gadask.clusters.keeper import Keeper
@@ -96,7 +96,10 @@ async def slurm_cluster(
             **job_options(machine, folder),
         )
         try:
-            await _start(cluster)
+            try:
+                await start(cluster)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
             remember(cluster.scheduler)
             host = await asyncio.to_thread(socket.getfqdn)  # asks the network
             keeper = Keeper(cluster, submissions, machine, n_nodes, folder, start_timeout_s)
@@ -121,19 +124,6 @@ def _no_word_of_lost_parents() -> Iterator[None]:
         yield
     finally:
         scheduler_log.removeFilter(is_other)
-
-
-async def _start(cluster: NodeCluster) -> None:
-    """Start the scheduler. Dask cannot close one that is half started: an interrupt waits until it has."""
-    starting = asyncio.ensure_future(cluster)
-    try:
-        with port_may_be_taken():
-            await asyncio.shield(starting)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
-    except asyncio.CancelledError:
-        await asyncio.wait({starting})
-        raise
 
 
 async def _end(cluster: NodeCluster, submissions: Submissions, earlier: list[str]) -> bool:
