@@ -4,7 +4,8 @@ Beside each picture stand the return so far, the action that led to it and, on r
 is given next.
 
 MuJoCo draws with OpenGL, on a machine without a display through EGL or OSMesa. One of them is chosen where neither
-DISPLAY nor MUJOCO_GL is set, and for the film's environment alone: afterwards MUJOCO_GL is unset again.
+DISPLAY nor MUJOCO_GL is set, and for the film's environment alone: afterwards MUJOCO_GL is unset again. So is
+SDL_VIDEODRIVER, which keeps pygame from looking for a display.
 """
 
 from __future__ import annotations

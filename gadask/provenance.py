@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def source_digest(folder: Path) -> str:
 
 def has_compiled_kernels() -> bool:
     """Whether this installation has `policies.kernels`, which round otherwise than what stands in for them."""
-    return any((_HERE / "policies" / "kernels").glob("*.so"))
+    return any((_HERE / "policies" / "kernels" / f"_convolutional{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
 
 
 def cpu() -> dict[str, Any]:

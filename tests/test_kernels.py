@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,28 @@ def test_without_the_library_float32_is_the_module_and_int8_is_refused(monkeypat
     assert (playing.output(picture) == playing.module(torch.from_numpy(picture[None])).numpy()).all()
     with pytest.raises(PolicyError, match=r"policy\.precision: 'int8' is for 'such2017' and 'nature' with"):
         policy("int8")
+
+
+def test_int8_of_a_picture_so_large_that_its_sums_could_overflow_is_refused() -> None:
+    small, large = (such2017(image_space((1, size, size)), BUTTONS) for size in (240, 260))
+    assert small.compiled("int8") is not None
+    with pytest.raises(PolicyError, match=r"'float32' for images of \(1, 260, 260\).* found 'int8'"):
+        large.compiled("int8")
+
+
+def test_a_library_of_other_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(library.__file__).parent
+    sources = sorted(path for path in folder.iterdir() if path.suffix in (".c", ".h"))
+    for source in sources:
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    assert library.load.__wrapped__() is not None
+    for source in sources:
+        (tmp_path / source.name).write_bytes(source.read_bytes() + b" ")
+        with pytest.raises(PolicyError, match=f"compiled from other sources than {tmp_path / source.name}"):
+            library.load.__wrapped__()
+        (tmp_path / source.name).unlink()  # as in an installation without them
+    assert library.load.__wrapped__() is not None
 
 
 def test_int8_where_there_is_none_is_refused() -> None:

@@ -30,10 +30,9 @@ DASK_CONFIG = {
     # than a cut that its connection rides out.
     "distributed.scheduler.worker-ttl": "2 minutes",
     # Dask's profiler looks at the threads of all waiting chunks 100 times a second. That takes up to a tenth of a core
-    # from the rollout processes and shows nothing, since episodes are played in those. Dask also looks at each event
-    # loop 50 times a second (`tests/benchmarks/bench_overhead.py`).
+    # from the rollout processes and shows nothing, since episodes are played in those
+    # (`tests/benchmarks/bench_overhead.py`).
     "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.interval": "500ms",
     # The shared noise table is no reason to restart a worker.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -152,9 +151,9 @@ def port_may_be_taken() -> Iterator[None]:
 async def start(cluster: SpecCluster) -> None:
     """Start a cluster. Dask cannot close one that is half started: an interrupt waits until it has."""
     starting = asyncio.ensure_future(cluster)
-    try:
-        with port_may_be_taken():
+    with port_may_be_taken():
+        try:
             await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.wait({starting})
-        raise
+        except asyncio.CancelledError:
+            await asyncio.gather(starting, return_exceptions=True)
+            raise

@@ -12,7 +12,7 @@ convolution runs over row, column and channel; one of the first over the row and
 then channel, row and column within the block. Activations are channels-last.
 
 The module is the definition, and what plays where the compiled kernels are missing; `kernels` computes the same in a
-quarter of the time.
+fraction of the time.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from gadask.policies.kernels import CompiledNetwork, Convolution, Window, instru
 _HIDDEN = 512
 _KERNELS = (8, 4), (4, 2), (3, 1)
 """Kernel and stride of the three convolutions."""
+_MAX_INT8_INPUTS = (2**31 - 1) // (255 * 127)
+"""Of an output whose sum of products of bytes surely fits 32 bits."""
 _MIN_SIZE = 36  # the least height and width that leaves a pixel after three convolutions without padding
 
 
@@ -108,6 +110,12 @@ class ConvolutionalNetwork(nn.Module):
             raise PolicyError(
                 "policy.precision: expected 'float32' with conv_activation = false, found 'int8', whose activations are"
                 " not negative"
+            )
+        n_inputs = max(self.conv1.shape[0], self.dense.shape[0]) - 1
+        if precision == "int8" and n_inputs > _MAX_INT8_INPUTS:
+            raise PolicyError(
+                f"policy.precision: expected 'float32' for images of {self._shape} (channels, height, width), whose"
+                f" largest layer has {n_inputs} inputs; found 'int8', which sums at most {_MAX_INT8_INPUTS}"
             )
         if instruction_set() is None:
             return None

@@ -104,14 +104,14 @@ def main() -> None:
 
 
 def _record(name: str, figures: dict[str, float]) -> None:
-    """Add a section's figures to today's record."""
+    """Add a section to today's record, with the code and the machine that its figures are of."""
     description = provenance("")
     path = _RECORDS / f"{description['started'][:10]}.json"
-    sections = json.loads(path.read_text())["figures"] if path.exists() else {}
-    machine = {key: description[key] for key in ("started", "commit", "cpu", "system", "versions")}
-    record = {**machine, "cores": os.cpu_count(), "figures": sections | {name: figures}}
+    sections = json.loads(path.read_text()) if path.exists() else {}
+    described = {key: description[key] for key in ("started", "commit", "cpu", "system", "versions")}
+    sections[name] = {**described, "cores": os.cpu_count(), "figures": figures}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(sections, indent=1) + "\n")
 
 
 if __name__ == "__main__":

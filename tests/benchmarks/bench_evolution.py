@@ -14,6 +14,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import get_args
 
@@ -77,19 +78,39 @@ class Evolution:
         """Play a few, so that environments, networks and parents are there."""
         self._node, self._task = node, make_task(env, policy)
         self._breeding = Breeding(1, _PARENTS, ())
-        self._slot = 0
+        self._slots = itertools.count()
         self.frames_per_s(0.0)
 
     def frames_per_s(self, seconds: float) -> float:
-        """Play new children for about `seconds`; returns frames per second of process time, decoding included."""
-        frames, busy_s, end = 0, 0.0, time.monotonic() + seconds
-        while not frames or time.monotonic() < end:
-            chunk = children(self._breeding, self._slot, 2 * N_PROCESSES)
-            rows, *_ = self._node.play(self._task, self._breeding, chunk)
-            self._slot += len(rows)
-            frames += int(rows["frames"].sum())
-            busy_s += float(rows["seconds"].sum())
-        return frames / busy_s
+        """Play new children for about `seconds`; returns frames per second of process time, decoding included.
+
+        What begins later is not counted, but played for as long as another process plays what is: one alone would have
+        the memory to itself.
+        """
+        end = time.monotonic() + seconds
+        counting = set(range(N_PROCESSES))
+        with ThreadPoolExecutor(N_PROCESSES) as threads:
+            found = list(threads.map(lambda number: self._keep_one_busy(number, end, counting), sorted(counting)))
+        return sum(frames for frames, _ in found) / sum(busy_s for _, busy_s in found)
+
+    def _keep_one_busy(self, number: int, end: float, counting: set[int]) -> tuple[int, float]:
+        """Play until `end` and then until no number is in `counting`; returns frames and seconds until `end`."""
+        frames, busy_s = 0, 0.0
+        try:
+            while not frames or time.monotonic() < end:
+                row = self._play_a_child()
+                frames += int(row["frames"])
+                busy_s += float(row["seconds"])
+        finally:
+            counting.discard(number)
+        while counting:
+            self._play_a_child()
+        return frames, busy_s
+
+    def _play_a_child(self) -> np.void:
+        rows, *_ = self._node.play(self._task, self._breeding, children(self._breeding, next(self._slots), 1))
+        row: np.void = rows[0]
+        return row
 
 
 def children(breeding: Breeding, first: int, n: int) -> Chunk:

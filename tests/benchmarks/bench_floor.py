@@ -1,6 +1,6 @@
 """How near to the environment's own speed evolution could come: `python -m tests.benchmarks.bench_floor [GAME …]`.
 
-A child plays an episode. Then the environment plays its actions alone, and once more with what no network of this kind
+A random network plays an episode. Then the environment plays its actions alone, and once more with what no network of this kind
 can leave out between the steps: reading, in a loop that does nothing else, the rows of the dense layer's weights that
 this step needs, forwards and backwards in turn as gadask does, and taking the products that the convolutions' changed
 patches need, of numbers that lie in registers. The *floor* is the share of the environment alone in that; decoding, the

@@ -1,7 +1,6 @@
 """What Dask takes from a node's rollout processes: `python -m tests.benchmarks.bench_overhead`.
 
-One real node plays Frostbite on two processes, in turns with Dask's own settings for its profiler and its look at the
-event loop, and with gadask's. The figures are the CPU time of the Dask worker, and of the process that holds scheduler,
+One real node plays Frostbite on two processes, in turns with Dask's profiler, as Dask has it, and without, as gadask. The figures are the CPU time of the Dask worker, and of the process that holds scheduler,
 dashboard and master, as shares of one core, medians over the rounds.
 """
 
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.clusters import local_cluster
-from gadask.clusters.base import DASK_CONFIG
+from gadask.clusters.base import DASK_CONFIG, meanwhile
 from gadask.config import Config, EnvConfig, GAConfig
 from gadask.master import Progress, evolve
 
@@ -27,7 +26,7 @@ ROUNDS = 3
 WINDOW_S = 30.0
 CONFIG = Config(env=EnvConfig(id="ALE/Frostbite-v5"), ga=GAConfig(population=200, parents=10))
 SETTINGS: dict[str, dict[str, object]] = {
-    "Dask's": {"distributed.worker.profile.enabled": True, "distributed.admin.tick.interval": "20ms"},
+    "Dask's": {"distributed.worker.profile.enabled": True},
     "gadask's": {},
 }
 
@@ -57,16 +56,13 @@ async def _measure(run_dir: Path) -> tuple[float, float]:
         async for _ in evolve(CONFIG, cluster.client, run_dir, n_processes=2, on_progress=note):
             pass
 
-    async with local_cluster() as cluster:
-        playing = asyncio.create_task(play())
+    async with local_cluster() as cluster, meanwhile(play()):
         await played.wait()
         (worker,) = (await cluster.client.run(os.getpid)).values()
         processes = psutil.Process(worker), psutil.Process()
         before_s = [sum(process.cpu_times()[:2]) for process in processes]
         await asyncio.sleep(WINDOW_S)
         after_s = [sum(process.cpu_times()[:2]) for process in processes]
-        playing.cancel()
-        await asyncio.gather(playing, return_exceptions=True)
     of_worker, of_master = ((after - before) / WINDOW_S for before, after in zip(before_s, after_s, strict=True))
     return of_worker, of_master
 

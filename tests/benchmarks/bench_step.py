@@ -15,7 +15,6 @@ from gadask.numerics import numeric_environment
 
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 
-import ctypes
 import multiprocessing
 import sys
 import time
@@ -32,11 +31,11 @@ from rich.table import Table
 from gadask.config import EnvConfig, PolicyConfig, Precision
 from gadask.envs import make_env
 from gadask.policies import make_policy
-from gadask.policies.kernels import CompiledNetwork, instruction_set
-from gadask.policies.kernels.library import load
+from gadask.policies.kernels import CompiledNetwork
 from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
 from tests.benchmarks.children import Nursery, RecordingPolicy
+from tests.benchmarks.network_in_parts import NetworkInParts
 
 _ROUNDS = 12
 _MAX_STEPS = 1000
@@ -78,47 +77,20 @@ class _ClockedEmulator:
         return getattr(self._ale, name)
 
 
-class _ClockedNetwork:
-    """A compiled network, its layers clocked."""
+class _ClockedNetwork(NetworkInParts):
+    """A compiled network, its parts clocked."""
 
     def __init__(self, network: CompiledNetwork, precision: str, clock: _Clock) -> None:
-        library, suffix = load(), instruction_set()
-        assert library is not None
-        self._network, self._clock, self._structure = network, clock, network._network
-        self._take_image = library.take_image
-        self._bytes = precision == "int8"
-        self._convolve = getattr(library, f"convolve{'_bytes' if self._bytes else ''}_{suffix}")
-        self._convolve.restype = ctypes.c_float if self._bytes else None
-        self._dense = getattr(library, f"dense{'_bytes' if self._bytes else ''}_{suffix}")
-        self._output = getattr(library, f"output_{suffix}")
-        self._pack = getattr(library, f"pack_{'bytes' if self._bytes else 'words'}_{suffix}")
+        super().__init__(network, precision, clock)
+        self._clock = clock
 
     def begin(self) -> None:
         self._clock("stack, Python")
-        self._network.begin()
-        self._pack(ctypes.byref(self._structure))
-        self._clock("packing")
+        super().begin()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        structure, clock = self._structure, self._clock
-        clock("stack, Python")
-        structure.image = image.ctypes.data
-        pointer = ctypes.byref(structure)
-        self._take_image(pointer)
-        clock("image to blocks")
-        scale, scratch = 1 / 255, ctypes.c_void_p(structure.list)
-        for number, layer in enumerate(structure.layers, 1):
-            if self._bytes:
-                scale = self._convolve(ctypes.byref(layer), ctypes.c_float(scale), structure.fresh, scratch)
-            else:
-                self._convolve(ctypes.byref(layer), scratch)
-            clock(f"convolution {number}")
-        structure.fresh = 0
-        self._dense(pointer)
-        clock("dense layer")
-        self._output(pointer)  # of an int8 network: of the hidden values of the step before, which take as long
-        clock("output layer")
-        return self._network._result
+        self._clock("stack, Python")
+        return super().__call__(image)
 
 
 class _Player:

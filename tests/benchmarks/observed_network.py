@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.policies.kernels import CompiledNetwork
+from tests.benchmarks.network_in_parts import NetworkInParts
 
 
 class ObservedNetwork:
@@ -25,7 +26,8 @@ class ObservedNetwork:
     """Address of the first row."""
 
     def __init__(self, network: CompiledNetwork, precision: str) -> None:
-        self.network, self.structure = network, network._network
+        self.network: CompiledNetwork | NetworkInParts = network
+        self.structure = network._network
         structure, last = self.structure, self.structure.layers[2]
         self._bytes = precision == "int8"
         self.row_bytes = structure.n_hidden if self._bytes else structure.n_hidden * 5 // 2

@@ -5,13 +5,20 @@
    others a pixel of the layer before. Grids include their border of zeros.
 
    Between two steps of a game most of the screen stays as it was. A flag tells of every cell whether it has changed, and
-   a patch without a changed cell keeps its sums, so that the result is the same, bit for bit, as if all were computed.
+   a patch without a changed cell keeps its sums, so that the result is the same, bit for bit, as if all were computed, as
+   long as parameters are finite.
    Every sum is taken in one order with fused multiply-adds, whatever the width of the vectors: in that of its inputs, and
    in the dense layer first over each pixel of the last convolution. So results do not depend on the processor. */
 
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
+
+/* The library holds the text of its sources, so that library.py can tell whether it is compiled from those that lie there;
+   the headers add theirs where they are first included. */
+#define KEEP_TEXT(name) \
+  asm(".pushsection .rodata\n.globl " name "\n" name ": .incbin \"" __FILE__ "\"\n.byte 0\n.popsection")
+KEEP_TEXT("text_of_convolutional_c");
 
 typedef struct {
   int32_t rows, columns;                  /* of patches */
@@ -201,6 +208,7 @@ static inline float rounded_up(float x) {
 #define INSTRUCTION_SET avx512vnni
 #define DOT _mm512_dpbusd_epi32
 #include "vectors.h"
+#undef KEEP_TEXT
 #undef DOT
 #undef INSTRUCTION_SET
 #pragma GCC pop_options
