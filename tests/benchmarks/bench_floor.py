@@ -1,11 +1,11 @@
 """How near to the environment's own speed evolution could come: `python -m tests.benchmarks.bench_floor [GAME …]`.
 
-A random network plays an episode. Then the environment plays its actions alone, and once more with what no network of this kind
-can leave out between the steps: reading, in a loop that does nothing else, the rows of the dense layer's weights that
-this step needs, forwards and backwards in turn as gadask does, and taking the products that the convolutions' changed
-patches need, of numbers that lie in registers. The *floor* is the share of the environment alone in that; decoding, the
-input, memory for the convolutions and Python cost nothing in it. Networks and precisions take turns in two pinned
-processes. Needs GCC and AVX-512 with VNNI.
+A random network plays an episode. Then the environment plays its actions alone, and once more with what no network of
+this kind can leave out between the steps: reading, in a loop that does nothing else, the rows of the dense layer's
+weights that this step needs, forwards and backwards in turn as gadask does, and taking the products that the
+convolutions' changed patches need, of numbers that lie in registers. The *floor* is the share of the environment alone
+in that; decoding, the input, memory for the convolutions and Python cost nothing in it. Networks and precisions take
+turns in two pinned processes. Needs GCC and AVX-512 with VNNI.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What Dask takes from a node's rollout processes: `python -m tests.benchmarks.bench_overhead`.
 
-One real node plays Frostbite on two processes, in turns with Dask's profiler, as Dask has it, and without, as gadask. The figures are the CPU time of the Dask worker, and of the process that holds scheduler,
-dashboard and master, as shares of one core, medians over the rounds.
+One real node plays Frostbite on two processes, in turns with Dask's profiler, as Dask has it, and without, as gadask.
+The figures are the CPU time of the Dask worker, and of the process that holds scheduler, dashboard and master, as
+shares of one core, medians over the rounds.
 """
 
 from __future__ import annotations
