@@ -1,18 +1,28 @@
-"""What the network costs: evolution beside the environment alone at the very same episodes.
+"""What the network costs: `python -m tests.benchmarks.bench_same_episodes [GAME …] [--rounds 15]`.
 
-A child is decoded from its parent and plays an episode, as in evolution; then the environment plays the episode's
-actions again without a network. Both take place within seconds of each other, so that a machine that speeds up or slows
-down does so for both, and both play the same game: random actions, with which `bench_evolution` compares, cost the
-emulator a few per cent more or less than a network's. Networks and precisions take turns in two pinned processes.
+Evolution beside the environment alone at the very same episodes. A child is decoded from its parent and plays an
+episode, as in evolution; then the environment plays the episode's actions again without a network. Both take place
+within seconds of each other, so that a machine that speeds up or slows down does so for both, and both play the same
+game: random actions, with which `bench_evolution` compares, cost the emulator a few per cent more or less than a
+network's. Networks and precisions take turns in two pinned processes.
 """
 
 from __future__ import annotations
 
+import os
+
+from gadask.numerics import numeric_environment
+
+os.environ.update(numeric_environment())  # before numpy and torch are imported below
+
+import argparse
 import multiprocessing
 import statistics
 import time
 
 import torch
+from rich.console import Console
+from rich.table import Table
 
 from gadask.config import PRESETS, Precision
 from gadask.rollout import play_episode
@@ -72,3 +82,20 @@ class _Player:
             alone_s += time.perf_counter() - middle
             evolution_s += middle - begin
         return alone_s / evolution_s
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("games", nargs="*", metavar="GAME", default=["Frostbite", "Asteroids", "Kangaroo"])
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    table = Table("game", "what", "share")
+    for game in arguments.games:
+        for name, share in measure(game, rounds=arguments.rounds).items():
+            table.add_row(game, name, f"{share:.3f}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
