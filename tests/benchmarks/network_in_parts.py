@@ -20,6 +20,7 @@ class NetworkInParts:
         assert library is not None
         self._network, self._structure, self._after = network, network._network, after
         self._bytes = precision == "int8"
+        self._image = np.zeros(0, np.uint8)
         self._pack = getattr(library, f"pack_{'bytes' if self._bytes else 'words'}_{suffix}")
         self._take_image = library.take_image
         self._convolve = getattr(library, f"convolve{'_bytes' if self._bytes else ''}_{suffix}")
@@ -34,7 +35,8 @@ class NetworkInParts:
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         structure, after = self._structure, self._after
-        structure.image = image.ctypes.data
+        if image is not self._image:  # as `CompiledNetwork`: looking up an address takes as long as a part
+            self._image, structure.image = image, image.ctypes.data
         pointer = ctypes.byref(structure)
         self._take_image(pointer)
         after("image to blocks")
