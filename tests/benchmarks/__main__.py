@@ -1,7 +1,7 @@
 """`make bench`: one table of every figure that the docs quote; `python -m tests.benchmarks [SECTION …] [--record]`.
 
-Three quarters of an hour on two idle cores; `--record` writes the figures, with the machine and the versions that gave them,
-to `docs/benchmarks/`. The sections that compare with EvoTorch need `pip install "gadask[bench]"`.
+Three quarters of an hour on two idle cores; `--record` writes the figures, with the machine and the versions that gave
+them, to `docs/benchmarks/`. The sections that compare with EvoTorch need `pip install "gadask[bench]"`.
 """
 
 from __future__ import annotations
