@@ -1,7 +1,7 @@
 """Fails if the compiled kernels have lost their lead over the module: `python -m tests.benchmarks.regression`.
 
-Both take turns on the frames of one episode, so that other load slows both; the bounds are half of what an idle machine
-gives (see docs/performance.md).
+Both take turns on the frames of one episode, so that other load slows both. The bounds are well below what the Xeon of
+docs/performance.md gives, since another machine may have vectors of half the width, or less bandwidth.
 """
 
 from __future__ import annotations
