@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,21 +84,33 @@ def game_of(config: Config) -> str:
 
 
 def find_runs(paths: Iterable[Path | str]) -> list[Path]:
-    """Return the run directories among and below `paths`, sorted below each.
+    """Return the run directories among and below `paths`, sorted below each; links are followed.
 
-    A path that is a run directory is not looked into further.
+    A run directory is not looked into further.
 
     Raises:
         RunDirectoryError: there is none at or below one of the paths.
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        configs = [path / "config.toml"] if (path / "config.toml").exists() else sorted(path.glob("**/config.toml"))
-        runs = [config.parent for config in configs if (config.parent / "checkpoint.json").exists()]
-        if not runs:
+        if not (runs := _runs_below(path)):
             raise RunDirectoryError(f"{path}: expected a run directory, or a folder of them, found none")
         found += runs
     return list(dict.fromkeys(found))
+
+
+def _runs_below(path: Path) -> list[Path]:
+    runs: list[Path] = []
+    seen: set[str] = set()  # a link may lead back
+    for folder, folders, names in os.walk(path, followlinks=True):
+        is_run = {"config.toml", "checkpoint.json"} <= set(names)
+        is_known = (real := os.path.realpath(folder)) in seen
+        seen.add(real)
+        if is_run and not is_known:
+            runs.append(Path(folder))
+        if is_run or is_known:
+            folders.clear()
+    return sorted(runs)
 
 
 def load_run(run_dir: Path | str) -> Run:

@@ -59,6 +59,16 @@ def test_a_run_directory_is_read_with_the_lines_of_the_docs(
     assert children["return"].mean() == pytest.approx(generations["children"][1]["mean"])
 
 
+def test_runs_are_found_through_links_once_each(recorded: dict[str, Path], tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "older").mkdir(parents=True)
+    (study / "older" / "swatch").symlink_to(recorded["swatch"])
+    (study / "once more").symlink_to(recorded["swatch"])
+    (study / "back").symlink_to(tmp_path)
+    assert [run.resolve() for run in find_runs([study])] == [recorded["swatch"].resolve()]
+    assert find_runs([recorded["swatch"], study / "older"]) == [recorded["swatch"], study / "older" / "swatch"]
+
+
 def test_the_log_becomes_columns(recorded: dict[str, Path]) -> None:
     path = recorded["swatch"]
     frame, lines = generation_frame(path), list(read_generations(path))
