@@ -80,16 +80,12 @@ class _ClockedEmulator:
 class _ClockedNetwork(NetworkInParts):
     """A compiled network, its parts clocked."""
 
-    def __init__(self, network: CompiledNetwork, precision: str, clock: _Clock) -> None:
-        super().__init__(network, precision, clock)
-        self._clock = clock
-
     def begin(self) -> None:
-        self._clock("stack, Python")
+        self._after("stack, Python")
         super().begin()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self._clock("stack, Python")
+        self._after("stack, Python")
         return super().__call__(image)
 
 
