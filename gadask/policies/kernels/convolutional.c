@@ -125,25 +125,22 @@ void take_image(Network *net) {
 
 /* List the patches that hold a changed cell; returns their number. */
 static int changed_patches(const Layer *layer, int32_t *list) {
-  const int step = layer->step;
+  const int columns = layer->source_columns, window = layer->window, step = layer->step;
+  const int n_cells = (step * (layer->rows - 1) + window) * columns; /* from the first to the last that a patch holds */
+  const uint8_t *changed = layer->source_changed;
+  uint8_t below[n_cells], around[n_cells]; /* whether there is one in this cell's column of a window, in its window */
+  memcpy(below, changed, n_cells);
+  for (int y = 1; y < window; y++)
+    for (int k = 0; k < n_cells - y * columns; k++) below[k] |= changed[k + y * columns];
+  memcpy(around, below, n_cells);
+  for (int x = 1; x < window; x++)
+    for (int k = 0; k < n_cells - x; k++) around[k] |= below[k + x];
   int n = 0;
-  uint8_t in_column[layer->source_columns], in_patch[layer->columns];
-  for (int r = 0; r < layer->rows; r++) {
-    const uint8_t *flags = layer->source_changed + step * r * layer->source_columns;
-    memcpy(in_column, flags, layer->source_columns);
-    for (int y = 1; y < layer->window; y++)
-      for (int x = 0; x < layer->source_columns; x++) in_column[x] |= flags[y * layer->source_columns + x];
-    memset(in_patch, 0, layer->columns);
-    for (int x = 0; x < layer->window; x++)
-      if (step == 1) /* for which GCC makes vectors */
-        for (int c = 0; c < layer->columns; c++) in_patch[c] |= in_column[x + c];
-      else
-        for (int c = 0; c < layer->columns; c++) in_patch[c] |= in_column[x + step * c];
+  for (int r = 0, patch = 0; r < layer->rows; r++)
     for (int c = 0; c < layer->columns; c++) {
-      list[n] = r * layer->columns + c;
-      n += in_patch[c] != 0;
+      list[n] = patch++;
+      n += around[step * (r * columns + c)] != 0;
     }
-  }
   return n;
 }
 
@@ -194,14 +191,10 @@ static inline float rounded_up(float x) {
 #define HIGH8 _mm512_unpackhi_epi8
 #define LOW16 _mm512_unpacklo_epi16
 #define HIGH16 _mm512_unpackhi_epi16
-#define LIST_LARGER(a, b, i, list, n_list)                                                            \
-  do {                                                                                                \
-    const __m512i more = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(a)));                 \
-    const __mmask16 larger = _mm512_cmpgt_epi32_mask(more, _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(b)))); \
-    const __m512i places = _mm512_add_epi32(_mm512_set1_epi32(i), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)); \
-    _mm512_storeu_si512((void *)((list) + (n_list)), _mm512_maskz_compress_epi32(larger, places));    \
-    (n_list) += __builtin_popcount(larger);                                                           \
-  } while (0)
+#define LARGER(a, b) _mm_cmpgt_epu8_mask(_mm_loadu_si128((const __m128i *)(a)), _mm_loadu_si128((const __m128i *)(b)))
+#define COUNTING _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define STORE_PLACES(to, first, mask) \
+  STORE(to, _mm512_maskz_compress_epi32(mask, _mm512_add_epi32(_mm512_set1_epi32(first), COUNTING)))
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,prefer-vector-width=512")
@@ -234,7 +227,9 @@ static inline float rounded_up(float x) {
 #undef HIGH8
 #undef LOW16
 #undef HIGH16
-#undef LIST_LARGER
+#undef LARGER
+#undef COUNTING
+#undef STORE_PLACES
 #define LANES 8
 #define INTEGERS __m256i
 #define ZERO _mm256_setzero_si256
@@ -248,11 +243,8 @@ static inline float rounded_up(float x) {
 #define HIGH8 _mm256_unpackhi_epi8
 #define LOW16 _mm256_unpacklo_epi16
 #define HIGH16 _mm256_unpackhi_epi16
-#define LIST_LARGER(a, b, i, list, n_list)                   \
-  for (int k = 0; k < LANES; k++) {                          \
-    (list)[n_list] = (i) + k;                                \
-    (n_list) += (a)[k] > (b)[k];                             \
-  }
+#define LARGER larger_of_eight
+#define STORE_PLACES store_places_of_eight
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
@@ -260,6 +252,13 @@ static inline int32_t largest_of_eight(__m256i x) {
   __m128i most = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
   most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
   return _mm_cvtsi128_si32(_mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1)));
+}
+static inline uint32_t larger_of_eight(const uint8_t *a, const uint8_t *b) {
+  const __m128i y = _mm_loadl_epi64((const __m128i *)b), most = _mm_max_epu8(_mm_loadl_epi64((const __m128i *)a), y);
+  return 0xff & ~_mm_movemask_epi8(_mm_cmpeq_epi8(most, y));
+}
+static inline void store_places_of_eight(int32_t *to, int first, uint32_t mask) {
+  for (int k = 0; k < 8; to += mask >> k++ & 1) *to = first + k;
 }
 #define INSTRUCTION_SET avx2
 #define MULTIPLY_ADD _mm256_madd_epi16

@@ -5,12 +5,15 @@ KEEP_TEXT("text_of_float32_h");
 #endif
 
 /* Compute listed patches, n_patches at a time: as many sums as the registers hold. Inputs that are 0 in all of these are left
-   out, as are many behind a ReLU, and the dark of a screen. */
+   out, as are many behind a ReLU, and the dark of a screen; all are found before a sum is taken, since a loop over a few at a
+   time ends where the processor cannot guess. */
 static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
     const Layer *layer, const int32_t *list, int n, const int n_patches, const int n_vectors) {
-  const int n_outputs = layer->n_outputs, segment = layer->window * layer->n_inputs;
+  const int n_outputs = layer->n_outputs, window = layer->window, segment = window * layer->n_inputs;
   const int row_values = layer->source_columns * layer->n_inputs;
-  const float *bias = layer->parameters + layer->window * segment * n_outputs;
+  const float *bias = layer->parameters + window * segment * n_outputs;
+  int32_t used[window * segment + AHEAD_INPUTS];
+  int ends[window]; /* of the rows' parts of this list */
   for (int at = 0; at < n; at += n_patches) {
     const float *source[MAX_PATCHES];
     int target[MAX_PATCHES];
@@ -20,6 +23,15 @@ static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
       source[p] = (const float *)layer->source + layer->step * (row * row_values + column * layer->n_inputs);
       target[p] = row * layer->target_columns + column;
     }
+    int n_used = 0;
+    for (int y = 0; y < window; ends[y++] = n_used)
+      for (int i = 0; i < segment; i += LANES) {
+        integers any = {};
+#pragma GCC unroll 10
+        for (int p = 0; p < n_patches; p++) any |= *(const integers *)(source[p] + y * row_values + i);
+        n_used = NAME(append_places)(used, n_used, y * segment + i, NONZERO((INTEGERS)any));
+      }
+    for (int k = 0; k < AHEAD_INPUTS; k++) used[n_used + k] = k; /* the first of the next outputs, or of the next tile */
     for (int first = 0; first < n_outputs; first += LANES * n_vectors) {
       const float *weights = layer->parameters + first;
       floats sums[MAX_PATCHES][MAX_VECTORS];
@@ -27,24 +39,18 @@ static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
       for (int p = 0; p < n_patches; p++)
 #pragma GCC unroll 4
         for (int v = 0; v < n_vectors; v++) sums[p][v] = *(const floats *)(bias + first + LANES * v);
-      for (int y = 0; y < layer->window; y++, weights += segment * n_outputs) {
+      for (int y = 0, k = 0; y < window; y++) {
         const float *values[MAX_PATCHES];
 #pragma GCC unroll 10
-        for (int p = 0; p < n_patches; p++) values[p] = source[p] + y * row_values;
-        for (int first_input = 0; first_input < segment; first_input += LANES) {
-          integers any = {};
-#pragma GCC unroll 10
-          for (int p = 0; p < n_patches; p++) any |= *(const integers *)(values[p] + first_input);
-          for (uint32_t left = NONZERO((INTEGERS)any); left; left &= left - 1) {
-            const int i = first_input + __builtin_ctz(left);
+        for (int p = 0; p < n_patches; p++) values[p] = source[p] + y * (row_values - segment);
+        for (; k < ends[y]; k++) {
+          const int64_t i = used[k], ahead = used[k + AHEAD_INPUTS];
 #pragma GCC unroll 4
-            for (int v = 0; v < n_vectors; v++) {
-              const float *at_weights = weights + i * n_outputs + LANES * v;
-              __builtin_prefetch(at_weights + AHEAD_INPUTS * n_outputs); /* which the processor cannot guess */
-              const floats w = *(const floats *)at_weights;
+          for (int v = 0; v < n_vectors; v++) {
+            __builtin_prefetch(weights + ahead * n_outputs + LANES * v); /* which the processor cannot guess */
+            const floats w = *(const floats *)(weights + i * n_outputs + LANES * v);
 #pragma GCC unroll 10
-              for (int p = 0; p < n_patches; p++) sums[p][v] += values[p][i] * w;
-            }
+            for (int p = 0; p < n_patches; p++) sums[p][v] += values[p][i] * w;
           }
         }
       }
@@ -124,10 +130,8 @@ void NAME(dense)(Network *net) {
   for (int k = 0; k < n_cells; k++) {
     const int cell = net->backwards ? n_cells - 1 - k : k;
     if (last->target_changed[cell])
-      for (int i = cell * size; i < (cell + 1) * size; i++) {
-        net->list[n_list] = i;
-        n_list += features[i] != 0;
-      }
+      for (int i = cell * size; i < (cell + 1) * size; i += LANES)
+        n_list = NAME(append_places)(net->list, n_list, i, NONZERO(LOAD(features + i)));
     ends[k] = n_list;
   }
   for (int i = 0; i < AHEAD_ROWS; i++) net->list[n_list + i] = net->n_features;

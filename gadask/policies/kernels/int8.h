@@ -159,7 +159,7 @@ static void NAME(add_rows)(const Network *net, int n_list, const uint8_t *more, 
 /* List the places where a is larger than b; returns their number. */
 static int NAME(list_larger)(const uint8_t *a, const uint8_t *b, int n, int32_t *list) {
   int n_list = 0;
-  for (int i = 0; i < n; i += LANES) LIST_LARGER(a + i, b + i, i, list, n_list);
+  for (int i = 0; i < n; i += LANES) n_list = NAME(append_places)(list, n_list, i, LARGER(a + i, b + i));
   return n_list;
 }
 

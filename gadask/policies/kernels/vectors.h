@@ -14,6 +14,12 @@ typedef uint8_t bytes_of __attribute__((vector_size(LANES), aligned(1), may_alia
 
 static inline floats NAME(positive)(floats x) { return (floats)((integers)x & (x > 0)); }
 
+/* Append first + k to a list of n for every bit k of the mask; returns its new length. Writes a vector, whatever the mask. */
+static inline int NAME(append_places)(int32_t *list, int n, int first, uint32_t mask) {
+  STORE_PLACES(list + n, first, mask);
+  return n + __builtin_popcount(mask);
+}
+
 /* result = bias + Σ hidden[i] output[i]. Rows are read a vector at a time, which may reach into the next rows; the last
    ones, behind which nothing may be read, are copied first. */
 void NAME(output)(const Network *net) {
