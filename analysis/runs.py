@@ -103,12 +103,12 @@ def _runs_below(path: Path) -> list[Path]:
     runs: list[Path] = []
     seen: set[str] = set()  # a link may lead back
     for folder, folders, names in os.walk(path, followlinks=True):
-        is_run = {"config.toml", "checkpoint.json"} <= set(names)
-        is_known = (real := os.path.realpath(folder)) in seen
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
         seen.add(real)
-        if is_run and not is_known:
+        if {"config.toml", "checkpoint.json"} <= set(names):
             runs.append(Path(folder))
-        if is_run or is_known:
             folders.clear()
     return sorted(runs)
 

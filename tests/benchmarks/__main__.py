@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -89,13 +90,13 @@ def main() -> None:
             parser.error(f"SECTION: expected one of {', '.join(_SECTIONS)}, found {name!r}")
     table = Table("what", "figure", "value", "bound", title="gadask, 2 rollout processes on 2 cores")
     console = Console(width=100)
-    commit = provenance("")["commit"]  # before a record makes the checkout differ from it
+    description = provenance("")  # before a record makes the checkout differ from its commit
     try:
         for name in arguments.sections or _SECTIONS:
             with console.status(f"measuring {name}"):
                 figures = _SECTIONS[name]()
             if arguments.record:
-                _record(name, figures, commit)
+                _record(name, figures, description)
             for figure, value in figures.items():
                 text = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
                 table.add_row(name, figure, text, _BOUNDS.get(figure, ""))
@@ -104,13 +105,12 @@ def main() -> None:
         console.print(table)  # what was measured until then
 
 
-def _record(name: str, figures: dict[str, float], commit: str | None) -> None:
-    """Add a section to today's record, with the code and the machine that its figures are of."""
-    description = provenance("")
+def _record(name: str, figures: dict[str, float], description: dict[str, Any]) -> None:
+    """Add a section to the record of the day, with the code and the machine that its figures are of."""
     path = _RECORDS / f"{description['started'][:10]}.json"
     sections = json.loads(path.read_text()) if path.exists() else {}
-    described = {key: description[key] for key in ("started", "cpu", "system", "versions")}
-    sections[name] = {"commit": commit, **described, "cores": os.cpu_count(), "figures": figures}
+    described = {key: description[key] for key in ("started", "commit", "cpu", "system", "versions")}
+    sections[name] = {**described, "cores": os.cpu_count(), "figures": figures}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(sections, indent=1) + "\n")
 
