@@ -8,6 +8,7 @@ word of shared memory: the pool writes a job's number there to stop that job, wh
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import pickle
@@ -37,7 +38,7 @@ from gadask.messages import (
     PlayJob,
     Status,
 )
-from gadask.noise import NoiseTable
+from gadask.noise import Noise, NoiseTable
 from gadask.observations import OBSERVED_SLOTS
 from gadask.policies import LanePolicy, Policy, make_policy
 from gadask.rollout import Episode, play_episode
@@ -147,7 +148,7 @@ class Player:
                 for attempt in range(2):
                     try:
                         env, policy = self._made()
-                        self._load(policy.flat, planned)
+                        self._load(policy.flat, planned, policy.mutate)
                         policy.normalise_by(job.normaliser)
                         seed, stream = self._seeds(job, planned, policy.actions.sampled)
                         episode = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
@@ -176,7 +177,8 @@ class Player:
                 lanes.policy.normalise_by(job.normaliser)
 
                 def begin(place: int, lane: int, policy: LanePolicy = lanes.policy) -> Beginning:
-                    self._load(policy.rows[lane], job.episodes[place])
+                    row = policy.rows[lane]
+                    self._load(row, job.episodes[place], functools.partial(mutate, row))
                     return self._seeds(job, job.episodes[place], policy.sampled, lane)
 
                 for played in lanes.play(group, begin, stopped):
@@ -202,13 +204,19 @@ class Player:
         stream = self._streams[lane].at(self._task.run_seed, job.kind.action_purpose, *place) if sampled else None
         return self._task.env_seed(job.kind, *place), stream
 
-    def _load(self, flat: torch.Tensor, planned: PlannedEpisode) -> None:
+    def _load(
+        self,
+        flat: torch.Tensor,
+        planned: PlannedEpisode,
+        write_child: Callable[[torch.Tensor, Noise, int, float], None],
+    ) -> None:
+        """Write the episode's weights to `flat`; those of a parent's child are left to `write_child`."""
         if planned.row < 0:
             decode(flat, (planned.gene,), self._noise, self._made()[1].initialise, self._task.mutation_power)
         elif planned.gene < 0:
             flat.copy_(self._weights[planned.row])
         else:
-            mutate(flat, self._weights[planned.row], self._noise, planned.gene, self._task.mutation_power)
+            write_child(self._weights[planned.row], self._noise, planned.gene, self._task.mutation_power)
 
     def _made(self) -> tuple[Env, Policy]:
         """Return environment and policy, making what is missing."""

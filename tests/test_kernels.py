@@ -13,12 +13,14 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gadask.config import PolicyConfig
+from gadask.config import NoiseConfig, PolicyConfig, Precision
 from gadask.errors import PolicyError
+from gadask.noise import LazyNoise
 from gadask.policies import Policy, make_policy
 from gadask.policies.convolutional import ConvolutionalNetwork, nature, such2017
 from gadask.policies.kernels import library, network
 from gadask.policies.kernels.library import INSTRUCTION_SETS, instruction_set
+from gadask.weights import as_tensor, mutate
 
 SHAPES = [(4, 84, 84), (1, 36, 36), (3, 47, 60)]
 BUTTONS = spaces.Discrete(18)
@@ -134,6 +136,45 @@ def test_new_parameters_count_from_the_next_episode_on(module: ConvolutionalNetw
     assert fresh is not None
     fresh.begin()
     assert after.tobytes() == fresh(picture).tobytes() != before.tobytes()
+
+
+@pytest.mark.parametrize("instructions", SUPPORTED)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("n_buttons", [1, 6, 18])
+def test_a_child_has_the_bits_of_torch_and_plays_as_if_its_weights_were_copied(
+    precision: Precision, n_buttons: int, instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "instruction_set", lambda: instructions)
+    space = image_space((1, 36, 36))
+    child, copy = (
+        make_policy(PolicyConfig("nature", precision=precision), space, spaces.Discrete(n_buttons)) for _ in range(2)
+    )
+    noise = LazyNoise(NoiseConfig(size=10 * child.n_params))
+    parent = as_tensor(noise.slice(3, child.n_params)) * 0.01
+    parent[child.n_params // 2 :] *= 10  # in the hidden layer: which weight is a column's largest matters
+    (picture,) = pictures(space.shape, 1)
+    for gene, power in ((5, 0.002), (child.n_params + 1, 0.5)):
+        child.mutate(parent, noise, gene, power)
+        mutate(copy.flat, parent, noise, gene, power)
+        assert child.flat.numpy().tobytes() == copy.flat.numpy().tobytes()
+        for _ in range(2):  # of a second episode with the same weights, too
+            child.reset()
+            copy.reset()
+            assert child.output(picture).tobytes() == copy.output(picture).tobytes()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_what_is_written_over_a_child_counts(precision: str) -> None:
+    space = image_space((1, 36, 36))
+    written, expected = (policy(precision, "nature", space) for _ in range(2))
+    noise = LazyNoise(NoiseConfig(size=10 * written.n_params))
+    (picture,) = pictures(space.shape, 1)
+    initial = as_tensor(noise.slice(7, written.n_params))
+    written.mutate(initial, noise, 5, 0.5)
+    for each in (written, expected):
+        each.initialise(initial)
+        each.reset()
+    assert written.output(picture).tobytes() == expected.output(picture).tobytes()
 
 
 def test_int8_is_what_its_documentation_says(module: ConvolutionalNetwork) -> None:

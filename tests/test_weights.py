@@ -96,7 +96,7 @@ def test_a_mutation_moves_every_parameter_alike() -> None:
     policy = small_policy()
     decode(policy.flat, (77,), NOISE, policy.initialise, POWER)
     parent = policy.flat.clone()
-    mutate(policy.flat, parent, NOISE, 500, POWER)
+    policy.mutate(parent, NOISE, 500, POWER)
     np.testing.assert_allclose(policy.flat - parent, POWER * NOISE.slice(500, policy.n_params), rtol=0, atol=1e-7)
 
 
@@ -142,7 +142,7 @@ class SmallNode:
         if row < 0:
             decode(self.policy.flat, (gene,), NOISE, self.policy.initialise, POWER)
         else:
-            mutate(self.policy.flat, self.weights[self.cache[parents[row]]], NOISE, gene, POWER)
+            self.policy.mutate(self.weights[self.cache[parents[row]]], NOISE, gene, POWER)
         return self.policy.flat.clone()
 
 

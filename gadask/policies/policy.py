@@ -27,13 +27,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gadask.errors import PolicyError
+from gadask.noise import Noise
 from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.initial import layers_of, scale_noise
+from gadask.weights import as_tensor, mutate
 
 
 class Compiled(Protocol):
     """The same network as a module, computed faster: what a module's method `compiled(precision)` may return."""
+
+    def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, mutation_power: float) -> None:
+        """Write `parent + mutation_power × noise` to the policy's `flat`, in the bits of `torch.add`."""
 
     def begin(self) -> None:
         """Begin an episode; the parameters may have changed."""
@@ -97,6 +102,13 @@ class Policy:
         scale_noise(self._layers, self._scheme)
         self._begin()
         return self.flat
+
+    def mutate(self, parent: torch.Tensor, noise: Noise, gene: int, mutation_power: float) -> None:
+        """Write a child of `parent`, float32, shape `(n_params,)`, contiguous, to `flat`, as `weights.mutate` does."""
+        if self._compiled is None:
+            mutate(self.flat, parent, noise, gene, mutation_power)
+        else:
+            self._compiled.mutate(self.flat, parent, as_tensor(noise.slice(gene, self.n_params)), mutation_power)
 
     def reset(self, stream: np.random.Generator | None = None) -> None:
         """Begin an episode: forget the one before; sampled actions are drawn from `stream` from now on.

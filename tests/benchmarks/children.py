@@ -10,7 +10,7 @@ from gadask.config import EnvConfig, GAConfig, NoiseConfig, PolicyConfig, Precis
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action
 from gadask.policies import Policy, make_policy
-from gadask.weights import as_tensor, mutate
+from gadask.weights import as_tensor
 
 _N_PARENTS = 10
 _DISTINCT = 12_000_000
@@ -47,7 +47,7 @@ class Nursery:
                 policy.initialise(as_tensor(self._noise.slice(self._gene(n), n))).clone() for _ in range(_N_PARENTS)
             ]
         parent = self._parents[n][self._rng.integers(_N_PARENTS)]
-        mutate(policy.flat, parent, self._noise, self._gene(n), self._mutation_power)
+        policy.mutate(parent, self._noise, self._gene(n), self._mutation_power)
 
     def _gene(self, n_params: int) -> int:
         return int(self._rng.integers(self._noise.config.size - n_params))

@@ -46,6 +46,7 @@ typedef struct {
   int32_t top, left;                  /* width of the border of zeros, pixels */
   int32_t block_rows, block_columns;
   int32_t fresh;                      /* nothing is known of the step before, nor of these weights */
+  int32_t measured;                   /* but that dense_scales has the largest |weight| of every column of dense */
   uint8_t *blocks;                    /* block_rows × block_columns × channels × 4 × 4 */
   float *scaled;                      /* the same, divided by 255; null in a network of bytes */
   uint8_t *changed;                   /* block_rows × block_columns */
@@ -67,7 +68,7 @@ typedef struct {
   uint8_t *seen;                      /* the features that dense_sums is of */
 } Network;
 
-enum { MAX_PATCHES = 10, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, AHEAD_INPUTS = 8 };
+enum { MAX_PATCHES = 10, MAX_VECTORS = 4, AHEAD_ROWS = 4, AHEAD_GROUPS = 3, AHEAD_INPUTS = 8, AHEAD_WEIGHTS = 1024 };
 
 static const float FULL_WORD = (1u << 31) - (1 << 13); /* leaves room for rounding */
 
@@ -184,6 +185,7 @@ static inline float rounded_up(float x) {
 #define ZERO _mm512_setzero_si512
 #define LOAD(from) _mm512_loadu_si512((const void *)(from))
 #define STORE(to, vector) _mm512_storeu_si512((void *)(to), vector)
+#define STREAM(to, vector) _mm512_stream_si512((void *)(to), vector)
 #define BROADCAST(bytes) _mm512_set1_epi32((int)(bytes))
 #define LARGEST _mm512_reduce_max_epi32
 #define NONZERO(vector) _mm512_test_epi32_mask(vector, vector)
@@ -220,6 +222,7 @@ static inline float rounded_up(float x) {
 #undef ZERO
 #undef LOAD
 #undef STORE
+#undef STREAM
 #undef BROADCAST
 #undef LARGEST
 #undef NONZERO
@@ -235,6 +238,7 @@ static inline float rounded_up(float x) {
 #define ZERO _mm256_setzero_si256
 #define LOAD(from) _mm256_loadu_si256((const __m256i *)(from))
 #define STORE(to, vector) _mm256_storeu_si256((__m256i *)(to), vector)
+#define STREAM(to, vector) _mm256_stream_si256((__m256i *)(to), vector)
 #define BROADCAST(bytes) _mm256_set1_epi32((int)(bytes))
 #define LARGEST largest_of_eight
 #define NONZERO(vector) \

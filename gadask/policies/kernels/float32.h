@@ -162,7 +162,7 @@ void NAME(dense)(Network *net) {
 void NAME(pack_words)(Network *net) {
   float *steps = net->hidden; /* long enough, and free between two observations */
   const int part = net->n_hidden / 8;
-  NAME(column_scales)(net->dense, net->n_features, net->n_hidden, FULL_WORD, net->dense_scales, steps);
+  NAME(scale_dense)(net, FULL_WORD, steps);
   const float *weights = net->dense;
   int32_t *words = net->dense_words;
   for (int i = 0; i < net->n_features; i++, weights += net->n_hidden, words += 5 * part)
@@ -170,6 +170,7 @@ void NAME(pack_words)(Network *net) {
       integers w[8];
       for (int k = 0; k < 8; k++) {
         const int at = k * part + j;
+        __builtin_prefetch(weights + at + AHEAD_WEIGHTS);
         w[k] = __builtin_convertvector(*(const floats *)(weights + at) * *(const floats *)(steps + at), integers);
       }
       for (int k = 5; k < 8; k++) w[k] = (w[k] + (1 << 11)) >> 12 & 0xfffff;

@@ -204,7 +204,8 @@ void NAME(pack_bytes)(Network *net) {
   for (int l = 0; l < 3; l++) {
     Layer *layer = &net->layers[l];
     const int n_rows = layer->window * layer->window * layer->n_inputs, n = layer->n_outputs;
-    NAME(column_scales)(layer->parameters, n_rows, n, 127, layer->scales, steps);
+    NAME(measure)(layer->parameters, n_rows, n, layer->scales);
+    NAME(divide)(layer->scales, n, 127, steps);
     for (int i = 0; i < n_rows; i += 4)
       for (int j = 0; j < n; j += LANES) {
         integers word = {};
@@ -213,10 +214,12 @@ void NAME(pack_bytes)(Network *net) {
       }
     layer->source_scale = layer->target_full = -1;
   }
-  NAME(column_scales)(net->dense, net->n_features, net->n_hidden, 127, net->dense_scales, steps);
+  NAME(scale_dense)(net, 127, steps);
   for (int i = 0; i < net->n_features; i++)
     for (int j = 0; j < net->n_hidden; j += LANES) {
-      const bytes_of bytes = __builtin_convertvector(NAME(whole)(net->dense + i * net->n_hidden + j, steps + j), bytes_of);
+      const float *weights = net->dense + i * net->n_hidden + j;
+      __builtin_prefetch(weights + AHEAD_WEIGHTS);
+      const bytes_of bytes = __builtin_convertvector(NAME(whole)(weights, steps + j), bytes_of);
       /* Four of every sixteen, so that add_rows, which interleaves rows by sixteens, gets its sums in order. */
       const int group = j / (4 * LANES) * 4 * LANES, number = j % (4 * LANES) / LANES;
       int8_t *out = net->dense_weights + i * net->n_hidden + group + 4 * number;

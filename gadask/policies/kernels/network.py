@@ -11,7 +11,7 @@ as they are. Neither result depends on the processor.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int32, c_void_p
+from ctypes import c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class _Network(ctypes.Structure):
 
     _fields_ = (
         ("image", c_void_p),
-        *_fields(c_int32, "channels height width top left block_rows block_columns fresh"),
+        *_fields(c_int32, "channels height width top left block_rows block_columns fresh measured"),
         *_fields(c_void_p, "blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
@@ -102,16 +102,33 @@ class CompiledNetwork:
         assert library is not None
         self._bytes = precision == "int8"
         self._forward = getattr(library, f"forward_{'bytes' if self._bytes else 'float'}_{instruction_set()}")
+        self._mutate = getattr(library, f"mutate_{instruction_set()}")
+        self._mutate.argtypes = c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_float
         self._parameters = [*(convolution.parameters for convolution in convolutions), dense, output]
         self._buffers: list[NDArray[Any]] = []  # which the structures point to
         self._image = self._contiguous = np.zeros(0, np.uint8)
         self._result = np.zeros((1, output.shape[1]), np.float32)
         self._network = self._build(shape, convolutions, dense, output, relu)
         self._address = ctypes.byref(self._network)
+        self._mutated: tuple[torch.Tensor, int] | None = None
+
+    def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, mutation_power: float) -> None:
+        """Write `parent + mutation_power × noise` to `flat`, which holds the parameters, in the bits of `torch.add`.
+
+        All are contiguous float32 of shape `(n_params,)`, `flat` 64-byte aligned. The hidden layer is measured on the
+        way, which spares the first observation a pass over its weights if nothing is written to `flat` until `begin`.
+        """
+        for each in flat, parent, noise:
+            assert (each.dtype, each.shape, each.is_contiguous()) == (torch.float32, flat.shape, True)
+        pointers = flat.data_ptr(), flat.numel(), parent.data_ptr(), noise.data_ptr()
+        self._mutate(ctypes.addressof(self._network), *pointers, mutation_power)
+        self._mutated = flat, flat._version  # torch raises it whenever it writes
 
     def begin(self) -> None:
         """Take note that the parameters may have changed; to be called before the first observation of an episode."""
         self._network.fresh = 1
+        if self._mutated is not None and self._mutated[0]._version != self._mutated[1]:
+            self._network.measured = 0
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the output, float32 `(1, n_outputs)`, valid until the next call."""

@@ -40,20 +40,53 @@ void NAME(output)(const Network *net) {
   }
 }
 
-/* scales = largest |weight| / full by column; steps = 1 / scales, and 0 for a column of zeros. */
-static void NAME(column_scales)(
-    const float *weights, int n_rows, int n_columns, float full, float *scales, float *steps) {
-  memset(scales, 0, 4 * n_columns);
+/* largest = max(largest, |weights|), a vector of them: floats that are not negative are in the order of their bits. */
+static inline void NAME(keep_largest)(float *largest, integers weights) {
+  const integers size = weights & INT32_MAX, before = *(const integers *)largest, larger = size > before;
+  *(integers *)largest = (size & larger) | (before & ~larger);
+}
+
+/* The largest |weight| of every column. */
+static void NAME(measure)(const float *weights, int n_rows, int n_columns, float *largest) {
+  memset(largest, 0, 4 * n_columns);
   for (int i = 0; i < n_rows; i++, weights += n_columns)
-    for (int j = 0; j < n_columns; j += LANES) {
-      const integers size = *(const integers *)(weights + j) & INT32_MAX, largest = *(const integers *)(scales + j);
-      const integers larger = size > largest; /* floats that are not negative are in the order of their bits */
-      *(integers *)(scales + j) = (size & larger) | (largest & ~larger);
-    }
+    for (int j = 0; j < n_columns; j += LANES) NAME(keep_largest)(largest + j, *(const integers *)(weights + j));
+}
+
+/* scales = largest |weight| / full by column, in place; steps = 1 / scales, and 0 for a column of zeros. */
+static void NAME(divide)(float *scales, int n_columns, float full, float *steps) {
   for (int j = 0; j < n_columns; j++) {
     steps[j] = scales[j] > 0 ? full / scales[j] : 0;
     scales[j] /= full;
   }
+}
+
+/* The same of the dense layer, which `mutate` may have measured. */
+static void NAME(scale_dense)(Network *net, float full, float *steps) {
+  if (!net->measured) NAME(measure)(net->dense, net->n_features, net->n_hidden, net->dense_scales);
+  net->measured = 0;
+  NAME(divide)(net->dense_scales, net->n_hidden, full, steps);
+}
+
+/* parameters = parent + power × noise, n of each: those of the network, which are one vector that begins at a multiple of 64
+   bytes. The dense layer, nearly all of them, is measured on the way and written past the cache, so that its memory need not
+   be read before it is written. */
+void NAME(mutate)(
+    Network *net, float *parameters, int64_t n, const float *parent, const float *noise, float power) {
+  const int64_t first = net->dense - parameters, end = first + (int64_t)net->n_features * net->n_hidden;
+  for (int64_t i = 0; i < first; i++) parameters[i] = parent[i] + power * noise[i];
+  memset(net->dense_scales, 0, 4 * net->n_hidden);
+  for (int64_t i = first; i < end;)
+    for (int j = 0; j < net->n_hidden; j += LANES, i += LANES) {
+      __builtin_prefetch(parent + i + AHEAD_WEIGHTS);
+      __builtin_prefetch(noise + i + AHEAD_WEIGHTS);
+      const floats weights = *(const floats *)(parent + i) + power * *(const floats *)(noise + i);
+      STREAM(parameters + i, (INTEGERS)weights);
+      NAME(keep_largest)(net->dense_scales + j, (integers)weights);
+    }
+  _mm_sfence();
+  for (int64_t i = end; i < n; i++) parameters[i] = parent[i] + power * noise[i];
+  net->measured = 1;
 }
 
 #include "float32.h"
