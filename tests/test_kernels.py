@@ -14,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig, PolicyConfig, Precision
-from gadask.errors import PolicyError
+from gadask.errors import PolicyError, UsageError
 from gadask.noise import LazyNoise
 from gadask.policies import Policy, make_policy
 from gadask.policies.convolutional import ConvolutionalNetwork, nature, such2017
@@ -251,7 +251,7 @@ def test_a_library_of_other_sources_is_refused(tmp_path: Path, monkeypatch: pyte
     assert library.load.__wrapped__() is not None
     for source in sources:
         (tmp_path / source.name).write_bytes(source.read_bytes() + b" ")
-        with pytest.raises(PolicyError, match=f"compiled from other sources than {tmp_path / source.name}"):
+        with pytest.raises(UsageError, match=f"compiled from other sources than {tmp_path / source.name}"):
             library.load.__wrapped__()
         (tmp_path / source.name).unlink()  # as in an installation without them
     assert library.load.__wrapped__() is not None

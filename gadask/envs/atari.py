@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, Scalar
 from gadask.envs.base import Action, Env, Observation
-from gadask.envs.resize import AreaResize
+from gadask.envs.screen import SIZE, open_screen
 from gadask.errors import EnvError
 
-_SIZE = 84
 _FRAMES_PER_S = 60
 
 _DEFAULTS: dict[str, Scalar] = {
@@ -101,13 +100,10 @@ class AtariEnv(Env):
         self._maxpool = maxpool
         self._episodic_life = episodic_life
         self._reward_clipping = reward_clipping
-        height, width = self._ale.getScreenDims()
-        self._frame = np.zeros((height, width), np.uint8)
-        self._frame_before = np.zeros((height, width), np.uint8)
-        self._resize = AreaResize((height, width), (_SIZE, _SIZE))
         self._color_before: NDArray[np.uint8] | None = None
         self._pooled = False
-        self._stack = np.zeros((stack_num, _SIZE, _SIZE), np.uint8)
+        self._stack = np.zeros((stack_num, SIZE, SIZE), np.uint8)
+        self._screen = open_screen(self._ale, self._stack[-1])
         self.frames_per_step = frameskip
         self.steps_per_s = _FRAMES_PER_S / frameskip
         self.action_meanings = tuple(action.name for action in self._actions)
@@ -127,8 +123,7 @@ class AtariEnv(Env):
             self._act_alive(self._fire)
         self._pooled = False
         self._stack[:] = 0
-        self._ale.getScreenGrayscale(self._frame)
-        self._resize(self._frame, self._stack[-1])
+        self._screen.shrink(with_kept=False)
         return self._stack
 
     def step(self, action: Action) -> tuple[Observation, float, bool]:
@@ -142,18 +137,15 @@ class AtariEnv(Env):
         for frame in range(self._frameskip):
             reward += ale.act(ale_action)
             done = ale.game_over() or (self._episodic_life and ale.lives() < lives)
-            if frame == last or done:
-                ale.getScreenGrayscale(self._frame)
+            if done:
                 break
             if frame == last - 1 and self._maxpool:
-                ale.getScreenGrayscale(self._frame_before)
+                self._screen.keep()
                 if self._color_before is not None:
                     ale.getScreenRGB(self._color_before)
         self._pooled = self._maxpool and last > 0 and not done
-        if self._pooled:
-            np.maximum(self._frame, self._frame_before, out=self._frame)
         self._stack[:-1] = self._stack[1:]
-        self._resize(self._frame, self._stack[-1])
+        self._screen.shrink(with_kept=self._pooled)
         if self._reward_clipping:
             reward = max(-1, min(1, reward))
         return self._stack, float(reward), done
@@ -173,7 +165,7 @@ class AtariEnv(Env):
 
     def close(self) -> None:
         """Release the emulator."""
-        del self._ale
+        del self._ale, self._screen
 
     def _load(self, seed: int) -> None:
         """Load the ROM anew with the emulator's generator seeded."""

@@ -23,9 +23,9 @@ class AreaResize:
         """Prepare for pictures of `source` (height, width), at most 255 × as high and wide as `target`."""
         height, width = source
         self._target = target
-        self._rows = _overlaps(height, target[0])
+        self._rows = overlaps(height, target[0])
         g = math.gcd(width, target[1])
-        self._columns = np.ascontiguousarray(_overlaps(width // g, target[1] // g).T)
+        self._columns = np.ascontiguousarray(overlaps(width // g, target[1] // g).T)
         self._total = np.float32(self._rows[0].sum() * self._columns[:, 0].sum())
         self._picture = np.empty(source, np.float32)
         self._flat = np.empty((target[0], width), np.float32)
@@ -50,7 +50,7 @@ class AreaResize:
         np.copyto(out, self._sums.reshape(self._target), casting="unsafe")
 
 
-def _overlaps(source: int, target: int) -> NDArray[np.float32]:
+def overlaps(source: int, target: int) -> NDArray[np.float32]:
     """Return `(target, source)` overlaps of pixels along one axis, as the smallest whole numbers."""
     g = math.gcd(source, target)
     pitch, unit = source // g, target // g  # lengths of a target and a source pixel in the same unit

@@ -19,7 +19,7 @@ import multiprocessing
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,11 +67,6 @@ class _ClockedEmulator:
         reward = self._ale.act(action)
         self._clock("emulator")
         return reward
-
-    def getScreenGrayscale(self, out: NDArray[np.uint8]) -> None:  # noqa: N802
-        self._clock("stack, Python")
-        self._ale.getScreenGrayscale(out)
-        self._clock("screen to grey")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ale, name)
@@ -137,12 +132,9 @@ def _clocked_env(game: str, clock: _Clock) -> Any:
     """Return the environment of a game with clocks around its parts."""
     env: Any = make_env(EnvConfig(f"ALE/{game}-v5"))
     env._ale = _ClockedEmulator(env._ale, clock)
-    resize, reset = env._resize, env.reset
-
-    def clocked_resize(picture: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        clock("stack, Python")
-        resize(picture, out)
-        clock("shrinking")
+    screen, reset = env._screen, env.reset
+    screen._read = _clocked(screen._read, "screen to grey", clock)
+    screen._write = _clocked(screen._write, "shrinking", clock)
 
     def clocked_reset(seed: int) -> NDArray[np.uint8]:
         before, clock.one_name = clock.one_name, clock.one_name or "start of an episode"
@@ -151,8 +143,17 @@ def _clocked_env(game: str, clock: _Clock) -> Any:
         clock.one_name = before
         return observation
 
-    env._resize, env.reset = clocked_resize, clocked_reset
+    env.reset = clocked_reset
     return env
+
+
+def _clocked(function: Callable[[int], None], name: str, clock: _Clock) -> Callable[[int], None]:
+    def clocked(which: int) -> None:
+        clock("stack, Python")
+        function(which)
+        clock(name)
+
+    return clocked
 
 
 def main(games: Sequence[str]) -> None:

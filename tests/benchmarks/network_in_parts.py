@@ -19,6 +19,7 @@ class NetworkInParts:
         library, suffix = load(), instruction_set()
         assert library is not None
         self._network, self._structure, self._after = network, network._network, after
+        self.mutate = network.mutate
         self._bytes = precision == "int8"
         self._image = np.zeros(0, np.uint8)
         self._pack = getattr(library, f"pack_{'bytes' if self._bytes else 'words'}_{suffix}")

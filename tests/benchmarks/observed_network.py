@@ -27,6 +27,7 @@ class ObservedNetwork:
 
     def __init__(self, network: CompiledNetwork, precision: str) -> None:
         self.network: CompiledNetwork | NetworkInParts = network
+        self.mutate = network.mutate
         self.structure = network._network
         structure, last = self.structure, self.structure.layers[2]
         self._bytes = precision == "int8"

@@ -1,0 +1,114 @@
+/* What the emulator shows in grey, and shrunk: see screen.py, which makes the tables. */
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The library holds its own text, for compiled.py. */
+asm(".pushsection .rodata\n.globl text_of_screen_c\ntext_of_screen_c: .incbin \"" __FILE__ "\"\n.byte 0\n.popsection");
+
+enum { WIDTH = 160, SIZE = 84, PER_WINDOW = 7, WINDOWS = SIZE / PER_WINDOW, PITCH = 96, UNKNOWN = 255 };
+
+/* Seven pixels in a row of the result, which lie above at most 16 of the source: their sums of products of pairs of bytes. */
+typedef struct {
+  int32_t first; /* of the 16 */
+  uint8_t pairs[2][16], weights[2][16];
+} Window;
+
+typedef struct {
+  int32_t height;            /* of the emulator's picture */
+  int32_t n_rows;            /* that a row of the result may lie above */
+  const int32_t *first_rows; /* SIZE */
+  const float *row_weights;  /* SIZE × n_rows */
+  const Window *windows;     /* WINDOWS */
+  float total;               /* weight of all that a pixel of the result lies above */
+} Shrinking;
+
+/* Look up the grey of n colours, a multiple of 32, which are even: greys[colour / 2]. `out` may be `colours`. Returns whether
+   there is a colour that is odd, or has the grey that stands for an unknown one. */
+__attribute__((target("avx512vbmi,avx512bw"))) int to_grey_avx512vbmi(
+    const uint8_t *colours, int n, const uint8_t *greys, uint8_t *out) {
+  const __m512i dark = _mm512_loadu_si512(greys), bright = _mm512_loadu_si512(greys + 64);
+  const __m512i one = _mm512_set1_epi8(1), unknown = _mm512_set1_epi8((char)UNKNOWN);
+  __mmask64 any = 0;
+  for (int i = 0; i < n; i += 64) {
+    const __mmask64 there = n - i < 64 ? (1ull << 32) - 1 : ~0ull;
+    const __m512i colour = _mm512_maskz_loadu_epi8(there, colours + i);
+    /* Of a place in the tables 7 bits count, so that the bit that comes from the next byte does not matter. */
+    const __m512i grey = _mm512_permutex2var_epi8(dark, _mm512_srli_epi16(colour, 1), bright);
+    any |= there & (_mm512_test_epi8_mask(colour, one) | _mm512_cmpeq_epi8_mask(grey, unknown));
+    _mm512_mask_storeu_epi8(out + i, there, grey);
+  }
+  return any != 0;
+}
+
+/* The same with eight tables of 16, each of which gives 0 for what is not in it: pshufb does where the highest bit is set. */
+__attribute__((target("avx2"))) int to_grey_avx2(const uint8_t *colours, int n, const uint8_t *greys, uint8_t *out) {
+  __m256i tables[8];
+  for (int k = 0; k < 8; k++)
+    tables[k] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(greys + 16 * k)));
+  const __m256i beyond = _mm256_set1_epi8(0x70), seven_bits = _mm256_set1_epi8(0x7f);
+  const __m256i unknown = _mm256_set1_epi8((char)UNKNOWN);
+  __m256i any = _mm256_setzero_si256(); /* in the highest bits */
+  for (int i = 0; i < n; i += 32) {
+    const __m256i colour = _mm256_loadu_si256((const __m256i *)(colours + i));
+    const __m256i place = _mm256_and_si256(_mm256_srli_epi16(colour, 1), seven_bits);
+    __m256i grey = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+      const __m256i in_table = _mm256_sub_epi8(place, _mm256_set1_epi8(16 * k)); /* 0 … 15, or more without a sign */
+      grey = _mm256_or_si256(grey, _mm256_shuffle_epi8(tables[k], _mm256_adds_epu8(in_table, beyond)));
+    }
+    any = _mm256_or_si256(any, _mm256_or_si256(_mm256_slli_epi16(colour, 7), _mm256_cmpeq_epi8(grey, unknown)));
+    _mm256_storeu_si256((__m256i *)(out + i), grey);
+  }
+  return _mm256_movemask_epi8(any) != 0;
+}
+
+/* Write the mean of the larger of two pictures over each pixel of the result; halves are rounded to even. All sums are whole
+   numbers below 2^24, so that their order does not matter. */
+__attribute__((target("avx2,fma"))) void shrink(
+    const Shrinking *how, const uint8_t *picture, const uint8_t *other, uint8_t *out) {
+  uint16_t narrow[how->height][PITCH]; /* as narrow as the result; what lies beyond it is computed for nothing */
+  for (int k = 0; k < WINDOWS; k++) {
+    const Window *window = &how->windows[k];
+    const __m128i pairs0 = _mm_loadu_si128((const __m128i *)window->pairs[0]);
+    const __m128i pairs1 = _mm_loadu_si128((const __m128i *)window->pairs[1]);
+    const __m128i weights0 = _mm_loadu_si128((const __m128i *)window->weights[0]);
+    const __m128i weights1 = _mm_loadu_si128((const __m128i *)window->weights[1]);
+    for (int r = 0, at = window->first; r < how->height; r++, at += WIDTH) {
+      const __m128i pixels = _mm_max_epu8(_mm_loadu_si128((const __m128i *)(picture + at)),
+                                          _mm_loadu_si128((const __m128i *)(other + at)));
+      const __m128i sums = _mm_add_epi16(_mm_maddubs_epi16(_mm_shuffle_epi8(pixels, pairs0), weights0),
+                                         _mm_maddubs_epi16(_mm_shuffle_epi8(pixels, pairs1), weights1));
+      _mm_storeu_si128((__m128i *)(narrow[r] + PER_WINDOW * k), sums); /* the eighth is the next window's */
+    }
+  }
+  const __m256 total = _mm256_set1_ps(how->total);
+  for (int r = 0; r < SIZE; r++, out += SIZE) {
+    const float *weights = how->row_weights + r * how->n_rows;
+    uint8_t row[PITCH];
+    for (int j = 0; j < PITCH; j += 16) {
+      __m256 low = _mm256_setzero_ps(), high = low;
+      for (int k = 0; k < how->n_rows; k++) {
+        const __m128i *from = (const __m128i *)(narrow[how->first_rows[r] + k] + j);
+        const __m256 weight = _mm256_set1_ps(weights[k]);
+        low = _mm256_fmadd_ps(weight, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(from))), low);
+        high = _mm256_fmadd_ps(weight, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1))), high);
+      }
+      const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_div_ps(low, total)),
+                                               _mm256_cvtps_epi32(_mm256_div_ps(high, total)));
+      const __m256i in_order = _mm256_permute4x64_epi64(words, _MM_SHUFFLE(3, 1, 2, 0));
+      _mm_storeu_si128((__m128i *)(row + j),
+                       _mm_packus_epi16(_mm256_castsi256_si128(in_order), _mm256_extracti128_si256(in_order, 1)));
+    }
+    memcpy(out, row, SIZE);
+  }
+}
+
+/* Return the suffix of the `to_grey` to call here, or null. */
+const char *instruction_set(void) {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+  return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw") ? "avx512vbmi" : "avx2";
+}

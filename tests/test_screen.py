@@ -1,0 +1,117 @@
+"""The compiled screen against the emulator's own grey, shrunk by `AreaResize`: the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ale_py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gadask import compiled
+from gadask.config import EnvConfig
+from gadask.envs import make_env, screen
+from gadask.envs.screen import INSTRUCTION_SETS, SIZE, CompiledScreen, Screen
+from gadask.errors import UsageError
+
+library: Any = screen.load()
+best = compiled.instruction_set(library)
+assert library is not None, "the screen is not compiled: needs GCC; make setup"
+assert best is not None, "the screen needs a processor with AVX2"
+SUPPORTED = INSTRUCTION_SETS[INSTRUCTION_SETS.index(best) :]
+
+
+class Emulator:
+    """Shows random colours, of more and more kinds; each has a grey of its own."""
+
+    def __init__(self, height: int, greys: NDArray[np.uint8], n_colours: int) -> None:
+        self._greys, self._n_colours = greys, n_colours
+        self._colours = np.zeros((height, 160), np.uint8)
+        self.rng = np.random.default_rng(height)
+
+    def act(self, step: int) -> None:
+        seen = np.arange(0, 256, 256 // self._n_colours, dtype=np.uint8)[: 2 + 20 * step]
+        if step % 3 == 2:
+            seen = seen[seen % 2 == 0]
+        self._colours[:] = self.rng.choice(seen, self._colours.shape)
+
+    def getScreenDims(self) -> tuple[int, int]:  # noqa: N802
+        height, width = self._colours.shape
+        return height, width
+
+    def getScreen(self, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:  # noqa: N802
+        out = np.empty_like(self._colours) if out is None else out
+        out[:] = self._colours
+        return out
+
+    def getScreenGrayscale(self, out: NDArray[np.uint8]) -> None:  # noqa: N802
+        out[:] = self._greys[self._colours]
+
+
+def both(ale: Any, instructions: str) -> tuple[list[Screen], list[NDArray[np.uint8]]]:
+    """Return the plain screen and the compiled one, and their pictures."""
+    pictures = [np.zeros((SIZE, SIZE), np.uint8) for _ in range(2)]
+    return [Screen(ale, pictures[0]), CompiledScreen(ale, pictures[1], library, instructions)], pictures
+
+
+@pytest.mark.parametrize("instructions", SUPPORTED)
+@pytest.mark.parametrize("game", ["asteroids", "frostbite", "kangaroo", "pong"])
+def test_what_a_game_shows(game: str, instructions: str) -> None:
+    ale = ale_py.ALEInterface()
+    ale.loadROM(ale_py.roms.get_rom_path(game))
+    screens, pictures = both(ale, instructions)
+    actions = ale.getMinimalActionSet()
+    seen = set()
+    for action in np.random.default_rng(0).integers(len(actions), size=300):
+        ale.act(actions[action])
+        for each in screens:
+            each.keep()
+        ale.act(actions[action])
+        for with_kept in (True, False):
+            for each in screens:
+                each.shrink(with_kept)
+            assert pictures[0].tobytes() == pictures[1].tobytes()
+            seen.add(pictures[0].tobytes())
+    assert len(seen) > 30
+
+
+@pytest.mark.parametrize("instructions", SUPPORTED)
+@pytest.mark.parametrize("n_colours", [128, 256])  # an odd colour is another than the even one before it
+@pytest.mark.parametrize("height", [105, 210, 214, 250])
+def test_all_colours(height: int, n_colours: int, instructions: str) -> None:
+    greys = np.random.default_rng(0).permutation(256).astype(np.uint8)  # of which 255, too
+    emulator = Emulator(height, greys, n_colours)
+    screens, pictures = both(emulator, instructions)
+    for step in range(15):
+        emulator.act(step)
+        for each in screens:
+            each.keep()
+        emulator.act(step)
+        for with_kept in (True, False):
+            for each in screens:
+                each.shrink(with_kept)
+            assert pictures[0].tobytes() == pictures[1].tobytes()
+
+
+def test_an_environment_plays_the_same_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = [make_env(EnvConfig("ALE/Frostbite-v5"))]
+    monkeypatch.setattr(screen, "load", lambda: None)
+    envs.append(make_env(EnvConfig("ALE/Frostbite-v5")))
+    kinds = [type(env._screen) for env in envs]  # type: ignore[attr-defined]
+    assert kinds == [CompiledScreen, Screen]
+    for seed in range(2):
+        first, second = (env.reset(seed) for env in envs)
+        assert first.tobytes() == second.tobytes()
+        for action in np.random.default_rng(seed).integers(18, size=100):
+            first, second = (env.step(int(action))[0] for env in envs)
+            assert first.tobytes() == second.tobytes()
+
+
+def test_a_library_of_another_source_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(screen.__file__).with_name("screen.c")
+    (tmp_path / "screen.c").write_bytes(source.read_bytes() + b" ")
+    monkeypatch.setattr(screen, "__file__", str(tmp_path / "screen.py"))
+    with pytest.raises(UsageError, match=f"compiled from other sources than {tmp_path / 'screen.c'}"):
+        screen.load.__wrapped__()
