@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,18 +163,46 @@ def test_a_child_has_the_bits_of_torch_and_plays_as_if_its_weights_were_copied(
             assert child.output(picture).tobytes() == copy.output(picture).tobytes()
 
 
+def initialise(playing: Policy, weights: torch.Tensor) -> None:
+    playing.initialise(weights)
+
+
+def copy(playing: Policy, weights: torch.Tensor) -> None:
+    playing.flat.copy_(weights)
+
+
+def write_parameters(playing: Policy, weights: torch.Tensor) -> None:
+    playing.module.load_state_dict({name: parameter * 3 for name, parameter in playing.module.named_parameters()})
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_what_is_written_over_a_child_counts(precision: str) -> None:
+@pytest.mark.parametrize("write", [initialise, copy, write_parameters])
+def test_what_is_written_over_a_child_counts(write: Callable[[Policy, torch.Tensor], None], precision: str) -> None:
     space = image_space((1, 36, 36))
     written, expected = (policy(precision, "nature", space) for _ in range(2))
     noise = LazyNoise(NoiseConfig(size=10 * written.n_params))
     (picture,) = pictures(space.shape, 1)
     initial = as_tensor(noise.slice(7, written.n_params))
     written.mutate(initial, noise, 5, 0.5)
-    for each in (written, expected):
-        each.initialise(initial)
-        each.reset()
+    write(written, initial)
+    written.reset()
+    expected.flat.copy_(written.flat)
+    expected.reset()
     assert written.output(picture).tobytes() == expected.output(picture).tobytes()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_child_of_a_policy_made_for_inference(precision: str) -> None:
+    space = image_space((1, 36, 36))
+    with torch.inference_mode():
+        child, expected = (policy(precision, "nature", space) for _ in range(2))
+        noise = LazyNoise(NoiseConfig(size=10 * child.n_params))
+        (picture,) = pictures(space.shape, 1)
+        child.mutate(as_tensor(noise.slice(7, child.n_params)), noise, 5, 0.5)
+        expected.flat.copy_(child.flat)
+        for each in (child, expected):
+            each.reset()
+        assert child.output(picture).tobytes() == expected.output(picture).tobytes()
 
 
 def test_int8_is_what_its_documentation_says(module: ConvolutionalNetwork) -> None:

@@ -57,7 +57,7 @@ def both(ale: Any, instructions: str) -> tuple[list[Screen], list[NDArray[np.uin
 
 
 @pytest.mark.parametrize("instructions", SUPPORTED)
-@pytest.mark.parametrize("game", ["air_raid", "asteroids", "frostbite", "pong"]  # odd colours in the first)
+@pytest.mark.parametrize("game", ["air_raid", "asteroids", "frostbite", "pong"])  # the first shows odd colours
 def test_what_a_game_shows(game: str, instructions: str) -> None:
     ale = ale_py.ALEInterface()
     ale.loadROM(ale_py.roms.get_rom_path(game))

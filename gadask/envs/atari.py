@@ -7,8 +7,8 @@ action set, no end of the episode at a lost life, no clipped rewards.
 
 The emulator is driven through `ale_py.ALEInterface`, not through `ale_py.vector_env.AtariVectorEnv`, whose pictures
 are the same but for rounding, and which is slower: a seeded reset takes 1 ms here and 85 ms there, since the vector
-environment loads the ROM again to seed it (ale-py 0.12.1). Without sticky actions the emulator draws nothing at random, so
-putting back the state of the freshly loaded ROM is enough, and it leaves nothing of the episode before.
+environment loads the ROM again to seed it (ale-py 0.12.1). Without sticky actions the emulator draws nothing at random,
+so putting back the state of the freshly loaded ROM is enough, and it leaves nothing of the episode before.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@
 /* The library holds its own text, for compiled.py. */
 asm(".pushsection .rodata\n.globl text_of_screen_c\ntext_of_screen_c: .incbin \"" __FILE__ "\"\n.byte 0\n.popsection");
 
-enum { WIDTH = 160, SIZE = 84, PER_WINDOW = 7, WINDOWS = SIZE / PER_WINDOW, PITCH = 96, UNKNOWN = 255 };
+enum { WIDTH = 160, SIZE = 84, PER_WINDOW = 7, WINDOWS = SIZE / PER_WINDOW, PITCH = 96, UNKNOWN = 255, ODD = 1, NEW = 2 };
 
-/* Seven pixels in a row of the result, which lie above at most 16 of the source: their sums of products of pairs of bytes. */
+/* Seven pixels in a row of the result, which lie above at most 16 of the source, each above at most four: two pairs of places
+   among the 16, 0x80 for none, and of weights. */
 typedef struct {
   int32_t first; /* of the 16 */
   uint8_t pairs[2][16], weights[2][16];
@@ -24,22 +25,24 @@ typedef struct {
   float total;               /* weight of all that a pixel of the result lies above */
 } Shrinking;
 
-/* Look up the grey of n colours, a multiple of 32, which are even: greys[colour / 2]. `out` may be `colours`. Returns whether
-   there is a colour that is odd, or has the grey that stands for an unknown one. */
+/* Look up the grey of n colours, a multiple of 32, which are even: greys[colour / 2]. `out` may be `colours`. Returns ODD if
+   there is an odd colour, plus NEW if there is an even one with the grey that stands for an unknown one. */
 __attribute__((target("avx512vbmi,avx512bw"))) int to_grey_avx512vbmi(
     const uint8_t *colours, int n, const uint8_t *greys, uint8_t *out) {
   const __m512i dark = _mm512_loadu_si512(greys), bright = _mm512_loadu_si512(greys + 64);
   const __m512i one = _mm512_set1_epi8(1), unknown = _mm512_set1_epi8((char)UNKNOWN);
-  __mmask64 any = 0;
+  __mmask64 any_odd = 0, any_new = 0;
   for (int i = 0; i < n; i += 64) {
     const __mmask64 there = n - i < 64 ? (1ull << 32) - 1 : ~0ull;
     const __m512i colour = _mm512_maskz_loadu_epi8(there, colours + i);
     /* Of a place in the tables 7 bits count, so that the bit that comes from the next byte does not matter. */
     const __m512i grey = _mm512_permutex2var_epi8(dark, _mm512_srli_epi16(colour, 1), bright);
-    any |= there & (_mm512_test_epi8_mask(colour, one) | _mm512_cmpeq_epi8_mask(grey, unknown));
+    const __mmask64 odd = there & _mm512_test_epi8_mask(colour, one);
+    any_odd |= odd;
+    any_new |= there & ~odd & _mm512_cmpeq_epi8_mask(grey, unknown);
     _mm512_mask_storeu_epi8(out + i, there, grey);
   }
-  return any != 0;
+  return (any_odd ? ODD : 0) + (any_new ? NEW : 0);
 }
 
 /* The same with eight tables of 16, each of which gives 0 for what is not in it: pshufb does where the highest bit is set. */
@@ -49,7 +52,7 @@ __attribute__((target("avx2"))) int to_grey_avx2(const uint8_t *colours, int n, 
     tables[k] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(greys + 16 * k)));
   const __m256i beyond = _mm256_set1_epi8(0x70), seven_bits = _mm256_set1_epi8(0x7f);
   const __m256i unknown = _mm256_set1_epi8((char)UNKNOWN);
-  __m256i any = _mm256_setzero_si256(); /* in the highest bits */
+  __m256i any_odd = _mm256_setzero_si256(), any_new = any_odd; /* in the highest bits */
   for (int i = 0; i < n; i += 32) {
     const __m256i colour = _mm256_loadu_si256((const __m256i *)(colours + i));
     const __m256i place = _mm256_and_si256(_mm256_srli_epi16(colour, 1), seven_bits);
@@ -59,14 +62,16 @@ __attribute__((target("avx2"))) int to_grey_avx2(const uint8_t *colours, int n, 
       const __m256i in_table = _mm256_sub_epi8(place, _mm256_set1_epi8(16 * k)); /* 0 … 15, or more without a sign */
       grey = _mm256_or_si256(grey, _mm256_shuffle_epi8(tables[k], _mm256_adds_epu8(in_table, beyond)));
     }
-    any = _mm256_or_si256(any, _mm256_or_si256(_mm256_slli_epi16(colour, 7), _mm256_cmpeq_epi8(grey, unknown)));
+    const __m256i odd = _mm256_slli_epi16(colour, 7);
+    any_odd = _mm256_or_si256(any_odd, odd);
+    any_new = _mm256_or_si256(any_new, _mm256_andnot_si256(odd, _mm256_cmpeq_epi8(grey, unknown)));
     _mm256_storeu_si256((__m256i *)(out + i), grey);
   }
-  return _mm256_movemask_epi8(any) != 0;
+  return (_mm256_movemask_epi8(any_odd) ? ODD : 0) + (_mm256_movemask_epi8(any_new) ? NEW : 0);
 }
 
-/* Write the mean of the larger of two pictures over each pixel of the result; halves are rounded to even. All sums are whole
-   numbers below 2^24, so that their order does not matter. */
+/* Write the mean of the larger of two pictures over each pixel of the result; halves are rounded to even. Of up to 1,600 rows
+   all sums are whole numbers below 2^24, so that their order does not matter. */
 __attribute__((target("avx2,fma"))) void shrink(
     const Shrinking *how, const uint8_t *picture, const uint8_t *other, uint8_t *out) {
   uint16_t narrow[how->height][PITCH]; /* as narrow as the result; what lies beyond it is computed for nothing */

@@ -51,7 +51,8 @@ class Policy:
     """A module whose weights are one vector, choosing actions for one environment; `actions` says how."""
 
     flat: torch.Tensor
-    """All parameters: float32, shape `(n_params,)`, contiguous, 64-byte aligned. Write it in place; then `reset`."""
+    """All parameters: float32, shape `(n_params,)`, contiguous, 64-byte aligned. Write it in place with torch; then
+    `reset`. What is written past torch between `mutate` and `reset`, with numpy or through `.data`, may be missed."""
     n_params: int
     """Length of `flat`."""
     module: nn.Module
@@ -104,7 +105,10 @@ class Policy:
         return self.flat
 
     def mutate(self, parent: torch.Tensor, noise: Noise, gene: int, mutation_power: float) -> None:
-        """Write a child of `parent`, float32, shape `(n_params,)`, contiguous, to `flat`, as `weights.mutate` does."""
+        """Write a child of `parent`, float32, shape `(n_params,)`, contiguous, to `flat`, as `weights.mutate` does.
+
+        To be followed by `reset`.
+        """
         if self._compiled is None:
             mutate(self.flat, parent, noise, gene, mutation_power)
         else:

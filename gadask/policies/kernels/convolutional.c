@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The library holds the text of its sources, so that library.py can tell whether it is compiled from those that lie there;
+/* The library holds the text of its sources, so that compiled.py can tell whether it is compiled from those that lie there;
    the headers add theirs where they are first included. */
 #define KEEP_TEXT(name) \
   asm(".pushsection .rodata\n.globl " name "\n" name ": .incbin \"" __FILE__ "\"\n.byte 0\n.popsection")

@@ -11,6 +11,7 @@ as they are. Neither result depends on the processor.
 from __future__ import annotations
 
 import ctypes
+import math
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import Any
@@ -110,24 +111,28 @@ class CompiledNetwork:
         self._result = np.zeros((1, output.shape[1]), np.float32)
         self._network = self._build(shape, convolutions, dense, output, relu)
         self._address = ctypes.byref(self._network)
-        self._mutated: tuple[torch.Tensor, int] | None = None
+        self._written: list[torch.Tensor] = []  # by `mutate`
+        self._n_writes = 0.0
 
     def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, mutation_power: float) -> None:
-        """Write `parent + mutation_power × noise` to `flat`, which holds the parameters, in the bits of `torch.add`.
+        """Write `parent + mutation_power × noise` to `flat`, the vector of the parameters, in the bits of `torch.add`.
 
         All are contiguous float32 of shape `(n_params,)`, `flat` 64-byte aligned. The hidden layer is measured on the
-        way, which spares the first observation a pass over its weights if nothing is written to `flat` until `begin`.
+        way, which spares the first observation a pass over its weights, unless torch writes to them until `begin`.
         """
         for each in flat, parent, noise:
             assert (each.dtype, each.shape, each.is_contiguous()) == (torch.float32, flat.shape, True)
+        assert flat.data_ptr() == self._parameters[0].data_ptr()
+        assert flat.data_ptr() % _ALIGNMENT_BYTES == 0
         pointers = flat.data_ptr(), flat.numel(), parent.data_ptr(), noise.data_ptr()
         self._mutate(ctypes.addressof(self._network), *pointers, mutation_power)
-        self._mutated = flat, flat._version  # torch raises it whenever it writes
+        self._written = [flat, *self._parameters]
+        self._n_writes = _count_writes(self._written)
 
     def begin(self) -> None:
         """Take note that the parameters may have changed; to be called before the first observation of an episode."""
         self._network.fresh = 1
-        if self._mutated is not None and self._mutated[0]._version != self._mutated[1]:
+        if _count_writes(self._written) != self._n_writes:
             self._network.measured = 0
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -220,3 +225,8 @@ class CompiledNetwork:
         buffer = np.zeros(n_bytes + _ALIGNMENT_BYTES, np.uint8)
         self._buffers.append(buffer)
         return int(buffer.ctypes.data + -buffer.ctypes.data % _ALIGNMENT_BYTES)
+
+
+def _count_writes(tensors: list[torch.Tensor]) -> float:
+    """Return how often torch has written to the tensors, NaN for those of which it does not keep count."""
+    return math.nan if any(tensor.is_inference() for tensor in tensors) else sum(tensor._version for tensor in tensors)

@@ -86,7 +86,7 @@ void NAME(mutate)(
     }
   _mm_sfence();
   for (int64_t i = end; i < n; i++) parameters[i] = parent[i] + power * noise[i];
-  net->measured = 1;
+  net->fresh = net->measured = 1;
 }
 
 #include "float32.h"
