@@ -146,7 +146,7 @@ def test_a_child_has_the_bits_of_torch_and_plays_as_if_its_weights_were_copied(
 ) -> None:
     monkeypatch.setattr(network, "instruction_set", lambda: instructions)
     space = image_space((1, 36, 36))
-    child, copy = (
+    child, expected = (
         make_policy(PolicyConfig("nature", precision=precision), space, spaces.Discrete(n_buttons)) for _ in range(2)
     )
     noise = LazyNoise(NoiseConfig(size=10 * child.n_params))
@@ -155,12 +155,12 @@ def test_a_child_has_the_bits_of_torch_and_plays_as_if_its_weights_were_copied(
     (picture,) = pictures(space.shape, 1)
     for gene, power in ((5, 0.002), (child.n_params + 1, 0.5)):
         child.mutate(parent, noise, gene, power)
-        mutate(copy.flat, parent, noise, gene, power)
-        assert child.flat.numpy().tobytes() == copy.flat.numpy().tobytes()
+        mutate(expected.flat, parent, noise, gene, power)
+        assert child.flat.numpy().tobytes() == expected.flat.numpy().tobytes()
         for _ in range(2):  # of a second episode with the same weights, too
             child.reset()
-            copy.reset()
-            assert child.output(picture).tobytes() == copy.output(picture).tobytes()
+            expected.reset()
+            assert child.output(picture).tobytes() == expected.output(picture).tobytes()
 
 
 def initialise(playing: Policy, weights: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from gadask.numerics import numeric_environment
 
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 os.environ.pop("OPENBLAS_CORETYPE", None)
+os.environ.pop("ATEN_CPU_CAPABILITY", None)
 os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
 
 import argparse

@@ -16,6 +16,7 @@ from gadask.numerics import numeric_environment
 
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 os.environ.pop("OPENBLAS_CORETYPE", None)
+os.environ.pop("ATEN_CPU_CAPABILITY", None)
 
 import argparse
 import multiprocessing
