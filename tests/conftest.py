@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +38,16 @@ def wait_until(condition: Callable[[], object], deadline_s: float, what: str) ->
         if time.monotonic() > end:
             pytest.fail(f"not within {deadline_s} s: {what}")
         time.sleep(0.01)
+
+
+async def eventually(condition: Callable[[], object], deadline_s: float, what: str) -> None:
+    """Return as soon as `condition()`, awaited if it can be, is true; fail after `deadline_s`."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            while not (await value if inspect.isawaitable(value := condition()) else value):
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"not within {deadline_s} s: {what}")
 
 
 def faulty_config(fault: str = "none", population: int = 24, **kwargs: object) -> Config:

@@ -30,7 +30,7 @@ from gadask.machine import Machine
 from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
 from gadask.node import NodePlugin
 from gadask.task import prepare_task
-from tests.conftest import faulty_config
+from tests.conftest import eventually, faulty_config
 
 
 def test_keys_can_be_read_by_their_owner_alone_and_go_with_the_cluster(tmp_path: Path) -> None:
@@ -288,8 +288,11 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
                 workers=[first],
                 allow_other_workers=True,
             )
-            while not (await client.run(is_playing, workers=[first]))[first]:
-                await asyncio.sleep(0.01)
+
+            async def plays() -> bool:
+                return bool((await client.run(is_playing, workers=[first]))[first])
+
+            await eventually(plays, 60, "the first node plays")
             await client.run(leave, workers=[first])
             result = await future
             counts.append(cluster.counts())

@@ -30,7 +30,7 @@ from gadask.command_line import (
 )
 from gadask.errors import ConfigError, UsageError
 from gadask.machine import Machine, load_machine
-from tests.conftest import wait_until
+from tests.conftest import eventually, wait_until
 
 SLURM = ("--cluster", "slurm", "--machine", "generic")
 
@@ -216,9 +216,7 @@ def test_cancelled_drawing_ends_with_all_that_it_started(tmp_path: Path, monkeyp
 
     async def main() -> list[psutil.Process]:
         drawing = asyncio.create_task(command_line.draw("film", "film.py"))
-        async with asyncio.timeout(30):
-            while not written.exists():
-                await asyncio.sleep(0.01)
+        await eventually(written.exists, 30, "the script runs")
         *pids, group = map(int, written.read_text().split())
         assert group != os.getpgrp()
         processes = [psutil.Process(pid) for pid in pids]

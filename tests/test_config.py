@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -204,18 +205,33 @@ def test_an_impossible_value_is_named(table: dict[str, Any], message: str) -> No
 
 
 @pytest.mark.parametrize(
-    "table",
+    ("preset", "key", "edge", "beyond"),
     [
-        {"preset": "ga-dist", "ga": {"population": 320}},
-        {"ga": {"max_failed_share": 0}},
-        {"ga": {"max_failed_share": 1}},
-        {"ga": {"candidates": 0}},
-        {"env": {"episode_timeout_s": math.inf}},
-        {"seed": MAX_RUN_SEED},
+        ("ga-dist", "ga.population", 320, 319),
+        ("none", "ga.max_failed_share", 0.0, math.nextafter(0.0, -1.0)),
+        ("none", "ga.max_failed_share", 1.0, math.nextafter(1.0, 2.0)),
+        ("none", "ga.candidates", 0, -1),
+        ("none", "ga.candidates", 2, 1),
+        ("none", "ga.population", 2**31 - 1, 2**31),
+        ("none", "env.episode_timeout_s", math.nextafter(0.0, 1.0), 0.0),
+        ("none", "noise.size", MAX_RUN_SEED, MAX_RUN_SEED + 1),
+        ("none", "seed", MAX_RUN_SEED, MAX_RUN_SEED + 1),
+        ("none", "seed", 0, -1),
     ],
 )
-def test_values_at_the_edge_are_taken(table: dict[str, Any]) -> None:
-    config_from_dict(table)
+def test_values_at_the_edge_are_taken_and_the_next_are_not(preset: str, key: str, edge: float, beyond: float) -> None:
+    *tables, name = key.split(".")
+
+    def table(value: float) -> dict[str, Any]:
+        inner: dict[str, Any] = {name: value}
+        return {"preset": preset, **({tables[0]: inner} if tables else inner)}
+
+    read = config_to_dict(config_from_dict(table(edge)))
+    for part in tables:
+        read = read[part]
+    assert (read[name], type(read[name])) == (edge, type(edge))
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: expected .*found "):
+        config_from_dict(table(beyond))
 
 
 def test_numbers_may_be_written_either_way() -> None:

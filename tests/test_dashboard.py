@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from gadask.dashboard.standing import Standing
 from gadask.master import Progress, evolve
 from gadask.record import read_generations
 from tests.browser import CHROMIUM, browser
-from tests.conftest import faulty_config
+from tests.conftest import eventually, faulty_config
 
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="Chromium is not installed: apt-get install chromium"
@@ -329,14 +329,6 @@ def test_a_master_reports_a_resumed_run_from_its_beginning(tmp_path: Path) -> No
     assert node["busy_s"] == pytest.approx(lines[-1]["timing"]["busy_s"], rel=1e-3)
 
 
-async def wait_until(condition: Callable[[], object], what: str, deadline_s: float = 60.0) -> None:
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"not within {deadline_s} s: {what}")
-        await asyncio.sleep(0.05)
-
-
 def test_a_master_reports_while_nothing_arrives(tmp_path: Path) -> None:
     told: list[Progress] = []
     hanging = faulty_config("hang")
@@ -351,11 +343,12 @@ def test_a_master_reports_while_nothing_arrives(tmp_path: Path) -> None:
     async def main() -> None:
         async with local_cluster(1) as cluster:
             playing = asyncio.create_task(play(cluster.client))
-            await wait_until(lambda: told, "a first report")
+            await eventually(lambda: told, 60, "a first report")
             cluster.client.cluster.scale(0)
-            await wait_until(lambda: told[-1].nodes == 0, "a report without nodes")
+            await eventually(lambda: told[-1].nodes == 0, 60, "a report without nodes")
             (run,) = history_of(cluster.client.cluster.scheduler).runs.values()
-            await wait_until(lambda: [nodes for _, nodes in run.node_counts] == [1, 0], "the same in the history")
+            shown = [1, 0]
+            await eventually(lambda: [n for _, n in run.node_counts] == shown, 60, "the same in the history")
             playing.cancel()
             await asyncio.wait({playing})
 

@@ -16,7 +16,7 @@ from gadask.clusters.base import meanwhile
 from gadask.errors import ClusterError
 from gadask.machine import Machine
 from gadask.master import evolve
-from tests.conftest import faulty_config
+from tests.conftest import eventually, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -48,8 +48,7 @@ def test_a_cell_that_is_stopped_while_it_opens_leaves_nothing_open() -> None:
     async def main() -> None:
         before = len(psutil.Process().children())
         opening = asyncio.create_task(hold(local_cluster(1)))
-        while len(psutil.Process().children()) == before:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(psutil.Process().children()) != before, 60, "a process of the cluster")
         opening.cancel()
         await asyncio.wait({opening})
         assert opening.cancelled()

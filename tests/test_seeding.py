@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gadask.config import MAX_RUN_SEED
 from gadask.seeding import Purpose, Stream, draw_gene, draw_genes, draw_parent, draw_parents, env_seed, stream
+
+ROOT = Path(__file__).parents[1]
 
 places = st.tuples(
     st.integers(0, MAX_RUN_SEED),
@@ -26,9 +35,41 @@ def test_streams_are_pinned() -> None:
     assert [int(purpose) for purpose in Purpose] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
-@given(places)
-def test_a_stream_is_a_pure_function_of_its_place(place: tuple[int, Purpose, int, int, int]) -> None:
-    np.testing.assert_array_equal(stream(*place).integers(2**63, size=9), stream(*place).integers(2**63, size=9))
+def draws(place: tuple[int, Purpose, int, int, int]) -> list[int]:
+    """Return what every function of the module draws at a place."""
+    seed, purpose, generation, slot, episode = place
+    return [
+        *stream(*place).integers(2**63, size=9).tolist(),
+        draw_parent(seed, generation, slot, 1000),
+        draw_gene(seed, generation, slot, 250_000_000),
+        env_seed(seed, purpose, generation, slot, episode),
+        env_seed(seed, purpose, generation, slot, episode, common=True, paired=True),
+    ]
+
+
+@settings(deadline=None, max_examples=3)
+@given(st.lists(places, min_size=2, max_size=20))
+def test_a_stream_is_a_pure_function_of_its_place(drawn: list[tuple[int, Purpose, int, int, int]]) -> None:
+    """Another process, another order, another thread, global generators elsewhere: the same numbers."""
+    script = (
+        "import json, random, sys; import numpy as np\n"
+        "from gadask.seeding import Purpose; from tests import test_seeding\n"
+        "random.seed(7); np.random.seed(7)\n"
+        "places = [(s, Purpose(p), *rest) for s, p, *rest in json.load(sys.stdin)]\n"
+        "print(json.dumps([test_seeding.draws(place) for place in reversed(places)]))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(drawn),
+        env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    here = list(map(draws, drawn))
+    assert json.loads(answer.stdout)[::-1] == here
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(draws, drawn)) == here
 
 
 @given(st.lists(st.tuples(places, st.integers(0, 5)), min_size=2, max_size=4))

@@ -13,6 +13,7 @@ from gadask.clusters import keeper
 from gadask.clusters.slurm import Slurm, slurm_cluster
 from gadask.errors import ClusterError
 from gadask.machine import Machine
+from tests.conftest import eventually
 from tests.slurm.local_slurm import LocalSlurm
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -38,8 +39,11 @@ async def for_ever(_: Slurm) -> None:
 
 
 async def arrive(cluster: Slurm, n_lost: int = 0) -> None:
-    while cluster.counts().running < 1 or cluster.counts().lost < n_lost:
-        await asyncio.sleep(0.1)
+    def arrived() -> bool:
+        counts = cluster.counts()
+        return counts.running >= 1 and counts.lost >= n_lost
+
+    await eventually(arrived, 100, f"a node, {n_lost} lost")
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +85,7 @@ def test_a_later_refusal_and_a_queue_that_is_away_do_not_end_the_run(
     monkeypatch.setattr(keeper, "_SUBMIT_AGAIN_S", 1.0)
 
     async def told_of(what: str) -> None:
-        while what not in caplog.text:
-            await asyncio.sleep(0.1)
+        await eventually(lambda: what in caplog.text, 60, f"told of {what!r}")
 
     async def upset(cluster: Slurm) -> None:
         await arrive(cluster)
@@ -107,12 +110,14 @@ def test_a_node_that_dies_again_and_again_ends_the_run(slurm: LocalSlurm, tmp_pa
     async def kill(cluster: Slurm) -> None:
         await arrive(cluster)
         killed: set[int] = set()
-        while True:
+
+        def kill_running() -> None:
             for job in slurm.in_state("RUNNING"):
                 if job.id not in killed:
                     killed.add(job.id)
                     slurm.call("scancel", job.id)
-            await asyncio.sleep(0.1)
+
+        await eventually(kill_running, 100, "the run's end, which cancels this")
 
     expected = (
         r"4 jobs died in 0\.0 node-hours, more than max_failures_per_node_hour = 4 allows; the last was job \d+ on"
