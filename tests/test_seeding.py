@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gadask.config import MAX_RUN_SEED
@@ -47,7 +47,7 @@ def draws(place: tuple[int, Purpose, int, int, int]) -> list[int]:
     ]
 
 
-@settings(deadline=None, max_examples=3)
+@settings(deadline=None, max_examples=3, phases=[Phase.generate])  # a process each: too slow to shrink
 @given(st.lists(places, min_size=2, max_size=20))
 def test_a_stream_is_a_pure_function_of_its_place(drawn: list[tuple[int, Purpose, int, int, int]]) -> None:
     """Another process, another order, another thread, global generators elsewhere: the same numbers."""

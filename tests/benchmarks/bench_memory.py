@@ -45,13 +45,14 @@ def _pss(noise_size: int) -> tuple[float, float]:
         node.play(prepare_task(config), Breeding(1, parents, ()), chunk)
         server = psutil.Process(node.pool.pids[0]).parent()
         pids = [server.pid, *node.pool.pids]
-        private = _smaps(node.pool.pids[0], "Private_Dirty") + _smaps(node.pool.pids[0], "Private_Clean")
-        return sum(_smaps(pid, "Pss") for pid in pids), private
+        private = smaps_bytes(node.pool.pids[0], "Private_Dirty") + smaps_bytes(node.pool.pids[0], "Private_Clean")
+        return sum(smaps_bytes(pid, "Pss") for pid in pids), private
     finally:
         node.close()
 
 
-def _smaps(pid: int, field: str) -> float:
+def smaps_bytes(pid: int, field: str) -> float:
+    """Return a field of a process's memory map summed up, such as `Pss`, in bytes."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return 1024.0 * int(line.split()[1])
