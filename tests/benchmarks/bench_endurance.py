@@ -1,8 +1,8 @@
 """Long runs: `python -m tests.benchmarks.bench_endurance [--seconds 3600] [--genes 10000]`.
 
 Without `--seconds`: how long decoding takes and how large messages and records are at generation `--genes`, when
-genomes have so many genes, and how long a node takes that joins then. With it: memory of master, worker, fork server and rollout
-processes while cheap generations go by for so long, and the slope of a line through its second half.
+genomes have so many genes, and how long a node takes that joins then. With it: memory of master, worker, fork server
+and rollout processes while cheap generations go by for so long, and the slope of a line through its second half.
 """
 
 from __future__ import annotations
