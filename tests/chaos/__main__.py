@@ -75,7 +75,7 @@ async def _until_interrupted(chaos: Chaos) -> None:
 def _report(chaos: Chaos, error: BaseException) -> None:
     """Print everything that helps to find out what went wrong."""
     print(f"\n{_text(error)}\n\nWhat was done (seed {chaos.plan.seed}):\n{log_of(chaos)}\n")
-    print(f"What the processes do:\n{processes.stacks(chaos.mark, chaos.folder / 'stacks')}\n")
+    print(f"What the processes did:\n{chaos.stacks}\n")
     print(_text(error))
 
 

@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -54,6 +54,8 @@ class Chaos:
     plan: Plan
     folder: Path
     mark: str = field(default_factory=processes.new_mark)
+    stacks: str = ""
+    """What all processes did when a promise was broken."""
     n_finished: Counter[str] = field(default_factory=Counter)
     n_struck: Counter[str] = field(default_factory=Counter)
     began_at: float = field(default_factory=time.monotonic)
@@ -64,18 +66,30 @@ class Chaos:
         disk = SmallDisk(self.folder / "disk")
         cluster = ChaosCluster(self.folder, self._environ, _N_NODES)
         self.arena = Arena(self.mark, cluster, disk)
-        await cluster.open()
+        with self._stacks_if_broken():
+            await cluster.open()
         async with self._lease(cluster.address) as client:
-            await self._play_undisturbed()
-            async with asyncio.TaskGroup() as group:
-                keeping = group.create_task(cluster.keep_nodes())
-                disturbing = group.create_task(self._disturb())
-                await self._play_while(disturbing)
-                keeping.cancel()
-            await self._check_forgotten(client)
-        await self._check_freed()
-        await cluster.close()
-        await self._check_nothing_left()
+            with self._stacks_if_broken():
+                await self._play_undisturbed()
+                async with asyncio.TaskGroup() as group:
+                    keeping = group.create_task(cluster.keep_nodes())
+                    disturbing = group.create_task(self._disturb())
+                    await self._play_while(disturbing)
+                    keeping.cancel()
+                await self._check_forgotten(client)
+        with self._stacks_if_broken():
+            await self._check_freed()
+            await cluster.close()
+            await self._check_nothing_left()
+
+    @contextlib.contextmanager
+    def _stacks_if_broken(self) -> Iterator[None]:
+        """Note what all processes do at the moment when a promise is broken."""
+        try:
+            yield
+        except (BrokenError, ExceptionGroup):
+            self.stacks = processes.stacks(self.mark, self.folder / "stacks")
+            raise
 
     @contextlib.asynccontextmanager
     async def _lease(self, address: str) -> AsyncIterator[Client]:

@@ -79,6 +79,8 @@ class Master:
             words.append("--resume")
         self.ended_by.clear()
         self.started_at = time.monotonic()
+        if not self.n_starts:
+            self.progress_at = self.started_at
         self.command = Started(self.role, words, self.environ, self.folder, f"{self.name}-{self.n_starts}")
         self.n_starts += 1
 

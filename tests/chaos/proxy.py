@@ -69,7 +69,8 @@ class Proxy:
             return
         self._writers |= {writer, other_writer}
         try:
-            await asyncio.gather(self._pump(reader, other_writer), self._pump(other_reader, writer))
+            with contextlib.suppress(asyncio.CancelledError):  # when the loop ends, which is nobody's business
+                await asyncio.gather(self._pump(reader, other_writer), self._pump(other_reader, writer))
         finally:
             self._writers -= {writer, other_writer}
 
