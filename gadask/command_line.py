@@ -219,7 +219,9 @@ def exit_status(command: Callable[[], int]) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[StderrHandler()])
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a
     # worker that is closed in the middle of a heartbeat would log that as an error.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    level = os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    # That variable does not reach the client's logger, which Dask gives a level of its own.
+    logging.getLogger("distributed.client").addFilter(lambda record: level != "critical")
     try:
         return command()
     except GadaskError as error:

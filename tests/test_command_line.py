@@ -229,6 +229,22 @@ def test_cancelled_drawing_ends_with_all_that_it_started(tmp_path: Path, monkeyp
     wait_until(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE, 10, "its child has ended")
 
 
+def test_no_logger_of_dask_writes_errors_that_the_master_reports() -> None:
+    script = (
+        "import logging, sys; from gadask.command_line import exit_status\n"
+        "def command():\n"
+        "    import distributed\n"
+        "    names = [name for name in logging.root.manager.loggerDict if name.split('.')[0] == 'distributed']\n"
+        "    assert len(names) > 20\n"
+        "    for name in names: logging.getLogger(name).error('of %s', name)\n"
+        "    return 0\n"
+        "sys.exit(exit_status(command))\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "DASK_LOGGING__DISTRIBUTED"}
+    answer = subprocess.run([sys.executable, "-c", script], env=environ, stderr=subprocess.PIPE, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_a_warning_is_written_above_a_live_display() -> None:
     output = io.StringIO()
     logger = logging.Logger("somebody")

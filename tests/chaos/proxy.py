@@ -44,11 +44,12 @@ class Proxy:
     async def hold(self, seconds: float) -> int:
         """Let nothing through for a while, connections staying open; returns how many there were."""
         self._flows.clear()
+        n_held = self.n_connections
         try:
             await asyncio.sleep(seconds)
         finally:
             self._flows.set()
-        return self.n_connections
+        return n_held
 
     async def close(self) -> None:
         """Break everything and listen no more."""
