@@ -10,28 +10,36 @@ Commands come over a `SOCK_SEQPACKET` Unix socket, one pickled tuple a packet, f
 - `("preload",)`: import what rollout processes need;
 - `("spawn", index, cpu, NoiseConfig, digest)` with one end of a socket pair: a rollout process serves it.
 
-Nobody outlives the pool: the server ends when its socket closes, and the kernel kills its children with it
-(`PR_SET_PDEATHSIG`), also in the middle of C code that never returns.
+Nobody outlives the pool. When its socket closes, on purpose or because the worker was killed, the server stops what is
+played, gives environments `CLOSE_S` to close, and ends what is left. Every rollout process is below a guard, see
+`guard.py`, which ends what its environments started, however it ended; if the server is killed, the guards do so.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import mmap
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
 import sys
 from typing import Any
 
+import numpy as np
+
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
-from gadask.messages import MAX_PACKET_BYTES, WORDS_PER_PROCESS
+from gadask.guard import Wards, end_with_parent, stand_guard
+from gadask.messages import MAX_PACKET_BYTES, STOP_ALL, WORDS_PER_PROCESS
 from gadask.numerics import numeric_environment
 
-_PR_SET_PDEATHSIG = 1
+CLOSE_S = 3.0
+"""Environments have so long to close when their process is to end."""
+
+_END_S = 10.0
 
 
 class ForkServer:
@@ -74,7 +82,7 @@ class ForkServer:
             self._command("spawn", index, cpu, self._noise, self.digest, channel=channel)
 
     def close(self) -> None:
-        """End the server, and with it every rollout process; free the shared memory."""
+        """End the server and every rollout process, after their environments closed; free the shared memory."""
         self._end()
         os.close(self.noise_fd)
         os.close(self.words_fd)
@@ -96,8 +104,11 @@ class ForkServer:
 
     def _end(self) -> None:
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(CLOSE_S + _END_S)
+        except subprocess.TimeoutExpired:  # it stands still; its guards end when it is killed
+            self._process.kill()
+            self._process.wait()
 
 
 def packet_socketpair() -> tuple[socket.socket, socket.socket]:
@@ -112,24 +123,38 @@ def main() -> None:
     """Serve commands from the socket whose descriptor is the first argument until it closes."""
     control_fd, noise_fd, words_fd = map(int, sys.argv[1:4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ending is the master's decision
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    wards, server, filler = Wards(), os.getpid(), 0
     with socket.socket(fileno=control_fd) as control:
         while True:
+            readable = select.select([control, wards], [], [])[0]
+            if wards in readable:
+                wards.look()
+            if control not in readable:
+                continue
             packet, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, 1)
             if not packet:
-                return
+                break
             command, *arguments = pickle.loads(packet)
             if command == "preload":
                 _preload()
                 continue
-            pid = os.fork()
+            pid = wards.fork()
             if pid == 0:
-                _die_with_parent()
                 control.close()
+                if command == "fill":
+                    end_with_parent(signal.SIGKILL, server)
+                else:
+                    stand_guard(server)
                 with socket.socket(fileno=fds[0]) as channel:
                     _run_child(channel, command, arguments, noise_fd, words_fd)
+            if command == "fill":
+                filler = pid
             for fd in fds:
                 os.close(fd)
+    wards.kill(filler)
+    np.frombuffer(mmap.mmap(words_fd, 0), np.int64).reshape(-1, WORDS_PER_PROCESS)[:, 0] = STOP_ALL
+    wards.end(CLOSE_S)
+    os._exit(0)  # torch takes seconds to leave in order
 
 
 def _preload() -> None:
@@ -140,14 +165,6 @@ def _preload() -> None:
         import ale_py  # noqa: F401
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         raise RuntimeError("importing started a thread; forking rollout processes would not be safe")
-
-
-def _die_with_parent() -> None:
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:  # it died before the request was made
-        os._exit(1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise_fd: int, words_fd: int) -> None:

@@ -293,6 +293,9 @@ played; when that episode began, in nanoseconds of the monotonic clock. While se
 SEVERAL = -1
 """The place of episodes that are played together. If their process dies or hangs, nobody knows yet through which."""
 
+STOP_ALL = -1
+"""In place of the number of the job to stop: whatever is played, since the process is to end."""
+
 MAX_PACKET_BYTES = 200_000
 """Largest packet between pool, fork server and rollout processes: a genome of 30,000 genes. Linux lets every socket
 send as much."""

@@ -29,6 +29,7 @@ from gadask.messages import (
     MAX_PACKET_BYTES,
     ROW,
     SEVERAL,
+    STOP_ALL,
     WORDS_PER_PROCESS,
     Answer,
     Decoding,
@@ -49,29 +50,37 @@ from gadask.weights import decode, mutate
 def serve(
     channel: socket.socket, index: int, noise_config: NoiseConfig, digest: str, noise_fd: int, words_fd: int
 ) -> None:
-    """Answer jobs until the pool closes the channel."""
+    """Answer jobs until the pool closes the channel; then close the environments.
+
+    The number of a task that was removed is answered with its negative once its environment is closed.
+    """
     torch.set_num_threads(1)
     noise = NoiseTable.attach(noise_config, noise_fd, digest)
     words = np.frombuffer(mmap.mmap(words_fd, 0), np.int64).reshape(-1, WORDS_PER_PROCESS)[index]
     players: dict[int, Player] = {}
     channel.send(pickle.dumps(os.getpid()))  # ready
-    while True:
-        packet, fds, _, _ = socket.recv_fds(channel, MAX_PACKET_BYTES, 1)
-        if not packet:
-            return
-        message = pickle.loads(packet)
-        if isinstance(message, NewTask):
-            players[message.number] = Player(message, fds[0], noise, index, words)
-        elif isinstance(message, int):
-            players.pop(message).close()
-        else:
-            job_number, job = message
-            player = players[job.task_number]
-            if isinstance(job, PlayJob):
-                answer = player.play(job_number, job)
+    try:
+        while True:
+            packet, fds, _, _ = socket.recv_fds(channel, MAX_PACKET_BYTES, 1)
+            if not packet:
+                return
+            message = pickle.loads(packet)
+            if isinstance(message, NewTask):
+                players[message.number] = Player(message, fds[0], noise, index, words)
+            elif isinstance(message, int):
+                players.pop(message).close()
+                channel.send(pickle.dumps(-message))
             else:
-                answer = player.decode(job_number, job.decoding)
-            channel.send(pickle.dumps(answer))
+                job_number, job = message
+                player = players[job.task_number]
+                if isinstance(job, PlayJob):
+                    answer = player.play(job_number, job)
+                else:
+                    answer = player.decode(job_number, job.decoding)
+                channel.send(pickle.dumps(answer))
+    finally:
+        for player in players.values():
+            player.close()
 
 
 class Player:
@@ -122,7 +131,7 @@ class Player:
         words = self._words
 
         def stopped() -> bool:
-            return bool(words[0] == job_number)
+            return int(words[0]) in (job_number, STOP_ALL)
 
         play = self._play_in_lanes if self._task.n_lanes else self._play_in_order
         for played in play(job, stopped, reasons):

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from gadask.errors import NodeError
 from gadask.fairqueue import FairQueue
-from gadask.forkserver import ForkServer, packet_socketpair
+from gadask.forkserver import CLOSE_S, ForkServer, packet_socketpair
 from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
 
 MAX_DEATHS = 3
@@ -107,6 +107,8 @@ class _Process:
     pending: _Pending | None = None
     overdue_place: int | None = None  # of the episode for which the process was killed
     known_tasks: set[int] = field(default_factory=set)
+    closing: set[int] = field(default_factory=set)  # tasks that were removed, whose environments it closes
+    close_by_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,9 @@ class Pool:
         except ConnectionResetError:
             packet = b""
         message = pickle.loads(packet) if packet else None
-        if isinstance(message, int):
+        if isinstance(message, int) and message < 0:
+            process.closing.discard(-message)
+        elif isinstance(message, int):
             process.pid = message
             self._failed_starts = 0
         elif isinstance(message, Answer):
@@ -289,6 +293,7 @@ class Pool:
         pending, process.pending = process.pending, None
         if pending is not None:
             self._queue.done(pending.job.task_number, time.monotonic() - pending.sent_at)
+            process.close_by_s = time.monotonic() + CLOSE_S
         return pending
 
     def _requeue(self, pending: _Pending, place: int, overdue: int | None, error: Exception | None) -> None:
@@ -325,8 +330,11 @@ class Pool:
             for process in self._processes:
                 for number in process.known_tasks - self._tasks.keys():
                     process.known_tasks.remove(number)
+                    process.closing.add(number)
+                    process.close_by_s = time.monotonic() + CLOSE_S
                     _send(process, number)
-                if not process.pid or process.overdue_place is not None or process.pending is not None:
+                # A job that is sent to a process which closes an environment would be blamed for a close that hangs.
+                if not process.pid or _is_watched(process) or process.overdue_place is not None:
                     continue
                 if pending := self._queue.take():
                     number = pending.job.task_number
@@ -343,18 +351,20 @@ class Pool:
 
     def _seconds_to_deadline(self) -> float | None:
         """Return the time until the first running episode is overdue; None while nothing is played."""
-        deadlines = [self._deadline_s(process) for process in self._processes if _is_playing(process)]
+        deadlines = [self._deadline_s(process) for process in self._processes if _is_watched(process)]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _deadline_s(self, process: _Process) -> float:
+        if process.pending is None:
+            return process.close_by_s
         began_s = int(self._words[process.index, 2]) / 1e9
-        return began_s + (process.pending.timeout_s if process.pending else 0.0)
+        return began_s + process.pending.timeout_s
 
     def _kill_overdue(self) -> None:
         now_s = time.monotonic()
         for process in self._processes:
             place = int(self._words[process.index, 1])  # before the time: the process writes them in the other order
-            if _is_playing(process) and now_s >= self._deadline_s(process):
+            if _is_watched(process) and now_s >= self._deadline_s(process):
                 process.overdue_place = place
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
@@ -367,9 +377,6 @@ class Pool:
                 pending.batch.fail(self._failure)
             self._queue.drop(lambda pending: True)
             for process in self._processes:
-                if process.pid:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(process.pid, signal.SIGKILL)
                 process.channel.close()
             for shared in self._tasks.values():
                 os.close(shared.weights_fd)
@@ -379,12 +386,12 @@ class Pool:
             self._selector.close()
             self._wake_reader.close()
             self._wake_writer.close()
-            self._server.close()
+        self._server.close()
 
 
-def _is_playing(process: _Process) -> bool:
+def _is_watched(process: _Process) -> bool:
     """Whether a deadline runs; a process that was killed for its own has only its socket left to close."""
-    return process.pending is not None and process.overdue_place is None
+    return process.overdue_place is None and (process.pending is not None or bool(process.closing))
 
 
 def _send(process: _Process, message: object, fd: int | None = None) -> None:

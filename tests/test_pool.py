@@ -140,7 +140,8 @@ def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: 
 def test_the_fork_server_is_replaced() -> None:
     with node_of(faulty_config()) as (node, task):
         before = node.pool.pids
-        os.kill(psutil.Process(before[0]).ppid(), signal.SIGKILL)
+        guard = psutil.Process(before[0]).parent()
+        os.kill(guard.ppid(), signal.SIGKILL)
         wait_until(lambda: len(node.pool.pids) == 2 and not set(node.pool.pids) & set(before), 30, "replaced")
         rows, _ = play(node, task, children(10))
     assert (rows["status"] == Status.OK).all()
@@ -348,7 +349,7 @@ node.play(prepare_task(config), Breeding(0, (), ()), Chunk(0, Kind.CHILD, ((0, 0
         wait_until(hanging.exists, 60, "a rollout process that hangs in C code")
         family = psutil.Process(parent.pid).children(recursive=True)
         parent.kill()
-    assert len(family) == 3
+    assert len(family) == 5  # the fork server, and two rollout processes, each with its guard
     try:
         wait_until(lambda: not any(_alive(process) for process in family), 5, "children gone")
     finally:
