@@ -22,6 +22,11 @@ def run_command(write: Callable[[], Path | None]) -> int:
     except GadaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: it cannot be used: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     if path is None:

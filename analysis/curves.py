@@ -42,6 +42,7 @@ from analysis.figures import (
 )
 from analysis.published import GA_DIST_RESOLUTION, SYSTEMS, ga_dist_curves, published_scores
 from analysis.runs import load_study, study_frame
+from gadask.leaving import leave
 
 _CHARACTER = 7  # pixels, with the axis beside them
 GA_DIST = "ga-dist, 2018: median of 5 seeds"
@@ -160,8 +161,7 @@ def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -243,4 +243,4 @@ def _range(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -34,6 +34,7 @@ from gadask.config import Config
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genome import from_text, to_text
 from gadask.lanes import as_played
+from gadask.leaving import leave
 from gadask.messages import Genome, Kind
 from gadask.noise import LazyNoise
 from gadask.observations import CLIP, Normaliser
@@ -183,8 +184,7 @@ def typical_episode(run_dir: Path, elite: Elite) -> Recorded:
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status, 1 where the environment cannot be rendered."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path | None:
@@ -256,4 +256,4 @@ def _one_thread() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

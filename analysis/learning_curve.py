@@ -44,6 +44,7 @@ from analysis.figures import (
 )
 from analysis.runs import EliteTest, Run, load_run, read_elite_test
 from gadask import files
+from gadask.leaving import leave
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -201,9 +202,12 @@ def _label(axes: Axes, run: Run) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: draw_learning_curve(arguments.run_dir, arguments.out))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
+
+
+def _write(arguments: Arguments) -> Path:
+    return draw_learning_curve(arguments.run_dir, arguments.out)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

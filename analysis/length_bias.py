@@ -42,6 +42,7 @@ from analysis.figures import (
     whole_numbers,
 )
 from analysis.runs import load_run, present_episodes
+from gadask.leaving import leave
 
 PROCESSES = (31, 248, 720, 5000)
 EPISODE_COLUMNS = ("kind", "status", "counted", "steps", "seconds", "return")
@@ -155,8 +156,7 @@ def plot_length_bias(
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -234,4 +234,4 @@ def _put_legend_above(plot: figure) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -52,6 +52,7 @@ from analysis.figures import (
     whole_numbers,
 )
 from analysis.runs import episode_frame, load_run
+from gadask.leaving import leave
 
 MAX_GENOMES = 2000
 """A larger family is pruned before it is drawn."""
@@ -156,8 +157,7 @@ def lay_out(genomes: pd.DataFrame, trunk: set[int]) -> list[int]:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -338,4 +338,4 @@ def _plot_common_ancestor(lineage: Lineage, tree: figure, width: int) -> figure:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

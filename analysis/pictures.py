@@ -24,6 +24,7 @@ from analysis.command import run_command
 from analysis.figures import save
 from analysis.runs import Run, episode_frame, load_study, study_frame
 from gadask import files
+from gadask.leaving import leave
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -96,4 +96,4 @@ def _write(arguments: Arguments) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

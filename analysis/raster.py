@@ -43,6 +43,7 @@ from analysis.figures import (
 )
 from analysis.runs import load_run, present_episodes
 from gadask.errors import UsageError
+from gadask.leaving import leave
 
 MAX_BARS = 12_000
 PAUSE_S = 60.0
@@ -160,8 +161,7 @@ def plot_raster(episodes: pd.DataFrame, note: str = "", width: int = 1000) -> fi
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -240,4 +240,4 @@ def _label_lines(plot: figure, table: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

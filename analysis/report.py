@@ -42,6 +42,7 @@ from analysis.runs import (
 )
 from gadask import files
 from gadask.config import dump_config
+from gadask.leaving import leave
 from gadask.numerics import numeric_environment
 
 Table = tuple[list[Sequence[str]], Sequence[str]]
@@ -162,8 +163,7 @@ def report_study(runs: Sequence[Run], film: bool = True, film_timeout_s: float =
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -192,6 +192,7 @@ def _summary(run: Run, test: EliteTest | None) -> list[tuple[str, str]]:
             if test.genome == last["elite"]
             else f"fresh episodes (elite of generation {test.generation})"
         )
+        what += f", {test.failed} more failed" if test.failed else ""
         rows.append(("elite test", _mean(test.mean, test.error, len(test.returns), what)))
     rows += [
         (
@@ -284,14 +285,7 @@ def _add_film(page: Page, run: Run, timeout_s: float, before: str = "", width: i
     if content is None or f"elite of generation {crowned},".encode() not in content:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "elite.gif"
-            command = [sys.executable, str(_FILM), str(run.path), "--out", str(path)]
-            try:
-                made = subprocess.run(
-                    command, env=numeric_environment(), capture_output=True, text=True, timeout=timeout_s
-                )
-                reason = made.stderr.strip().rpartition("\n")[2].removeprefix("error: ")
-            except subprocess.TimeoutExpired:
-                reason = f"it would take more than {timeout_s:g} s"
+            reason = _film(run, path, timeout_s)
             content = files.read(path)
         if content is None:
             page.note(f"{before}No film: {reason}")
@@ -325,6 +319,22 @@ def _add_provenance(page: Page, run_dir: Path) -> None:
     )
     if len(entries) > 1:
         page.note(f"The run was started {len(entries)} times; versions and machine are those of the last start.")
+
+
+def _film(run: Run, path: Path, timeout_s: float) -> str:
+    """Film the elite; returns why that did not work. The environment may hang, and start processes of its own."""
+    command = [sys.executable, "-m", "gadask.guard", sys.executable, str(_FILM), str(run.path), "--out", str(path)]
+    environ = numeric_environment()
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            errors = process.communicate(timeout=timeout_s)[1]
+        except subprocess.TimeoutExpired:
+            return f"it would take more than {timeout_s:g} s"
+        finally:
+            process.terminate()  # the guard ends what is below it
+    return errors.strip().rpartition("\n")[2].removeprefix("error: ")
 
 
 def _budget(limit: float | None, spent: float) -> str:
@@ -369,4 +379,4 @@ def _duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -65,6 +65,8 @@ class EliteTest:
     genome: str
     returns: NDArray[np.float64]
     """Shape `(episodes,)`."""
+    failed: int = 0
+    """Episodes that failed and have no return."""
 
     @property
     def mean(self) -> float:
@@ -238,7 +240,7 @@ def present_episodes(
 
 
 def read_elite_test(run_dir: Path | str) -> EliteTest | None:
-    """Return the last test of the run's elite, None where there was none.
+    """Return the last test of the run's elite, None where there was none, or too many of its episodes failed.
 
     Raises:
         RecordError: the file is damaged.
@@ -249,11 +251,13 @@ def read_elite_test(run_dir: Path | str) -> EliteTest | None:
         return None
     try:
         test = json.loads(content)
+        if test.get("error"):
+            return None
         returns = np.array(test["returns"], np.float64)
         if not returns.size or returns.ndim != 1:
             raise ValueError
-        return EliteTest(int(test["generation"]), str(test["genome"]), returns)
-    except (ValueError, KeyError, TypeError):
+        return EliteTest(int(test["generation"]), str(test["genome"]), returns, int(test.get("failed", 0)))
+    except (AttributeError, ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: damaged; expected the elite's returns; test the elite again") from None
 
 

@@ -33,6 +33,7 @@ from analysis.page import Page
 from analysis.published import SYSTEMS, published_scores
 from analysis.runs import Run, load_study, read_elite_test, system_names
 from gadask import files
+from gadask.leaving import leave
 from gadask.units import count_text
 
 Reference = Literal["human", "random_search_1B"]
@@ -194,8 +195,7 @@ def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human")
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
-    return run_command(lambda: _write(arguments))
+    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
 
 
 def _write(arguments: Arguments) -> Path:
@@ -247,4 +247,4 @@ def _cell(value: float, is_test: bool) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

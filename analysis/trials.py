@@ -25,6 +25,7 @@ from gadask.envs.harlow import HarlowLanes
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.evaluate import choose_genome
 from gadask.lanes import Beginning, Lanes, count_lanes, open_lanes
+from gadask.leaving import leave
 from gadask.messages import Genome, Kind
 from gadask.noise import LazyNoise
 from gadask.policies import LanePolicy, make_policy
@@ -86,9 +87,9 @@ def harlow_accuracies(
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    arguments = tyro.cli(Arguments, args=list(argv))
 
     def write() -> Path:
+        arguments = tyro.cli(Arguments, args=list(argv))
         run_dir: Path = arguments.run_dir
         for accuracy in harlow_accuracies(run_dir, arguments.image_set, arguments.episodes, arguments.genome):
             trials = "  ".join(f"{share:.3f}" for share in accuracy.trials)
@@ -124,4 +125,4 @@ def _play(config: Config, genome: Genome, generation: int, seeds: Sequence[int])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -14,8 +14,8 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from gadask.errors import ConfigError, GadaskError, UsageError
+from gadask.leaving import INTERRUPTED
 from gadask.machine import Machine, check_complete, check_machine, load_machine, machine_names
 from gadask.terminal import outlive_terminal
 
 if TYPE_CHECKING:
     from gadask.clusters import Cluster
 
-FINISHED, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+FINISHED, FAILED, BAD_USAGE = 0, 1, 2
 
 _KINDS = ("local", "slurm", "allocation")
 _ANALYSIS = Path(__file__).resolve().parents[1] / "analysis"
@@ -80,6 +81,16 @@ class NodeFlags:
             "slurm": f"{self.n_nodes} nodes of {self.fields.name}",
             "allocation": "the nodes of this allocation",
             "existing": f"the nodes of {self.cluster}",
+        }[self.kind]
+
+    @property
+    def left(self) -> str:
+        """What may be left of the nodes when the command is ended at once, in words."""
+        return {
+            "local": "rollout processes on this machine close their environments and end within seconds",
+            "slurm": "jobs may be left in the queue; the next start with this directory cancels them, or scancel",
+            "allocation": "job steps end with the allocation",
+            "existing": f"the nodes of {self.cluster} play until they notice",
         }[self.kind]
 
     @property
@@ -227,50 +238,47 @@ def exit_status(command: Callable[[], int]) -> int:
     except GadaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, UsageError) else FAILED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: it cannot be used: {error.strerror}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-@asynccontextmanager
-async def interrupts_cancel() -> AsyncIterator[None]:
-    """Cancel the task that enters this at the first SIGINT, SIGTERM or SIGHUP; later ones wait for it to clean up.
-
-    SIGHUP means that the terminal is gone. Under nohup it does not end the run.
-    """
-    this = asyncio.current_task()
-    assert this is not None
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-
-    def interrupt() -> None:
-        for number in numbers:
-            loop.add_signal_handler(number, lambda: None)
-        this.cancel()
-
-    for number in numbers:
-        loop.add_signal_handler(number, interrupt)
-    yield
+def check_dask() -> None:
+    """Raise `ConfigError` if Dask cannot be imported with the config that this user or site has given it."""
+    try:
+        import distributed  # noqa: F401
+    except Exception as error:  # whatever a config may do to it
+        where = os.environ.get("DASK_CONFIG", "~/.config/dask, /etc/dask")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"Dask's config ({where}, or variables DASK_…) cannot be used: {reason}") from None
 
 
-async def draw(what: str, script: str, *arguments: Path) -> None:
-    """Run a script of `analysis/`, which prints the file that it wrote; cancelling ends it.
+async def draw(what: str, script: str, *arguments: Path, timeout_s: float = math.inf) -> None:
+    """Run a script of `analysis/`, which prints the file that it wrote; cancelling, or `timeout_s`, ends it.
 
-    It is a process of its own, so that a genome is played in the same environment as in evolution. Ctrl-C, which a
-    terminal sends to all processes of a group, is for this one to see.
+    It is a process of its own, so that a genome is played in the same environment as in evolution, and that an
+    environment may hang or die there too. A guard ends what it has started. Ctrl-C, which a terminal sends to all
+    processes of a group, is for this process to see.
     """
     from gadask.numerics import numeric_environment
 
     print(f"{what}: ", end="", flush=True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(_ANALYSIS / script), *map(str, arguments), env=numeric_environment(), process_group=0
-    )
+    command = sys.executable, "-m", "gadask.guard", sys.executable, str(_ANALYSIS / script), *map(str, arguments)
+    process = await asyncio.create_subprocess_exec(*command, env=numeric_environment(), start_new_session=True)
     try:
-        await process.wait()
+        async with asyncio.timeout(timeout_s if timeout_s < math.inf else None):
+            status = await process.wait()
+        if status > 128:
+            print(f"none, {script} was ended by {signal.Signals(status - 128).name}")
+    except TimeoutError:
+        print(f"none, {script} was not ready after {timeout_s:,.0f} s")
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it has started, such as a film's player
+            process.terminate()  # the guard ends what is below it
             await process.wait()
 
 

@@ -30,23 +30,57 @@ _ELITE_TEST = "elite_test.json"
 
 
 @dataclass(frozen=True)
+class TestPlay:
+    """What came of test episodes."""
+
+    rows: NDArray[np.void]
+    """One row an episode, dtype `ROW`, by slot and episode; those whose status is not `OK` failed."""
+    reason: str
+    """Why the first episode failed that did; empty if none did."""
+    process_s: float
+    """Process time of everything that was played."""
+
+
+@dataclass(frozen=True)
 class EliteTest:
-    """The elite's returns on fresh episodes, in episode order."""
+    """The elite's returns on fresh episodes, in episode order; those that failed are left out."""
 
     elite: Elite
     returns: tuple[float, ...]
     process_s: float = 0.0
     """Process time that they took; 0 where the test was read from its file."""
+    n_failed: int = 0
+    """Episodes that failed."""
+    reason: str = ""
+    """Why the first of these failed."""
+    error: str = ""
+    """Why there is no test: too many of its episodes failed."""
+
+    @property
+    def n_episodes(self) -> int:
+        """Episodes that the test was to have."""
+        return len(self.returns) + self.n_failed
 
     @property
     def mean(self) -> float:
-        """Mean return."""
-        return float(np.mean(self.returns))
+        """Mean return; NaN without any."""
+        return float(np.mean(self.returns)) if self.returns else math.nan
 
     @property
     def standard_error(self) -> float:
         """Standard error of the mean; NaN for one episode."""
         return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
+
+    @property
+    def text(self) -> str:
+        """The result in one line."""
+        begin = f"elite of generation {self.elite.generation}:"
+        if self.error:
+            return f"{begin} no test of {self.n_episodes} episodes: {self.error}"
+        n, failed = f"{len(self.returns)}", ""
+        if self.n_failed:
+            n, failed = f"{n} of {self.n_episodes}", f", {self.n_failed} failed: {self.reason}"
+        return f"{begin} {self.mean:,.1f} ± {self.standard_error:,.1f} over {n} fresh episodes{failed}"
 
 
 async def play_genomes(
@@ -58,33 +92,38 @@ async def play_genomes(
     noise_digest: str,
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
-) -> tuple[NDArray[np.void], float]:
+) -> TestPlay:
     """Play the candidates of `breeding`, `n_episodes` test episodes each.
 
-    Candidates that are children of its parents are made from those. Returns one row an episode, dtype `ROW`, by slot
-    and episode, and the process time of everything that was played.
+    Candidates that are children of its parents are made from those.
 
     Raises:
-        EvolutionError: an episode failed.
+        EvolutionError: a larger share of the episodes failed than `ga.max_failed_share`, or all of them did.
         ClusterError, NodeError: no node can be used, or the scheduler is lost.
     """
     dispatcher = Dispatcher(client, prepare_task(config), n_processes, noise_digest, node_timeout_s)
     ledger = Ledger(Quota(breeding.generation, 0, n_episodes, kind=Kind.TEST), len(breeding.candidates))
     counted = [np.zeros(0, ROW)]
-    process_s = 0.0
+    process_s, n_failed, reason = 0.0, 0, ""
     try:
         await dispatcher.start()
         async for arrivals in dispatcher.play(ledger, breeding):
             for arrival in arrivals:
                 process_s += float(arrival.rows["seconds"].sum())
-                rows = arrival.rows[ledger.add(arrival.rows) == Heading.COUNTED]
-                if (rows["status"] != Status.OK).any():
-                    reason = next(iter(arrival.reasons.values()), "its return is not finite")
-                    raise EvolutionError(f"a test episode failed: {reason}")
-                counted.append(rows)
+                counts = ledger.add(arrival.rows) == Heading.COUNTED
+                counted.append(arrival.rows[counts])
+                failed = np.flatnonzero(counts & (arrival.rows["status"] != Status.OK)).tolist()
+                if failed:
+                    n_failed += len(failed)
+                    reason = reason or arrival.reasons.get(failed[0], "its return is not finite")
+                if n_failed > config.ga.max_failed_share * ledger.n_wanted or n_failed == ledger.n_wanted:
+                    raise EvolutionError(
+                        f"{n_failed} test episodes failed, more than ga.max_failed_share ="
+                        f" {config.ga.max_failed_share:g} of {ledger.n_wanted} allows; the first reason: {reason}"
+                    )
     finally:
         await dispatcher.close()
-    return np.sort(np.concatenate(counted), order=["slot", "episode"]), process_s
+    return TestPlay(np.sort(np.concatenate(counted), order=["slot", "episode"]), reason, process_s)
 
 
 async def evaluate_elite(
@@ -98,26 +137,40 @@ async def evaluate_elite(
 ) -> EliteTest:
     """Play the last elite of a run on `n_episodes` episodes that no selection has seen; writes `elite_test.json`.
 
-    Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where an episode fails.
+    Episodes that fail are left out. Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where
+    too many episodes fail; the file says so then, and `needs_test` that the test is done: it would fail again.
     """
     stored, state = read_run(run_dir)
     check_same_run(stored, config)
     elite = state.population.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
-    rows, process_s = await play_genomes(
-        config,
-        client,
-        Breeding(state.generation, (), (elite.genome,), read_normaliser(run_dir, elite.genome)),
-        n_episodes,
-        noise_digest=state.noise_digest,
-        n_processes=n_processes,
-        node_timeout_s=node_timeout_s,
+    document = {"generation": elite.generation, "genome": to_text(elite.genome), "episodes": n_episodes}
+    path = Path(run_dir) / _ELITE_TEST
+    try:
+        played = await play_genomes(
+            config,
+            client,
+            Breeding(state.generation, (), (elite.genome,), read_normaliser(run_dir, elite.genome)),
+            n_episodes,
+            noise_digest=state.noise_digest,
+            n_processes=n_processes,
+            node_timeout_s=node_timeout_s,
+        )
+    except EvolutionError as error:
+        files.atomic_write(path, _encoded(document | {"returns": [], "failed": n_episodes, "error": str(error)}))
+        raise
+    valid = played.rows[played.rows["status"] == Status.OK]
+    n_failed = len(played.rows) - len(valid)
+    test = EliteTest(elite, tuple(valid["return"].tolist()), played.process_s, n_failed, played.reason)
+    files.atomic_write(
+        path, _encoded(document | {"returns": test.returns, "failed": n_failed, "reason": played.reason})
     )
-    test = EliteTest(elite, tuple(rows["return"].tolist()), process_s)
-    document = {"generation": elite.generation, "genome": to_text(elite.genome), "returns": test.returns}
-    files.atomic_write(Path(run_dir) / _ELITE_TEST, json.dumps(document).encode() + b"\n")
     return test
+
+
+def _encoded(document: dict[str, object]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
 
 
 def read_elite_test(run_dir: Path | str, elite: Elite | None) -> EliteTest | None:
@@ -126,9 +179,26 @@ def read_elite_test(run_dir: Path | str, elite: Elite | None) -> EliteTest | Non
         document = json.loads((Path(run_dir) / _ELITE_TEST).read_text())
         if elite is None or document["genome"] != to_text(elite.genome):
             return None
-        return EliteTest(elite, tuple(map(float, document["returns"])))
-    except (OSError, ValueError, KeyError, TypeError):
+        returns = tuple(map(float, document["returns"]))
+        n_failed, reason = int(document.get("failed", 0)), str(document.get("reason", ""))
+        return EliteTest(elite, returns, 0.0, n_failed, reason, str(document.get("error", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def needs_test(config: Config, run_dir: Path | str, elite: Elite | None) -> bool:
+    """Whether the elite is still to be tested: on as many episodes as the budget asks for, or on more than before.
+
+    A test on more episodes than asked for holds those that are asked for. One of which too many episodes failed is made
+    again only with another number of episodes.
+    """
+    n_episodes = config.budget.test_episodes
+    if not n_episodes or elite is None:
+        return False
+    test = read_elite_test(run_dir, elite)
+    if test is None:
+        return True
+    return test.n_episodes != n_episodes if test.error else test.n_episodes < n_episodes
 
 
 def choose_genome(run_dir: Path | str, name: str) -> Genome:

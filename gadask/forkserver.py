@@ -35,6 +35,7 @@ from gadask.errors import NodeError
 from gadask.guard import Wards, end_with_parent, stand_guard
 from gadask.messages import MAX_PACKET_BYTES, STOP_ALL, WORDS_PER_PROCESS
 from gadask.numerics import numeric_environment
+from gadask.terminal import outlive_terminal
 
 CLOSE_S = 3.0
 """Environments have so long to close when their process is to end."""
@@ -122,14 +123,15 @@ def packet_socketpair() -> tuple[socket.socket, socket.socket]:
 def main() -> None:
     """Serve commands from the socket whose descriptor is the first argument until it closes."""
     control_fd, noise_fd, words_fd = map(int, sys.argv[1:4])
+    outlive_terminal()  # an environment that prints is not to fail with its reader
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ending is the master's decision
     wards, server, filler = Wards(), os.getpid(), 0
     with socket.socket(fileno=control_fd) as control:
         while True:
-            readable = select.select([control, wards], [], [])[0]
-            if wards in readable:
+            readable = select.select([control.fileno(), wards.fileno()], [], [])[0]
+            if wards.fileno() in readable:
                 wards.look()
-            if control not in readable:
+            if control.fileno() not in readable:
                 continue
             packet, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, 1)
             if not packet:

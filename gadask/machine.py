@@ -189,7 +189,10 @@ def _find(name_or_path: str, derived: tuple[Path, ...]) -> Path:
         found = [beside / Path(name_or_path).expanduser()]
     else:
         paths = [folder / f"{name_or_path}.toml" for folder in (user_folder(), SITES)]
-        found = [path for path in paths if path.exists()]
+        try:
+            found = [path for path in paths if path.exists()]
+        except OSError as error:
+            raise ConfigError(f"no machine can be called {name_or_path[:80]!r}: {error.strerror}") from None
     for path in found:
         if path.resolve() not in derived:
             return path

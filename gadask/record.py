@@ -91,9 +91,10 @@ class RunDirectory:
             RunDirectoryError: it exists and is not empty, or it cannot be written; nothing is left behind.
         """
         path = Path(path).absolute()
-        made = [directory for directory in (path, *path.parents) if not directory.exists()]
+        made: list[Path] = []
         lock = None
         try:
+            made = [directory for directory in (path, *path.parents) if not directory.exists()]
             path.mkdir(parents=True, exist_ok=True)
             lock = files.FileLock(path / _LOCK)
             _refuse_used(path)
@@ -245,8 +246,14 @@ class RunDirectory:
 
 
 def holds_run(path: Path | str) -> bool:
-    """Whether `path` is the directory of a run, which is then to be resumed."""
-    return (Path(path) / _CONFIG).exists()
+    """Whether `path` is the directory of a run, which is then to be resumed.
+
+    Raises `RunDirectoryError` where that cannot be seen.
+    """
+    try:
+        return (Path(path) / _CONFIG).exists()
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot look for a run there: {error.strerror}") from None
 
 
 def read_run(path: Path | str) -> tuple[Config, State]:
@@ -266,8 +273,21 @@ def _refuse_used(path: Path) -> None:
     if set(path.iterdir()) - leftovers:
         what = "holds a run already" if (path / _CONFIG).exists() else "is not empty"
         raise RunDirectoryError(f"{path}: {what}; use --resume to go on with its run, or choose another directory")
+    if (checkpoint := files.read(path / _CHECKPOINT)) is not None and not _is_unplayed(checkpoint):
+        raise RunDirectoryError(
+            f"{path}: holds the {_CHECKPOINT} of a run, and no {_CONFIG}; restore that from a copy and use --resume, or"
+            " choose another directory"
+        )
     for temporary in files.temporary_files(path):
         files.remove(temporary)
+
+
+def _is_unplayed(checkpoint: bytes) -> bool:
+    """Whether a checkpoint is what `create` writes before anything was played."""
+    try:
+        return decode(checkpoint).state == State()
+    except RecordError:
+        return False
 
 
 def _refuse_missing(path: Path) -> None:

@@ -25,7 +25,7 @@ from gadask.budget import budget_reached
 from gadask.clusters import Cluster
 from gadask.dispatch import Dispatcher
 from gadask.errors import ClusterError, GadaskError, RecordError, RunDirectoryError
-from gadask.evaluate import evaluate_elite, read_elite_test
+from gadask.evaluate import evaluate_elite, needs_test, read_elite_test
 from gadask.master import Generation, Progress, evolve
 from gadask.record import State, check_same_run, holds_run, read_generations, read_run
 from gadask.study import StudyRun
@@ -265,7 +265,7 @@ def _found(study_run: StudyRun, directory: Path) -> SweptRun:
     except RecordError:
         return run  # it is this run's to fail
     test = read_elite_test(directory, run.state.population.elite)
-    run.test_mean = None if test is None else test.mean
+    run.test_mean = test.mean if test is not None and test.returns else None
     if budget_reached(study_run.config.budget, run.state) and not _needs_test(run):
         run.status = "finished"
     return run
@@ -273,6 +273,4 @@ def _found(study_run: StudyRun, directory: Path) -> SweptRun:
 
 def _needs_test(run: SweptRun) -> bool:
     """Whether the run's present elite is to be tested and was not."""
-    n_episodes = run.study_run.config.budget.test_episodes
-    elite = run.state.population.elite
-    return bool(n_episodes) and elite is not None and read_elite_test(run.directory, elite) is None
+    return needs_test(run.study_run.config, run.directory, run.state.population.elite)

@@ -8,6 +8,7 @@ failed; 2 bad usage; 130 interrupted, nothing written.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -19,19 +20,19 @@ import tyro
 
 from gadask.command_line import (
     FINISHED,
-    INTERRUPTED,
     NodeFlags,
+    check_dask,
     check_node_flags,
     confirm_cost,
     default_node_flags,
     draw,
     dry_run,
     exit_status,
-    interrupts_cancel,
     parse,
 )
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.errors import ConfigError, GenomeError
+from gadask.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.machine import job_core_hours
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
 
 def _run(arguments: Arguments) -> int:
     """Find out what is to be played, say or ask what it may cost, and play."""
+    check_dask()
     from gadask.evaluate import children_again, choose_genome
     from gadask.genome import count_genes
     from gadask.messages import Breeding
@@ -116,6 +118,9 @@ def _run(arguments: Arguments) -> int:
     }
     if arguments.children:
         plans["children"] = (children_again(run_dir), config.ga.episodes_per_child)
+    for path in (_out(arguments), *filter(None, [arguments.film])):
+        if not os.access(path.parent, os.W_OK | os.X_OK):  # what was played would be lost
+            raise ConfigError(f"{path}: expected a folder that can be written, found {str(path.parent)!r}")
     an_hour = job_core_hours(nodes.fields, nodes.n_nodes, 1)
     cost = f"{an_hour:,.0f} core-hours an hour"
     if nodes.dry_run:
@@ -130,7 +135,7 @@ async def _evaluate_or_stop(
 ) -> int:
     """Evaluate; an interrupt ends it without a trace."""
     try:
-        async with interrupts_cancel():
+        async with stop_on_signals(arguments.nodes.left):
             await _evaluate(arguments, config, task, plans, noise_digest)
     except asyncio.CancelledError:
         print("\ninterrupted; nothing was written")
@@ -148,14 +153,15 @@ async def _evaluate(
     from gadask import files
     from gadask.episodes import to_parquet
     from gadask.evaluate import play_genomes
+    from gadask.messages import Status
 
     nodes = arguments.nodes
     print(f"playing {config.env.id} with {config.policy.kind} on {nodes.where}")
-    frames = []
+    frames, failed = [], []
     # A folder of its own: the run's may hold the keys of a cluster that it is being evolved on.
     async with nodes.open(arguments.run_dir / "evaluation") as cluster:
         for name, (breeding, n_episodes) in plans.items():
-            rows, _ = await play_genomes(
+            played = await play_genomes(
                 config,
                 cluster.client,
                 breeding,
@@ -164,13 +170,19 @@ async def _evaluate(
                 n_processes=nodes.n_processes,
                 node_timeout_s=nodes.node_timeout_s,
             )
+            rows = played.rows[played.rows["status"] == Status.OK]
+            if len(rows) < len(played.rows):
+                n_failed = len(played.rows) - len(rows)
+                failed.append(f"{name[:80]}: {n_failed} of {len(played.rows)} episodes failed: {played.reason}")
             frame = pd.DataFrame({key: rows[key] for key in ("slot", "episode", "return", "steps")})
             frames.append(_seeded(frame, task, breeding.generation).assign(player=name))
     if arguments.baselines:
         frames += await asyncio.to_thread(_baselines, config.env, frames[0])
     episodes = pd.concat(frames, ignore_index=True)
     _print_table(arguments, config, episodes)
-    out = arguments.out or arguments.run_dir / "evaluation.parquet"
+    for line in failed:
+        print(line)
+    out = _out(arguments)
     files.atomic_write(out, to_parquet(pa.Table.from_pandas(episodes, preserve_index=False)))
     print(f"episodes: {out}")
     if arguments.film is not None:
@@ -178,6 +190,10 @@ async def _evaluate(
         middle = first.loc[(first["return"] - first["return"].median()).abs().idxmin()]
         genome = plans[arguments.genome][0].candidates[0]
         await _film(arguments, genome, int(middle["env_seed"]))
+
+
+def _out(arguments: Arguments) -> Path:
+    return arguments.out or arguments.run_dir / "evaluation.parquet"
 
 
 async def _film(arguments: Arguments, genome: tuple[int, ...], seed: int) -> None:
@@ -259,4 +275,4 @@ def _short(value: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

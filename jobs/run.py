@@ -6,7 +6,6 @@ Exit status: 0 finished; 1 failed; 2 bad usage or config; 130 interrupted after 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
@@ -18,25 +17,28 @@ import tyro
 
 from gadask.command_line import (
     FINISHED,
-    INTERRUPTED,
     NodeFlags,
+    check_dask,
     check_node_flags,
     confirm_cost,
     default_node_flags,
     draw,
     dry_run,
     exit_status,
-    interrupts_cancel,
     parse,
     resume_command,
 )
 from gadask.config import BudgetConfig, Config, check_config, load_config
 from gadask.errors import ConfigError, GadaskError
+from gadask.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.machine import cost_text, largest_cost
 
 if TYPE_CHECKING:
     from gadask.clusters import Cluster
     from gadask.tensorboard import ScalarWriter
+
+
+_FILM_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,15 @@ def _parse(argv: Sequence[str]) -> Arguments:
 
 def _run(arguments: Arguments) -> int:
     """Say or ask what it may cost, make or open the run directory, and play."""
-    from gadask.record import RunDirectory, read_run
+    check_dask()
+    from gadask.record import RunDirectory, holds_run, read_run
     from gadask.task import prepare_task
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     scalars = _scalar_writer(arguments)
     prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
-    resume = arguments.resume or (nodes.requeued and (run_dir / "config.toml").exists())
+    resume = arguments.resume or (nodes.requeued and holds_run(run_dir))
     budget = config.budget
     if resume and budget.hours is not None:
         budget = replace(budget, hours=max(0.0, budget.hours - read_run(run_dir)[1].elapsed_s / 3600))
@@ -115,7 +118,7 @@ async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> i
     """Play; an interrupt ends it at the last closed generation."""
     run_dir = arguments.run_dir
     try:
-        async with interrupts_cancel():
+        async with stop_on_signals(arguments.nodes.left):
             await _play(arguments, scalars)
     except asyncio.CancelledError:
         print(
@@ -170,14 +173,15 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
                     n_processes=nodes.n_processes,
                     node_timeout_s=nodes.node_timeout_s,
                 )
-                print(
-                    f"elite of generation {test.elite.generation}: {test.mean:,.1f} ± {test.standard_error:,.1f}"
-                    f" over {len(test.returns)} fresh episodes"
-                )
+                print(test.text)
+    elif (known := _known_test(config, run_dir)) is not None:
+        print(known)
     print(f"run directory: {run_dir}")
     if arguments.pictures:
         await draw("learning curve", "learning_curve.py", run_dir)
-        await draw("film of the elite", "film.py", run_dir)
+        # An episode that is filmed takes longer than one that is played, and an environment may hang here too.
+        film_s = 2 * config.env.episode_timeout_s + _FILM_S
+        await draw("film of the elite", "film.py", run_dir, timeout_s=film_s)
         await draw("report", "report.py", run_dir)
     reached = budget_reached(config.budget, read_run(run_dir)[1])
     assert reached is not None  # or evolution would have gone on
@@ -214,18 +218,25 @@ def _is_finished(config: Config, run_dir: Path) -> bool:
 
 
 def _is_untested(config: Config, run_dir: Path) -> bool:
-    """Whether the run has an elite that `elite_test.json` does not tell of."""
-    from gadask.genome import to_text
+    """Whether the run has an elite that is still to be tested."""
+    from gadask.evaluate import needs_test
     from gadask.record import read_run
 
-    elite = read_run(run_dir)[1].population.elite
-    if not config.budget.test_episodes or elite is None:
-        return False
-    try:
-        tested = json.loads((run_dir / "elite_test.json").read_text())["genome"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
-    return bool(tested != to_text(elite.genome))
+    return needs_test(config, run_dir, read_run(run_dir)[1].population.elite)
+
+
+def _known_test(config: Config, run_dir: Path) -> str | None:
+    """Return what is to be said of an earlier test that is not made again though it is not the one asked for."""
+    from gadask.evaluate import read_elite_test
+    from gadask.record import read_run
+
+    test = read_elite_test(run_dir, read_run(run_dir)[1].population.elite)
+    n_episodes = config.budget.test_episodes
+    if test is None or not n_episodes:
+        return None
+    if test.error:
+        return f"{test.text}; another --budget.test-episodes than {n_episodes} tests it again"
+    return f"{test.text}, which hold the {n_episodes} asked for" if test.n_episodes > n_episodes else None
 
 
 def _go_on(nodes: NodeFlags, budget: BudgetConfig, reached: str) -> str:
@@ -235,4 +246,4 @@ def _go_on(nodes: NodeFlags, budget: BudgetConfig, reached: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -21,18 +21,18 @@ import tyro
 from gadask.command_line import (
     FAILED,
     FINISHED,
-    INTERRUPTED,
     NodeFlags,
+    check_dask,
     check_node_flags,
     confirm_cost,
     default_node_flags,
     dry_run,
     exit_status,
-    interrupts_cancel,
     parse,
     this_command,
 )
 from gadask.errors import ConfigError, GadaskError
+from gadask.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.machine import job_core_hours
 from gadask.study import load_study
 
@@ -76,6 +76,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
 def _run(arguments: Arguments) -> int:
     """Find out what is left to do, say or ask what it may cost, and play."""
     study_runs = load_study(arguments.study)
+    check_dask()
 
     from gadask.sweep import Sweep
     from gadask.sweep_progress import SweepDisplay
@@ -125,7 +126,7 @@ async def _play_or_stop(arguments: Arguments, sweep: Sweep, display: SweepDispla
     """Play; an interrupt ends every run at its last closed generation."""
     go_on = f"continue with: {this_command(arguments.nodes)}"
     try:
-        async with interrupts_cancel():
+        async with stop_on_signals(arguments.nodes.left):
             await _play(arguments, sweep, display)
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):  # a terminal that was closed
@@ -160,4 +161,4 @@ async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> No
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

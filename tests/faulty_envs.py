@@ -97,6 +97,14 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         return {"nan": float("nan"), "inf": float("inf"), "text": "five"}.get(self._fault, reward)
 
 
+class Printer(Faulty):
+    """A walk that is printed."""
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
+        print("→ step", self._steps, flush=True)
+        return super().step(action)
+
+
 class DictObservation(gymnasium.Env):  # type: ignore[misc]
     """An environment whose observation gadask does not handle."""
 
@@ -105,4 +113,5 @@ class DictObservation(gymnasium.Env):  # type: ignore[misc]
 
 
 gymnasium.register("Faulty-v0", entry_point="tests.faulty_envs:Faulty", disable_env_checker=True)
+gymnasium.register("Printer-v0", entry_point="tests.faulty_envs:Printer", disable_env_checker=True)
 gymnasium.register("DictObservation-v0", entry_point="tests.faulty_envs:DictObservation", disable_env_checker=True)
