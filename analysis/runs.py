@@ -24,7 +24,7 @@ from gadask import files
 from gadask.config import Config, config_to_dict, load_config
 from gadask.episodes import episodes_path
 from gadask.errors import RecordError, RunDirectoryError
-from gadask.record import read_episodes, read_generations
+from gadask.record import holds_run, read_episodes, read_generations
 
 QUANTILES = {
     "child_min": "0",
@@ -123,7 +123,7 @@ def load_run(run_dir: Path | str) -> Run:
         ConfigError, RecordError: the run directory is damaged.
     """
     path = Path(run_dir)
-    if not (path / "config.toml").exists():
+    if not holds_run(path):
         raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
     run = Run(path, load_config(path / "config.toml"), generation_frame(path))
     if run.generations.empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -168,6 +169,33 @@ def test_create_refuses_a_directory_in_use(tmp_path: Path) -> None:
 def test_create_takes_an_empty_directory(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, CONFIG).close()
     assert read_run(tmp_path) == (CONFIG, State())
+
+
+def test_create_takes_what_a_killed_create_left(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, CONFIG).close()
+    (tmp_path / "config.toml").unlink()  # it is written last
+    RunDirectory.create(tmp_path, CONFIG).close()
+    assert read_run(tmp_path) == (CONFIG, State())
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "checkpoint.previous.json", "generations.jsonl", "episodes"])
+def test_create_refuses_what_is_left_of_a_run(tmp_path: Path, name: str) -> None:
+    with RunDirectory.create(tmp_path, CONFIG) as directory:
+        directory.close_generation(table(0), {}, FIRST)
+    for path in tmp_path.iterdir():
+        if path.name not in (name, ".lock"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    with pytest.raises(RunDirectoryError, match=r"is not empty|holds the checkpoint\.json of a run"):
+        RunDirectory.create(tmp_path, CONFIG)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_create_refuses_a_damaged_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.json").write_text("{")
+    with pytest.raises(RunDirectoryError, match="choose another directory"):
+        RunDirectory.create(tmp_path, CONFIG)
+    assert (tmp_path / "checkpoint.json").read_text() == "{"
 
 
 def test_resume_refuses_a_directory_without_a_run(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Places and settings of a user's that cannot be used are one line with status 2, in every command; output ends none."""
+"""Places and settings that cannot be used are one line with status 2 in every command; output ends no run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_run import CONFIG
+from tests.test_run import CONFIG, environment
 
 ROOT = Path(__file__).parents[2]
+TICK = "distributed:\n  admin:\n    tick:\n      limit: soon\n"
 STUDY = CONFIG + "\n[grid]\nseed = [0, 1]\n"
 # To root the modes of files mean nothing, as long as it has these.
 ORDINARY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -22,7 +23,7 @@ def call(*command: object, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*ORDINARY, sys.executable, *map(str, command)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "XDG_CONFIG_HOME": "/nonexistent", **environ},
+        env={**environment(), **environ},
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_a_run_that_cannot_be_read_there(
     assert str(path)[:200] in result.stderr
 
 
-@pytest.mark.parametrize("text", ["a: [", "distributed: 5", "- a\n- b"], ids=["no YAML", "no table", "a list"])
+@pytest.mark.parametrize("text", ["a: [", TICK, "- a\n- b"], ids=["no YAML", "no time", "a list"])
 @pytest.mark.parametrize("script", ["run", "sweep", "evaluate"])
 def test_a_dask_config_that_is_broken(folder: Path, script: str, text: str) -> None:
     (folder / "dask.yaml").write_text(text)
@@ -116,7 +117,7 @@ def test_an_evaluation_that_could_not_be_written_is_not_begun(folder: Path) -> N
 def test_a_run_whose_output_goes_nowhere(folder: Path) -> None:
     command = [sys.executable, *map(str, command_in(folder, COMMANDS["run"])), str(folder / "run")]
     with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(command, stdout=full, stderr=full, cwd=ROOT, timeout=120)
+        ended = subprocess.run(command, stdout=full, stderr=full, cwd=ROOT, env=environment(), timeout=120)
     assert ended.returncode == 0
     assert (folder / "run" / "elite_test.json").exists()
 
@@ -134,7 +135,9 @@ PRINTER = CONFIG.replace("Faulty-v0", "Printer-v0").replace("kwargs = { step_s =
 def test_an_environment_that_prints_is_played_without_a_reader(folder: Path) -> None:
     (folder / "config.toml").write_text(PRINTER)
     command = [sys.executable, *map(str, command_in(folder, COMMANDS["run"])), str(folder / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, env=environment()
+    ) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(120) == 0
