@@ -30,7 +30,7 @@ _ELITE_TEST = "elite_test.json"
 
 
 @dataclass(frozen=True)
-class TestPlay:
+class PlayedTest:
     """What came of test episodes."""
 
     rows: NDArray[np.void]
@@ -92,7 +92,7 @@ async def play_genomes(
     noise_digest: str,
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
-) -> TestPlay:
+) -> PlayedTest:
     """Play the candidates of `breeding`, `n_episodes` test episodes each.
 
     Candidates that are children of its parents are made from those.
@@ -123,7 +123,7 @@ async def play_genomes(
                     )
     finally:
         await dispatcher.close()
-    return TestPlay(np.sort(np.concatenate(counted), order=["slot", "episode"]), reason, process_s)
+    return PlayedTest(np.sort(np.concatenate(counted), order=["slot", "episode"]), reason, process_s)
 
 
 async def evaluate_elite(

@@ -41,16 +41,16 @@ def not_searchable(folder: Path) -> Path:
     return folder / "closed" / "run"
 
 
-PLACES = {
+PLACES: dict[Callable[[Path], Path], str] = {
     too_long: "File name too long",
     below_a_file: "Not a directory",
     not_searchable: "Permission denied",
 }
-COMMANDS: dict[str, tuple[object, ...]] = {
+COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("jobs/run.py", "config.toml", "--no-pictures", "--run-dir"),
     "sweep": ("jobs/sweep.py", "study.toml", "--study-dir"),
 }
-READERS: dict[str, tuple[object, ...]] = {
+READERS: dict[str, tuple[str, ...]] = {
     "resume": ("jobs/run.py", "config.toml", "--no-pictures", "--resume", "--run-dir"),
     "evaluate": ("jobs/evaluate.py",),
     "analysis": ("analysis/learning_curve.py",),
@@ -64,15 +64,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command_in(folder: Path, command: tuple[object, ...]) -> list[object]:
-    return [folder / word if str(word).endswith(".toml") else word for word in command]
+def command_in(folder: Path, command: tuple[str, ...]) -> list[object]:
+    return [folder / word if word.endswith(".toml") else word for word in command]
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_run_that_cannot_be_put_there(
-    folder: Path, command: tuple[object, ...], place: Callable[[Path], Path]
-) -> None:
+def test_a_run_that_cannot_be_put_there(folder: Path, command: tuple[str, ...], place: Callable[[Path], Path]) -> None:
     path = place(folder)
     result = call(*command_in(folder, command), path)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
@@ -83,9 +81,7 @@ def test_a_run_that_cannot_be_put_there(
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("command", READERS.values(), ids=READERS)
-def test_a_run_that_cannot_be_read_there(
-    folder: Path, command: tuple[object, ...], place: Callable[[Path], Path]
-) -> None:
+def test_a_run_that_cannot_be_read_there(folder: Path, command: tuple[str, ...], place: Callable[[Path], Path]) -> None:
     path = place(folder)
     result = call(*command_in(folder, command), path)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
