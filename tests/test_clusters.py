@@ -97,7 +97,7 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
             pass
 
     with locked_folder(folder), temporary_keys(folder):
-        (folder / "jobs.txt").write_text("7\n")
+        (folder / "jobs.txt").write_text('{"mark": "m", "job": "7"}\n')
         before = {path: path.read_bytes() for path in folder.iterdir()}
         with pytest.raises(RunDirectoryError, match=r"cluster: another master is writing this cluster folder \(host"):
             asyncio.run(second())
@@ -212,7 +212,7 @@ def test_the_number_of_a_job_is_found_in_what_a_sites_sbatch_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, found: str
 ) -> None:
     write_command(tmp_path, monkeypatch, "sbatch", answer)
-    assert asyncio.run(submit("job.sh")) == found
+    assert asyncio.run(submit("gadask-x-mark-0", "job.sh", 60)) == found
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_the_reason_of_a_refusal_is_slurms_own(
 ) -> None:
     write_command(tmp_path, monkeypatch, "sbatch", answer)
     with pytest.raises(ClusterError, match=reason):
-        asyncio.run(submit("job.sh"))
+        asyncio.run(submit("gadask-x-mark-0", "job.sh", 60))
 
 
 def write_command(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> None:

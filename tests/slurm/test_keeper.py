@@ -4,55 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gadask.clusters import keeper
-from gadask.clusters.slurm import Slurm, slurm_cluster
+from gadask.clusters.slurm import Slurm
 from gadask.errors import ClusterError
-from gadask.machine import Machine
+from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, for_ever, keep
 from tests.slurm.local_slurm import LocalSlurm
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-MACHINE = Machine(memory="1GB", interface="lo")
-DEAF = Machine(memory="1GB", interface="lo", preamble=("exec sleep inf",))
 
-
-def keep(
-    folder: Path, machine: Machine, meanwhile: Callable[[Slurm], Awaitable[None]], start_timeout_s: float = 100
-) -> None:
-    """Have one node kept while `meanwhile` runs."""
-
-    async def opened() -> None:
-        async with slurm_cluster(machine, 1, folder=folder, start_timeout_s=start_timeout_s) as cluster:
-            await meanwhile(cluster)
-
-    asyncio.run(opened())
-
-
-async def for_ever(_: Slurm) -> None:
-    await asyncio.sleep(1000)
-
-
-async def arrive(cluster: Slurm, n_lost: int = 0) -> None:
-    while cluster.counts().running < 1 or cluster.counts().lost < n_lost:
-        await asyncio.sleep(0.1)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "_POLL_S", 0.5)
-
-
-def test_a_job_whose_worker_never_comes_is_cancelled(
-    slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "_SILENT_S", 1.0)
+def test_a_job_whose_worker_never_comes_is_cancelled(slurm: LocalSlurm, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"jobs die before they become nodes; the last was job \d+ on n1: CANCELLED"):
-        keep(tmp_path, DEAF, for_ever)
+        keep(tmp_path, DEAF, for_ever, periods=replace(QUICK, silent_s=1.0))
     assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"]
 
 
@@ -78,8 +45,6 @@ def test_the_callers_own_error_is_not_changed(slurm: LocalSlurm, tmp_path: Path)
 def test_a_later_refusal_and_a_queue_that_is_away_do_not_end_the_run(
     slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keeper, "_SUBMIT_AGAIN_S", 1.0)
-
     async def told_of(what: str) -> None:
         while what not in caplog.text:
             await asyncio.sleep(0.1)
