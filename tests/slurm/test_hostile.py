@@ -129,10 +129,10 @@ def test_a_job_that_answers_lack_is_forgotten_late_and_never_left(
         await looks(scripts, 4)
         assert scripts.n_calls("sbatch") == 1
         scripts.order("squeue", "lack")
-        await until(lambda: scripts.n_calls("sbatch") == 2)
-        first, second = slurm.wait_for(2, *LIVE)
+        await until(lambda: len(slurm.in_state(*LIVE)) == 2)
+        first, second = slurm.in_state(*LIVE)
         scripts.behave("squeue")
-        slurm.wait_for(1, "CANCELLED")
+        await until(lambda: slurm.in_state("CANCELLED"))
         assert [job.id for job in slurm.in_state(*LIVE)] == [second.id]
         assert second.id > first.id
 
@@ -166,7 +166,7 @@ def test_a_banner_is_no_answer(slurm: LocalSlurm, scripts: Hostile, tmp_path: Pa
     for name in ("sbatch", "squeue", "scancel"):
         scripts.order(name, "banner")
     keep(tmp_path, MACHINE, arrive)
-    assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"]
+    assert (slurm.in_state(*LIVE), len(slurm.jobs(ended=True))) == ([], 1)
 
 
 @pytest.mark.parametrize("order", ["done-busy", "done-hang", "done-refuse", "twice"])
@@ -269,8 +269,8 @@ def test_a_damaged_record_does_not_keep_a_run_from_starting(
 
 def test_a_job_that_was_cancelled_while_it_waited_is_asked_for_again(slurm: LocalSlurm, tmp_path: Path) -> None:
     async def cancelled(cluster: Slurm) -> None:
-        (job,) = slurm.wait_for(1, "PENDING")
-        slurm.call("scancel", job.id)
+        await until(lambda: slurm.in_state("PENDING"))
+        slurm.call("scancel", slurm.in_state("PENDING")[0].id)
         await until(lambda: cluster.counts().lost == 1)
         await until(lambda: slurm.in_state("PENDING"))
 
