@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask import node
-from gadask.clusters import NodeCounts, local, local_cluster, slurm
+from gadask.clusters import NodeCounts, local, local_cluster, security, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
+from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
+from gadask.clusters.periods import Periods
 from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
-from gadask.errors import ClusterError, RunDirectoryError
+from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.machine import Machine
 from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
 from gadask.node import NodePlugin
@@ -111,23 +114,68 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
 def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(slurm, "_CANCEL_S", 0.5)
     for name in ("sbatch", "squeue", "scancel"):
         write_command(tmp_path, monkeypatch, name, "echo no controller >&2; exit 1")
-    (tmp_path / "jobs.txt").write_text("7\n8\n")
+    record = JobRecord(tmp_path, EarlierJobs())
+    record.begin(tmp_path)
+    record.add("7")
+    record.add("8")
+    (tmp_path / "key.pem").write_text("old")
 
     async def start() -> None:
-        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9):
+        periods = Periods(end_s=1.0, end_poll_s=0.1, end_absence_s=0.2)
+        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods):
             pass
 
     with pytest.raises(ClusterError, match="the job was refused: sbatch: no controller"):
         asyncio.run(start())
-    assert (tmp_path / "jobs.txt").read_text() == "7\n8\n"
-    assert "jobs are left in the queue, for it does not answer; later: scancel 7 8" in caplog.text
-    write_command(tmp_path, monkeypatch, "squeue", "true")  # they are forgotten
+    assert read_earlier(tmp_path).job_ids == ("7", "8")
+    assert record.mark in read_earlier(tmp_path).marks
+    assert not (tmp_path / "key.pem").exists()
+    assert "jobs may be left in the queue" in caplog.text
+    assert "let them go: squeue: no controller; scancel 7 8; squeue --me" in caplog.text
+    write_command(tmp_path, monkeypatch, "squeue", "echo 'JOBID|NAME|ST'")  # they are forgotten
     with pytest.raises(ClusterError, match="the job was refused"):
         asyncio.run(start())
     assert not (tmp_path / "jobs.txt").exists()
+
+
+@pytest.mark.parametrize("kind", ["job.sh", "jobs.txt", "full"])
+def test_files_that_cannot_be_written_are_one_line_and_no_key_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    for name in ("sbatch", "squeue", "scancel"):
+        write_command(tmp_path, monkeypatch, name, "echo 'JOBID|NAME|ST'; echo no account >&2; exit 1")
+    folder = tmp_path / "cluster"
+    if kind != "full":
+        (folder / kind / "in the way").mkdir(parents=True)
+    else:
+        monkeypatch.setattr(security.Security, "temporary", lambda: Unwritable())
+
+    async def start() -> None:
+        periods = Periods(end_s=0.5, end_poll_s=0.1, end_absence_s=0.2)
+        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods):
+            pass
+
+    with pytest.raises(GadaskError) as caught:
+        asyncio.run(start())
+    assert {
+        "job.sh": "the job was refused: sbatch: no account",
+        "jobs.txt": f"{folder}/jobs.txt: cannot write it: Is a directory",
+        "full": "cannot write the cluster's keys: [Errno 28] No space left on device",
+    }[kind] in str(caught.value)
+    assert ("job.sh: Is a directory" in caplog.text) == (kind == "job.sh")
+    assert not list(folder.glob("*.pem"))
+
+
+class Unwritable:
+    """Keys of which the second finds no room on the disk."""
+
+    tls_ca_file = "a certificate"
+
+    @property
+    def tls_client_key(self) -> str:
+        raise OSError(28, "No space left on device")
 
 
 MACHINE = Machine(
@@ -179,6 +227,23 @@ def test_the_job_script(tmp_path: Path) -> None:
     assert flags["--tls-key"] == str(folder / "key.pem")
     assert flags["--dashboard-address"] == "127.0.0.1:0"
     assert {"--nanny", "--no-dashboard", "--interface"} <= flags.keys()
+
+
+def directives(machine: Machine, folder: Path) -> list[str]:
+    return re.findall("(?m)^#SBATCH (.*)$", job_script(machine, folder))
+
+
+def test_a_directive_is_skipped_by_its_whole_name_gadasks_own_too(tmp_path: Path) -> None:
+    every = directives(MACHINE, tmp_path)
+    skipping = replace(MACHINE, skip_directives=("-t", "--signal", "-n", "--open-mode=append"))
+    left = directives(skipping, tmp_path)
+    assert set(every) - set(left) == {"-n 1", "-t 12:00:00", "--signal=B:TERM@200", "--open-mode=append"}
+    assert "--cpus-per-task=32" in left
+
+
+def test_a_per_cent_sign_in_the_folder_is_no_pattern_of_sbatchs(tmp_path: Path) -> None:
+    (output,) = (text for text in directives(Machine(), tmp_path / "50%j") if text.startswith("--output"))
+    assert output == f'--output="{tmp_path}/50%%j/job-%j.log"'
 
 
 def test_a_job_script_of_no_demands_leaves_the_sites_defaults(tmp_path: Path) -> None:

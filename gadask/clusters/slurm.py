@@ -29,6 +29,7 @@ from gadask.clusters.base import (
 )
 from gadask.clusters.clearing import cancel_earlier, cancel_marked
 from gadask.clusters.commands import check_commands
+from gadask.clusters.guardian import guarded
 from gadask.clusters.jobqueue import SKIPPED, NodeCluster, Submissions, job_names, job_options, job_script
 from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.keeper import Keeper
@@ -83,10 +84,11 @@ async def slurm_cluster(
         dask.config.set(config),
     ):
         record = JobRecord(home, await cancel_earlier(home, periods))
-        with temporary_keys(folder) as security:
+        with temporary_keys(folder) as security, contextlib.ExitStack() as stack:
             _write_script(folder / "job.sh", job_script(machine, folder))
             _tell_of_skipped(machine)
             record.begin(folder)
+            stack.enter_context(guarded(record.mark, Path(str(security.tls_worker_key))))
             submissions = Submissions(record, periods)
             install()
             cluster = NodeCluster(
