@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import shlex
 import socket
 import stat
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask import node
-from gadask.clusters import NodeCounts, local, local_cluster, security, slurm
+from gadask.clusters import NodeCounts, local, local_cluster, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
@@ -140,17 +141,14 @@ def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
     assert not (tmp_path / "jobs.txt").exists()
 
 
-@pytest.mark.parametrize("kind", ["job.sh", "jobs.txt", "full"])
-def test_files_that_cannot_be_written_are_one_line_and_no_key_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+@pytest.mark.parametrize("name", ["job.sh", "jobs.txt"])
+def test_a_file_that_cannot_be_written_is_one_line_and_no_key_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    for name in ("sbatch", "squeue", "scancel"):
-        write_command(tmp_path, monkeypatch, name, "echo 'JOBID|NAME|ST'; echo no account >&2; exit 1")
+    for command in ("sbatch", "squeue", "scancel"):
+        write_command(tmp_path, monkeypatch, command, "echo 'JOBID|NAME|ST'; echo no account >&2; exit 1")
     folder = tmp_path / "cluster"
-    if kind != "full":
-        (folder / kind / "in the way").mkdir(parents=True)
-    else:
-        monkeypatch.setattr(security.Security, "temporary", lambda: Unwritable())
+    (folder / name / "in the way").mkdir(parents=True)
 
     async def start() -> None:
         periods = Periods(end_s=0.5, end_poll_s=0.1, end_absence_s=0.2)
@@ -159,23 +157,24 @@ def test_files_that_cannot_be_written_are_one_line_and_no_key_stays(
 
     with pytest.raises(GadaskError) as caught:
         asyncio.run(start())
-    assert {
-        "job.sh": "the job was refused: sbatch: no account",
-        "jobs.txt": f"{folder}/jobs.txt: cannot write it: Is a directory",
-        "full": "cannot write the cluster's keys: [Errno 28] No space left on device",
-    }[kind] in str(caught.value)
-    assert ("job.sh: Is a directory" in caplog.text) == (kind == "job.sh")
+    expected = {"job.sh": "sbatch: no account", "jobs.txt": f"{folder}/jobs.txt: cannot remove it: Is a directory"}
+    assert expected[name] in str(caught.value)
+    assert (f"cannot write {folder}/job.sh: Is a directory" in caplog.text) == (name == "job.sh")
     assert not list(folder.glob("*.pem"))
 
 
-class Unwritable:
-    """Keys of which the second finds no room on the disk."""
-
-    tls_ca_file = "a certificate"
-
-    @property
-    def tls_client_key(self) -> str:
-        raise OSError(28, "No space left on device")
+def test_keys_that_were_not_written_whole_go(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))  # as a disk that is full
+    try:
+        with (
+            pytest.raises(ClusterError, match=r"cannot write the cluster's keys: .*File too large"),
+            temporary_keys(tmp_path),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 MACHINE = Machine(

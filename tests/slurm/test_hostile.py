@@ -18,7 +18,7 @@ from gadask.clusters.jobrecord import EarlierJobs, JobRecord, job_name
 from gadask.clusters.slurm import Slurm
 from tests.conftest import wait_until
 from tests.slurm.hostile import Hostile, hostile
-from tests.slurm.kept import MACHINE, QUICK, arrive, keep
+from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, keep
 from tests.slurm.local_slurm import LocalSlurm
 from tests.slurm.runs import slurm_command, started, write_files
 
@@ -276,3 +276,20 @@ def test_a_job_that_was_cancelled_while_it_waited_is_asked_for_again(slurm: Loca
 
     keep(tmp_path, WAITING, cancelled)
     assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"] * 2
+
+
+def test_a_job_that_runs_while_its_worker_starts_is_starting(slurm: LocalSlurm, tmp_path: Path) -> None:
+    async def start(cluster: Slurm) -> None:
+        await until(lambda: cluster.counts().starting)
+        assert (cluster.counts().pending, cluster.counts().running) == (0, 0)
+
+    keep(tmp_path, DEAF, start)
+
+
+def test_a_folder_with_signs_that_sbatch_reads_as_patterns_has_the_logs(slurm: LocalSlurm, tmp_path: Path) -> None:
+    async def log(_: Slurm) -> None:
+        await until(lambda: list(folder.glob("job-*.log")))
+
+    folder = tmp_path / "50%j %% of"
+    keep(folder, DEAF, log)
+    assert len(list(tmp_path.iterdir())) == 1
