@@ -49,6 +49,8 @@ class _Node:
     """Since when all answers say that it runs, and it has no worker."""
     absent_since: float | None = None
     """Since when all answers lack it."""
+    is_short_of_memory: bool = False
+    """Whether processes of it were killed for want of memory."""
     earlier_s: int = 0
     """Wall time of the job before Slurm requeued it."""
     looked_at: float = field(default_factory=time.monotonic)
@@ -146,6 +148,7 @@ class Keeper:
             self.submitted.set()
             await self._pause()
             await self._look()
+            self._warn_of_memory()
             await self._cancel_silent()
             self._replace_ended()
             self._check_failures()
@@ -299,6 +302,20 @@ class Keeper:
             _logger.warning("jobs without a worker for %.0f s are cancelled: %s", silent_s, ", ".join(silent))
             await self._cancel(silent)
 
+    def _warn_of_memory(self) -> None:
+        """Say once of each job that the kernel kills its processes because its memory is full."""
+        for worker in self._cluster.scheduler.workers.values():
+            node = self._nodes.get(worker.name)
+            if node is not None and worker.metrics.get("memory_kills", 0) and not node.is_short_of_memory:
+                node.is_short_of_memory = True
+                what = f"processes of job {node.job_id} on {node.state.node} are killed"
+                _logger.warning("%s: %s", what, self._more_memory())
+
+    def _more_memory(self) -> str:
+        return (
+            f"its memory is too little ({self._machine.memory}); a larger --machine.memory, or fewer rollout processes"
+        )
+
     async def _cancel(self, job_ids: list[str]) -> None:
         with contextlib.suppress(ClusterError):  # the next time, then
             await cancel(job_ids, self._periods.command_s)
@@ -322,6 +339,8 @@ class Keeper:
         self._n_lost += 1
         reason = "" if state.reason in ("", "None", state.state) else f", {state.reason}"
         what = f"job {node.job_id} on {state.node or 'no machine'}: {state.state}{reason} after {state.seconds} s"
+        if state.state == "OUT_OF_MEMORY" or node.is_short_of_memory:
+            what += f"; {self._more_memory()}"
         if state.state != "PREEMPTED":
             self._n_failed += 1
             self._n_stillborn += not was_node and bool(state.node)  # not one that was cancelled while it waited

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from distributed import Worker
 
 from gadask.clusters.slurm import Slurm
 from gadask.errors import ClusterError
@@ -85,3 +87,23 @@ def test_a_node_that_dies_again_and_again_ends_the_run(slurm: LocalSlurm, tmp_pa
     with pytest.raises(ClusterError, match=expected):
         keep(tmp_path, MACHINE, kill)
     assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"] * 4
+
+
+def test_too_little_memory_is_named(slurm: LocalSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def kill(dask_worker: Worker) -> None:
+        dask_worker.metrics["memory_kills"] = lambda _: 3
+
+    async def full(cluster: Slurm) -> None:
+        await arrive(cluster)
+        await cluster.client.run(kill)
+        while "are killed" not in caplog.text:
+            await asyncio.sleep(0.1)
+        (job,) = slurm.in_state("RUNNING")
+        told = f"processes of job {job.id} on n1 are killed: its memory is too little (1GB); a larger --machine.memory"
+        assert told in caplog.text
+        slurm.call("scancel", job.id)
+        await arrive(cluster, n_lost=1)
+        assert re.search(rf"job {job.id} on n1: CANCELLED after \d+ s; its memory is too little", caplog.text)
+        assert caplog.text.count("are killed") == 1
+
+    keep(tmp_path, MACHINE, full)
