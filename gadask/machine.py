@@ -54,7 +54,10 @@ class Machine:
     extra_directives: tuple[str, ...] = ()
     """Further `#SBATCH` directives, such as `--qos=long`."""
     skip_directives: tuple[str, ...] = ()
-    """Directives that the site refuses, such as `--mem`, left out of the job script."""
+    """Directives that the site refuses, such as `--mem` or `-t`, left out of the job script; gadask's own too."""
+    poll_s: float = 60.0
+    """How often the queue is asked for the state of the jobs, in seconds; many sites forbid to ask more often. Nodes
+    that come or go are heard of at once, through Dask."""
     python: str | None = None
     """Python of the nodes; by default the one that runs gadask."""
     rollouts_per_node: int | None = None
@@ -74,6 +77,29 @@ class Machine:
             raise ConfigError(f"wall_time: expected HH:MM:SS or D-HH:MM:SS, found {self.wall_time!r}")
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return ((24 * days + hours) * 60 + minutes) * 60 + seconds
+
+
+JOB_OPTIONS = frozenset(
+    {
+        *("job-name", "partition", "account", "ntasks", "cpus-per-task", "mem", "time"),
+        *("signal", "output", "open-mode", "no-requeue"),
+    }
+)
+"""Options of `sbatch` that job scripts give."""
+
+_SHORT_OPTIONS = {
+    **{"A": "account", "C": "constraint", "D": "chdir", "G": "gpus", "J": "job-name", "M": "clusters", "N": "nodes"},
+    **{"a": "array", "c": "cpus-per-task", "d": "dependency", "e": "error", "i": "input", "n": "ntasks", "o": "output"},
+    **{"p": "partition", "q": "qos", "t": "time", "w": "nodelist", "x": "exclude"},
+}
+
+
+def option_name(directive: str) -> str:
+    """Return the long name of the option of `sbatch` in a directive such as `-t 12:00:00` or `--mem=60GB`."""
+    if directive.startswith("--"):
+        return re.split(r"[=\s]", directive.removeprefix("--"), maxsplit=1)[0]
+    letter = directive[1:2]
+    return _SHORT_OPTIONS.get(letter, letter)
 
 
 def load_machine(name_or_path: str) -> Machine:
@@ -112,12 +138,26 @@ def check_machine(machine: Machine) -> None:
         ),
         (0 < machine.max_failures_per_node_hour < math.inf, "max_failures_per_node_hour", "a finite number above 0"),
         (machine.confirm_core_hours >= 0, "confirm_core_hours", "at least 0"),
+        (1 <= machine.poll_s < math.inf, "poll_s", "a finite number of at least 1"),
     ]
     fields = [field.name for field in dataclasses.fields(Machine)]
     for key in machine.required:
         rules.append((key in fields, "required", f"names of fields ({', '.join(fields)})"))
     for key in ("extra_directives", "skip_directives"):
         rules.append((all(text.startswith("-") for text in getattr(machine, key)), key, "directives such as '--mem'"))
+    own = JOB_OPTIONS - {"job-name"}
+    rules += [
+        (
+            own.issuperset(map(option_name, machine.skip_directives)),
+            "skip_directives",
+            f"some of --{', --'.join(sorted(own))}",
+        ),
+        (
+            "job-name" not in map(option_name, machine.extra_directives),
+            "extra_directives",
+            "no --job-name, by which gadask knows its jobs",
+        ),
+    ]
     for key in fields:
         value = getattr(machine, key)
         lines = value if isinstance(value, tuple) else (value,)  # each becomes a line, or a part of one, of a script

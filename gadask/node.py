@@ -28,6 +28,7 @@ from gadask.cores import granted_cores
 from gadask.errors import NodeError
 from gadask.forkserver import ForkServer
 from gadask.genome import AncestorCache, count_genes, draw_child
+from gadask.memory_kills import memory_kills
 from gadask.messages import (
     Breeding,
     Chunk,
@@ -100,6 +101,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
         if worker.nanny is not None:  # a process of its own: the terminal's signals are for the master, which ends it
             for number in (signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
+        worker.metrics["memory_kills"] = lambda _: memory_kills()
         try:
             node = await asyncio.to_thread(Node, self.noise, self.n_processes)
         except Exception as error:

@@ -173,7 +173,8 @@ def generation_line(generation: Generation) -> str:
 def nodes_line(counts: NodeCounts) -> str:
     """Return how a cluster stands in one line of less than 80 columns; a long reason is cut."""
     before = f"nodes: {counts.running} of {counts.wanted} running"
-    after = f", {counts.lost} lost" if counts.lost else ""
+    after = f", {counts.starting} starting" if counts.starting else ""
+    after += f", {counts.lost} lost" if counts.lost else ""
     if counts.core_hours:
         used = f"{counts.core_hours:.1f}" if counts.core_hours < 999.5 else count_text(counts.core_hours)
         after += f", {used} core-hours"

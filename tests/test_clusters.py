@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import shlex
 import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ from gadask import node
 from gadask.clusters import NodeCounts, local, local_cluster, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
+from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
+from gadask.clusters.periods import Periods
 from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
-from gadask.errors import ClusterError, RunDirectoryError
+from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.machine import Machine
 from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
 from gadask.node import NodePlugin
@@ -97,7 +101,7 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
             pass
 
     with locked_folder(folder), temporary_keys(folder):
-        (folder / "jobs.txt").write_text("7\n")
+        (folder / "jobs.txt").write_text('{"mark": "m", "job": "7"}\n')
         before = {path: path.read_bytes() for path in folder.iterdir()}
         with pytest.raises(RunDirectoryError, match=r"cluster: another master is writing this cluster folder \(host"):
             asyncio.run(second())
@@ -111,23 +115,66 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
 def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(slurm, "_CANCEL_S", 0.5)
     for name in ("sbatch", "squeue", "scancel"):
         write_command(tmp_path, monkeypatch, name, "echo no controller >&2; exit 1")
-    (tmp_path / "jobs.txt").write_text("7\n8\n")
+    record = JobRecord(tmp_path, EarlierJobs())
+    record.begin(tmp_path)
+    record.add("7")
+    record.add("8")
+    (tmp_path / "key.pem").write_text("old")
 
     async def start() -> None:
-        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9):
+        periods = Periods(end_s=1.0, end_poll_s=0.1, end_absence_s=0.2)
+        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods):
             pass
 
     with pytest.raises(ClusterError, match="the job was refused: sbatch: no controller"):
         asyncio.run(start())
-    assert (tmp_path / "jobs.txt").read_text() == "7\n8\n"
-    assert "jobs are left in the queue, for it does not answer; later: scancel 7 8" in caplog.text
-    write_command(tmp_path, monkeypatch, "squeue", "true")  # they are forgotten
+    assert read_earlier(tmp_path).job_ids == ("7", "8")
+    assert record.mark in read_earlier(tmp_path).marks
+    assert not (tmp_path / "key.pem").exists()
+    assert "jobs may be left in the queue" in caplog.text
+    assert "let them go: squeue: no controller; scancel 7 8; squeue --me" in caplog.text
+    write_command(tmp_path, monkeypatch, "squeue", "echo 'JOBID|NAME|ST'")  # they are forgotten
     with pytest.raises(ClusterError, match="the job was refused"):
         asyncio.run(start())
     assert not (tmp_path / "jobs.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["job.sh", "jobs.txt"])
+def test_a_file_that_cannot_be_written_is_one_line_and_no_key_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    for command in ("sbatch", "squeue", "scancel"):
+        write_command(tmp_path, monkeypatch, command, "echo 'JOBID|NAME|ST'; echo no account >&2; exit 1")
+    folder = tmp_path / "cluster"
+    (folder / name / "in the way").mkdir(parents=True)
+
+    async def start() -> None:
+        periods = Periods(end_s=0.5, end_poll_s=0.1, end_absence_s=0.2)
+        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods):
+            pass
+
+    with pytest.raises(GadaskError) as caught:
+        asyncio.run(start())
+    expected = {"job.sh": "sbatch: no account", "jobs.txt": f"{folder}/jobs.txt: cannot remove it: Is a directory"}
+    assert expected[name] in str(caught.value)
+    assert (f"cannot write {folder}/job.sh: Is a directory" in caplog.text) == (name == "job.sh")
+    assert not list(folder.glob("*.pem"))
+
+
+def test_keys_that_were_not_written_whole_go(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))  # as a disk that is full
+    try:
+        with (
+            pytest.raises(ClusterError, match=r"cannot write the cluster's keys: .*File too large"),
+            temporary_keys(tmp_path),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 MACHINE = Machine(
@@ -181,6 +228,23 @@ def test_the_job_script(tmp_path: Path) -> None:
     assert {"--nanny", "--no-dashboard", "--interface"} <= flags.keys()
 
 
+def directives(machine: Machine, folder: Path) -> list[str]:
+    return re.findall("(?m)^#SBATCH (.*)$", job_script(machine, folder))
+
+
+def test_a_directive_is_skipped_by_its_whole_name_gadasks_own_too(tmp_path: Path) -> None:
+    every = directives(MACHINE, tmp_path)
+    skipping = replace(MACHINE, skip_directives=("-t", "--signal", "-n", "--open-mode=append"))
+    left = directives(skipping, tmp_path)
+    assert set(every) - set(left) == {"-n 1", "-t 12:00:00", "--signal=B:TERM@200", "--open-mode=append"}
+    assert "--cpus-per-task=32" in left
+
+
+def test_a_per_cent_sign_in_the_folder_is_no_pattern_of_sbatchs(tmp_path: Path) -> None:
+    (output,) = (text for text in directives(Machine(), tmp_path / "50%j") if text.startswith("--output"))
+    assert output == f'--output="{tmp_path}/50%%j/job-%j.log"'
+
+
 def test_a_job_script_of_no_demands_leaves_the_sites_defaults(tmp_path: Path) -> None:
     script = job_script(Machine(), tmp_path)
     assert not re.search(r"#SBATCH (-p|-A) |--interface|None", script)
@@ -212,7 +276,7 @@ def test_the_number_of_a_job_is_found_in_what_a_sites_sbatch_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, found: str
 ) -> None:
     write_command(tmp_path, monkeypatch, "sbatch", answer)
-    assert asyncio.run(submit("job.sh")) == found
+    assert asyncio.run(submit("gadask-x-mark-0", "job.sh", 60)) == found
 
 
 @pytest.mark.parametrize(
@@ -228,7 +292,7 @@ def test_the_reason_of_a_refusal_is_slurms_own(
 ) -> None:
     write_command(tmp_path, monkeypatch, "sbatch", answer)
     with pytest.raises(ClusterError, match=reason):
-        asyncio.run(submit("job.sh"))
+        asyncio.run(submit("gadask-x-mark-0", "job.sh", 60))
 
 
 def write_command(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> None:

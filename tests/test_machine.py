@@ -23,6 +23,7 @@ from gadask.machine import (
     largest_cost,
     load_machine,
     machine_names,
+    option_name,
 )
 
 NAMES = ["csd3-icelake", "generic", "one-machine", "peta4-skylake", "peta4-skylake-himem"]
@@ -197,3 +198,32 @@ def test_a_run_costs_cores_times_hours() -> None:
     assert cost_text(peta4, BudgetConfig(hours=5), 8).startswith("1,280 core-hours (5 h at 256 core-hours an hour)")
     assert largest_cost(peta4, BudgetConfig(generations=5), 8) == math.inf
     assert cost_text(peta4, BudgetConfig(), 8).startswith("no limit: 256 core-hours an hour")
+
+
+@pytest.mark.parametrize(
+    ("directive", "name"),
+    [
+        ("--mem", "mem"),
+        ("--mem=60GB", "mem"),
+        ("--mem-per-cpu=1G", "mem-per-cpu"),
+        ("-t", "time"),
+        ("-t 12:00:00", "time"),
+        ("-c32", "cpus-per-task"),
+        ("--qos long", "qos"),
+        ("-H", "H"),
+    ],
+)
+def test_the_option_of_a_directive(directive: str, name: str) -> None:
+    assert option_name(directive) == name
+
+
+def test_only_directives_that_job_scripts_have_are_skipped_and_the_name_is_not() -> None:
+    check_machine(Machine(skip_directives=("--mem", "-t", "--signal", "--output", "-c")))
+    for machine, expected in {
+        Machine(skip_directives=("--cpu",)): "skip_directives: expected some of --account, --cpus-per-task, --mem, ",
+        Machine(skip_directives=("-J",)): "skip_directives: expected some of --account",
+        Machine(extra_directives=("--job-name=mine",)): "extra_directives: expected no --job-name, by which gadask",
+        Machine(poll_s=0.1): "poll_s: expected a finite number of at least 1, found 0.1",
+    }.items():
+        with pytest.raises(ConfigError, match=f"^{expected}"):
+            check_machine(machine)

@@ -238,6 +238,8 @@ WAITING = NodeCounts(wanted=8, running=6, pending=2, lost=1, pending_reason="Res
         (NodeCounts(wanted=2, running=2), "nodes: 2 of 2 running"),
         (WAITING, "nodes: 6 of 8 running, 2 pending (Resources), 1 lost, 123.5 core-hours"),
         (NodeCounts(wanted=8, running=0, pending=8), "nodes: 0 of 8 running, 8 pending"),
+        (NodeCounts(wanted=2, running=0, pending=1, starting=1, pending_reason="Priority"),
+         "nodes: 0 of 2 running, 1 pending (Priority), 1 starting"),
         (NodeCounts(wanted=2, running=1, lost=3, core_hours=2e4), "nodes: 1 of 2 running, 3 lost, 20k core-hours"),
         (
             replace(WAITING, pending_reason="ReqNodeNotAvail, Reserved for maintenance"),

@@ -87,9 +87,8 @@ class Allocation(Cluster):
         return NodeCounts(
             wanted=len(self._workers),
             running=sum(connected),
-            pending=len(self._workers) - sum(connected) - sum(given_up),
+            starting=len(self._workers) - sum(connected) - sum(given_up),
             lost=sum(worker.n_failures for worker in self._workers),
-            pending_reason="starting",
             core_hours=self._job.n_cores * (time.time() - self._job.started_at) / 3600,
         )
 

@@ -71,7 +71,9 @@ class NodeCounts:
     running: int
     """Nodes whose Dask worker is connected."""
     pending: int = 0
-    """Jobs that wait in the queue or start up."""
+    """Jobs that wait in the queue."""
+    starting: int = 0
+    """Jobs that run, and whose Dask worker is not connected yet."""
     lost: int = 0
     """Nodes that went before their time, over the whole run."""
     pending_reason: str = ""

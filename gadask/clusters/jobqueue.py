@@ -12,7 +12,8 @@ import itertools
 import shlex
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from distributed import Status
 from distributed.security import Security
 
 from gadask.clusters.base import DEATH_TIMEOUT_S, WORKER_THREADS, dask_environment
+from gadask.clusters.commands import NoAnswerError
+from gadask.clusters.jobrecord import JobRecord, job_name
+from gadask.clusters.periods import Periods
 from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys
 from gadask.errors import ClusterError
-from gadask.machine import Machine
+from gadask.machine import Machine, option_name
 
 _interrupt = signal.getsignal(signal.SIGINT)
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob  # noqa: E402
@@ -34,43 +38,101 @@ if _interrupt is not None:
 _MOST_SUBMISSIONS = 8  # at a time: login nodes are shared
 _STAGGER_SHARE, _MAX_STAGGER_S = 0.05, 300.0
 
+SKIPPED = {
+    "cpus-per-task": "a job has the cores that the site gives it; the run's largest cost is counted with the machine's",
+    "time": "a job may end before its node, which leaves when the machine's wall_time says",
+    "signal": "Slurm does not warn a node before its wall time ends",
+    "output": "logs of jobs are where Slurm puts them, and are not quoted when a job dies",
+    "no-requeue": "a job that Slurm puts back keeps its node's place until it runs again",
+}
+"""What it means that a job script lacks a directive."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What came of handing in a job script."""
+
+    job_id: str = ""
+    """The job's number; empty if it was refused, or if that is in doubt."""
+    reason: str = ""
+    """Why it has none."""
+    refused: bool = False
+    """Whether Slurm said no, by all that is known."""
+
 
 class Submissions:
     """What came of the job scripts that a cluster handed in."""
 
-    def __init__(self, record: Path) -> None:
-        """`record` is a file that gets a line with the number of each job."""
-        self.accepted: dict[str, str] = {}
-        """Numbers of jobs by the names of their workers."""
-        self.refused: dict[str, str] = {}
-        """Slurm's reasons by the names of the workers."""
+    def __init__(self, record: JobRecord, periods: Periods) -> None:
+        """`record` gets the number of each job."""
+        self.answers: dict[str, Submission] = {}
+        """Whoever reads an answer takes it out; by the names of jobs, which are those of their workers."""
         self._record = record
+        self._periods = periods
         self._turn = asyncio.Semaphore(_MOST_SUBMISSIONS)
+        self._ending = asyncio.Event()
 
-    async def submit(self, name: str, script: str) -> None:
-        """Submit a job script."""
+    async def submit(self, job: NodeJob) -> None:
+        """Submit a job, and put what came of it among the answers; never raises."""
         async with self._turn:
-            try:
-                self.accepted[name] = job_id = await submit(script)
-            except ClusterError as error:
-                self.refused[name] = str(error)
+            if self._ending.is_set():
                 return
-        with self._record.open("a") as record:
-            record.write(f"{job_id}\n")
+            try:
+                with job.job_file() as script:
+                    job_id = await self._answer(job.name, script)
+            except NoAnswerError as error:
+                self.answers[job.name] = Submission(reason=str(error))
+            except ClusterError as error:
+                self.answers[job.name] = Submission(reason=str(error), refused=True)
+            except OSError as error:
+                self.answers[job.name] = Submission(reason=f"cannot write the job script: {error}", refused=True)
+            else:
+                self.answers[job.name] = Submission(job_id)
+                self._record.add(job_id)
+
+    def end(self) -> None:
+        """Hand in nothing more; what is under way is to be answered soon."""
+        self._ending.set()
+
+    async def _answer(self, name: str, script: str) -> str:
+        """Return the number of a job. Once the submissions end it must come soon, or counts as none."""
+        answer = asyncio.ensure_future(submit(name, script, self._periods.command_s))
+        ending = asyncio.ensure_future(self._ending.wait())
+        waiting: set[asyncio.Future[Any]] = {answer, ending}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer}, timeout=self._periods.last_answer_s)
+        ending.cancel()
+        if not answer.done():
+            answer.cancel()
+            await asyncio.wait({answer})
+            raise NoAnswerError("sbatch gave no answer before the end")
+        return answer.result()
 
 
 class NodeJob(SLURMJob):  # type: ignore[misc]
     """The job of one node. Whoever holds the submissions cancels it, together with others in one command."""
 
-    def __init__(self, *args: Any, submissions: Submissions, **options: Any) -> None:
-        """Take dask-jobqueue's options."""
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        *args: Any,
+        submissions: Submissions | None = None,
+        skip: Sequence[str] = (),
+        directives: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        """Take dask-jobqueue's options; `directives` are added to its own, and those of the options `skip` left out."""
+        super().__init__(*args, job_directives_skip=(), job_extra_directives=(), **options)
         self._submissions = submissions
+        skipped = {option_name(text) for text in skip}
+        header: str = self.job_header  # type: ignore[has-type]
+        own = [line.removeprefix("#SBATCH ") for line in header.splitlines()]
+        kept = [text for text in (*own, *directives) if option_name(text) not in skipped]
+        self.job_header = "\n".join(f"#SBATCH {text}" for text in kept)
 
     async def start(self) -> None:
         """Submit the job; dask-jobqueue would only log why it was refused."""
-        with self.job_file() as script:
-            await self._submissions.submit(self.name, script)
+        assert self._submissions is not None  # it is not the one whose script is shown
+        await self._submissions.submit(self)
         self.status = Status.running
 
     async def close(self) -> None:
@@ -83,14 +145,14 @@ class NodeCluster(SLURMCluster):  # type: ignore[misc]
 
     job_cls = NodeJob
 
-    def __init__(self, **options: Any) -> None:
-        """Take dask-jobqueue's options."""
-        self._numbers = itertools.count()
+    def __init__(self, names: Iterator[str], **options: Any) -> None:
+        """Take dask-jobqueue's options; `names` are those of jobs, each used once."""
+        self._names = names
         super().__init__(**options)
 
     def _new_worker_name(self, _: int) -> str:
         """Return a name that no job had before: Dask would give that of a lost worker again."""
-        return f"{self._name}-{next(self._numbers)}"
+        return next(self._names)
 
     def forget(self, names: Iterable[str]) -> None:
         """Take jobs that ended from the plan.
@@ -100,7 +162,8 @@ class NodeCluster(SLURMCluster):  # type: ignore[misc]
         """
         for name in names:
             self.worker_spec.pop(name, None)
-            self.workers.pop(name, None)
+            if job := self.workers.pop(name, None):
+                job.status = Status.closed
 
     def _get_worker_security(self, security: Security) -> Security:
         """Return the settings whose paths go into the command line of the worker, unquoted by dask-jobqueue."""
@@ -127,10 +190,10 @@ def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
         "local_directory": f'"{machine.scratch}"',
         "python": f"exec {shlex.quote(machine.python or sys.executable)}",
         "shebang": "#!/usr/bin/env bash",
-        "job_directives_skip": machine.skip_directives,
-        "job_extra_directives": [
+        "skip": machine.skip_directives,
+        "directives": [
             f"--signal=B:TERM@{term_s}",
-            f'--output="{log_path(folder, "%j")}"',
+            f'--output="{log_path(Path(str(folder).replace("%", "%%")), "%j")}"',
             "--open-mode=append",
             "--no-requeue",  # a job that Slurm puts back, and may hold, would keep its node's place
             *machine.extra_directives,
@@ -150,16 +213,20 @@ def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
 
 
 def job_script(machine: Machine, folder: Path) -> str:
-    """Return the script of a node's job as it would be submitted, but for the scheduler's address."""
+    """Return the script of a node's job as it would be submitted, but for the scheduler's address and its own name."""
     job = NodeJob(
         "tls://SCHEDULER",
-        name="gadask-0",
-        submissions=Submissions(folder),
+        name=job_name(machine.name, "MARK", 0),
         security=load_keys(folder, shlex.quote),
         **job_options(machine, folder),
     )
     script: str = job.job_script()
     return script
+
+
+def job_names(machine: Machine, mark: str) -> Iterator[str]:
+    """Yield the names of jobs with a mark."""
+    return (job_name(machine.name, mark, number) for number in itertools.count())
 
 
 def lifetime(machine: Machine) -> tuple[float, float]:

@@ -1,8 +1,13 @@
 """The keeper of a Slurm cluster: has the wanted number of nodes, as far as the queue gives them.
 
-Every few seconds one `squeue` tells of all jobs. A job that ended is asked for again: because its time was up, because
-it was preempted, cancelled or killed, because its machine broke. If jobs die faster than a machine's limit allows, or
-no node comes at all, the keeper raises with the reason and the caller's work stops.
+Now and then one `squeue` tells of all jobs, sooner where something has changed. A job that ended is asked for again:
+because its time was up, because it was preempted, cancelled or killed, because its machine broke. If jobs die faster
+than a machine's limit allows, or no node comes at all, the keeper raises with the reason and the caller's work stops.
+
+One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
+an answer lacks is gone when a later one lacks it too, and no worker of it is connected. A submission in doubt (a time
+limit, a lost connection) is looked for by its name, and asked for again when it did not come of it. Jobs with the run's
+mark that the keeper does not know were accepted without its being told; they are cancelled.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,32 +25,41 @@ from typing import NoReturn
 
 from distributed import Scheduler, SchedulerPlugin
 
-from gadask.clusters.base import DEATH_TIMEOUT_S, NodeCounts, end_of_log
-from gadask.clusters.jobqueue import NodeCluster, Submissions, lifetime, log_path
-from gadask.clusters.queue import JobState, cancel, job_states
+from gadask.clusters.base import NodeCounts, end_of_log
+from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime, log_path
+from gadask.clusters.periods import Periods
+from gadask.clusters.queue import JobState, cancel, marked_jobs
 from gadask.errors import ClusterError
 from gadask.machine import Machine
 
 _logger = logging.getLogger(__name__)
 
-_POLL_S = 5.0
-_SUBMIT_AGAIN_S = 60.0
-_SILENT_S = DEATH_TIMEOUT_S + 60.0  # then a job that runs has no worker any more, or never had one
 _MIN_FAILURES = 3
+_SOON_LOOKS = 3
+"""Looks that follow soon on a change."""
 
 
 @dataclass
 class _Node:
     """A job and what is known of it."""
 
-    job_id: str
+    submission: Submission
     state: JobState = field(default_factory=lambda: JobState("PENDING"))
-    heard_at: float = field(default_factory=time.monotonic)
-    """When its worker was last connected, or could not be."""
+    silent_since: float | None = None
+    """Since when all answers say that it runs, and it has no worker."""
+    absent_since: float | None = None
+    """Since when all answers lack it."""
+    is_short_of_memory: bool = False
+    """Whether processes of it were killed for want of memory."""
     earlier_s: int = 0
     """Wall time of the job before Slurm requeued it."""
     looked_at: float = field(default_factory=time.monotonic)
     """When the queue told of this state."""
+
+    @property
+    def job_id(self) -> str:
+        """The job's number, empty while it is in doubt whether there is one."""
+        return self.state.job_id or self.submission.job_id
 
     @property
     def seconds(self) -> float:
@@ -58,15 +72,29 @@ class _Node:
         """Core-seconds that are charged for."""
         return self.state.cores * self.seconds
 
+    def see(self, state: JobState, now: float, is_connected: bool) -> None:
+        """Take note of what the queue says."""
+        if state.seconds < self.state.seconds:
+            self.earlier_s += self.state.seconds
+        self.state, self.looked_at, self.absent_since = state, now, None
+        if state.state != "RUNNING" or is_connected:
+            self.silent_since = None
+        elif self.silent_since is None:
+            self.silent_since = now
 
-class _Arrivals(SchedulerPlugin):  # type: ignore[misc]
+
+class _Workers(SchedulerPlugin):  # type: ignore[misc]
     """Remembers which workers ever came: one may be gone before anybody looks."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.one_left = asyncio.Event()
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         self.names.add(scheduler.workers[worker].name)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: object) -> None:
+        self.one_left.set()
 
 
 class Keeper:
@@ -76,54 +104,72 @@ class Keeper:
         self,
         cluster: NodeCluster,
         submissions: Submissions,
+        marks: Iterable[str],
         machine: Machine,
         n_nodes: int,
         folder: Path,
         start_timeout_s: float,
+        periods: Periods,
     ) -> None:
-        """The job logs are in `folder`."""
+        """The job logs are in `folder`; `marks` are those of the run's jobs, of earlier masters' too."""
         self.submitted = asyncio.Event()
         """Set when the first jobs are in the queue."""
+        self.any_in_doubt = False
+        """Whether the end of a submission was never known: it may come to be a job yet."""
         self._cluster = cluster
         self._submissions = submissions
+        self._marks = frozenset(marks)
         self._machine = machine
         self._n_nodes = n_nodes
         self._folder = folder
         self._start_timeout_s = start_timeout_s
+        self._periods = periods
         self._nodes: dict[str, _Node] = {}
         self._node_at = time.monotonic()
         self._submit_at = -math.inf
         self._ended_core_s = 0.0
         self._ended_node_s = 0.0
-        self._arrivals = _Arrivals()
-        cluster.scheduler.add_plugin(self._arrivals)
+        self._workers = _Workers()
+        cluster.scheduler.add_plugin(self._workers)
         self._n_lost = 0
         self._n_failed = 0
+        self._n_stillborn = 0
         self._last_failure = ""
-        self._queue_answers = True
+        self._silence = ""
+        self._n_soon = _SOON_LOOKS
 
     async def keep(self) -> NoReturn:
-        """Keep the nodes until cancelled; raises `ClusterError` if there is no point in going on."""
+        """Keep the nodes until cancelled; raises `ClusterError` if there is no point in going on.
+
+        Cancelled, it first reads the answers of submissions that are under way.
+        """
         while True:
             await self._ask_for_nodes()
             self.submitted.set()
-            until_timeout_s = self._node_at + self._start_timeout_s - time.monotonic()
-            await asyncio.sleep(max(0.0, min(_POLL_S, until_timeout_s)))
+            await self._pause()
             await self._look()
+            self._warn_of_memory()
             await self._cancel_silent()
             self._replace_ended()
             self._check_failures()
             self._check_arrival()
 
+    @property
+    def job_ids(self) -> list[str]:
+        """Numbers of the jobs that are not known to have ended."""
+        return [node.job_id for node in self._nodes.values() if node.job_id]
+
     def counts(self) -> NodeCounts:
         """Return how the nodes stand now."""
         connected = self._connected()
         waiting = [node.state for name, node in self._nodes.items() if name not in connected]
+        n_starting = sum(state.state in ("RUNNING", "CONFIGURING") for state in waiting)
         reasons = Counter(state.reason for state in waiting if state.state == "PENDING" and state.reason != "None")
         return NodeCounts(
             wanted=self._n_nodes,
             running=len(connected),
-            pending=len(waiting),
+            pending=len(waiting) - n_starting,
+            starting=n_starting,
             lost=self._n_lost,
             pending_reason=reasons.most_common(1)[0][0] if reasons else "",
             core_hours=(self._ended_core_s + sum(node.core_s for node in self._nodes.values())) / 3600,
@@ -134,58 +180,151 @@ class Keeper:
         return names & self._nodes.keys()
 
     async def _ask_for_nodes(self) -> None:
-        """Submit what is missing. Raises `ClusterError` if nothing was ever accepted."""
+        """Submit what is missing. Raises `ClusterError` if the first are refused."""
         if time.monotonic() < self._submit_at:
             return
         self._cluster.scale(self._n_nodes)
-        await self._cluster
-        for name, job_id in self._submissions.accepted.items():
-            if name not in self._nodes:
-                self._nodes[name] = _Node(job_id)
-        refused, self._submissions.refused = self._submissions.refused, {}
-        if refused:
+        submitting = asyncio.ensure_future(self._cluster)
+        try:
+            await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            self._submissions.end()
+            await asyncio.wait({submitting})
+            raise
+        finally:
+            self._take_answers()
+        if any(not node.job_id for node in self._nodes.values()):
+            await self._look()
+            self._give_up_refused()
+
+    def _take_answers(self) -> None:
+        """Make nodes of what was submitted."""
+        for name, submission in self._submissions.answers.items():
+            self._nodes[name] = _Node(submission)
+            self._n_soon = _SOON_LOOKS
+            if not submission.job_id:
+                self.any_in_doubt = True
+                if not submission.refused:
+                    _logger.warning("whether a job was accepted is in doubt, it is looked for: %s", submission.reason)
+        self._submissions.answers.clear()
+
+    def _give_up_refused(self) -> None:
+        """Take the jobs that Slurm refused, and of which the queue does not know better, from the plan."""
+        refused = {
+            name: node.submission.reason
+            for name, node in self._nodes.items()
+            if not node.job_id and node.submission.refused
+        }
+        if refused and len(refused) == len(self._nodes) and not self._workers.names and not self._n_lost:
             reason = next(iter(refused.values()))
-            if not self._nodes and not self._arrivals.names:
-                raise ClusterError(f"the job was refused: {reason}; compare --machine with what the site offers")
-            _logger.warning("%d jobs were refused and are asked for again later: %s", len(refused), reason)
-            self._submit_at = time.monotonic() + _SUBMIT_AGAIN_S
-            self._cluster.forget(refused)
+            raise ClusterError(f"the job was refused: {reason}; compare --machine with what the site offers")
+        self._give_up(refused)
+
+    def _give_up(self, reasons: dict[str, str]) -> None:
+        """Ask again later for jobs of which nothing came."""
+        if reasons:
+            reason = next(iter(reasons.values()))
+            _logger.warning("%d jobs were not accepted and are asked for again later: %s", len(reasons), reason)
+            self._submit_at = time.monotonic() + self._periods.submit_again_s
+            for name in reasons:
+                del self._nodes[name]
+            self._cluster.forget(reasons)
+
+    async def _pause(self) -> None:
+        """Wait until the queue is to be asked again."""
+        periods = self._periods
+        doubtful = any(not node.job_id or node.absent_since is not None for node in self._nodes.values())
+        is_soon = doubtful or self._n_soon > 0
+        pause_s = min(self._machine.poll_s, periods.soon_s) if is_soon else self._machine.poll_s
+        pause_s = min(pause_s, self._node_at + self._start_timeout_s - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._workers.one_left.wait(), max(0.0, pause_s))
+        if self._workers.one_left.is_set():
+            self._workers.one_left.clear()
+            self._n_soon = _SOON_LOOKS
+            await asyncio.sleep(min(self._machine.poll_s, periods.soon_s))  # Slurm takes a moment to see it end
+        self._n_soon -= self._n_soon > 0
 
     async def _look(self) -> None:
         """Bring what is known of the jobs up to date."""
-        now = time.monotonic()
-        for name in self._connected():
-            self._node_at = self._nodes[name].heard_at = now
         try:
-            states = await job_states([node.job_id for node in self._nodes.values()])
+            jobs = await marked_jobs(self._marks, self._periods.command_s)
         except ClusterError as error:
-            if self._queue_answers:
+            if not self._silence:
                 _logger.warning("the queue cannot be asked, which is tried again: %s", error)
-            self._queue_answers = False
+            self._silence = str(error)
+            for node in self._nodes.values():
+                node.silent_since = node.absent_since = None
             return
-        self._queue_answers = True
-        for node in self._nodes.values():
-            # What the queue has forgotten ended a while ago.
-            state = states.get(node.job_id, replace(node.state, state="COMPLETED"))
-            if state.seconds < node.state.seconds:
-                node.earlier_s += node.state.seconds
-            if state.state != "RUNNING":
-                node.heard_at = now
-            node.state, node.looked_at = state, now
+        self._silence = ""
+        now, connected = time.monotonic(), self._connected()  # as they are behind a command that took its time
+        found: dict[str, list[JobState]] = defaultdict(list)
+        for job in jobs:
+            found[job.name].append(job)
+        for name, node in self._nodes.items():
+            # A script that was handed in twice gives two jobs; its worker is the first one's that runs.
+            mine = sorted(found.pop(name, []), key=lambda job: (job.over, job.job_id != node.job_id))
+            if mine:
+                node.see(mine[0], now, name in connected)
+                found[name] = mine[1:]
+            elif name in connected:
+                node.absent_since = None
+            else:
+                self._note_absent(node, now)
+        unformed = {name: n.submission.reason for name, n in self._nodes.items() if n.state.state == "NEVER"}
+        self._give_up(unformed)
+        await self._cancel_strays([job for jobs in found.values() for job in jobs if job.to_cancel])
+
+    def _note_absent(self, node: _Node, now: float) -> None:
+        """Take note that an answer lacks a job; believe it when it is repeated."""
+        if node.absent_since is None:
+            node.absent_since = now
+        elif now - node.absent_since >= self._periods.absence_s:
+            # It ended, and the queue has forgotten it; or it never was.
+            seconds = round(node.seconds) - node.earlier_s
+            node.state = replace(node.state, state="COMPLETED" if node.job_id else "NEVER", seconds=seconds)
+
+    async def _cancel_strays(self, jobs: list[JobState]) -> None:
+        if jobs:
+            job_ids = [job.job_id for job in jobs]
+            _logger.warning("jobs of this run that it was not told of are cancelled: %s", ", ".join(job_ids))
+            await self._cancel(job_ids)
 
     async def _cancel_silent(self) -> None:
         """Cancel jobs that run and have no worker."""
-        silent = [node.job_id for node in self._nodes.values() if time.monotonic() - node.heard_at > _SILENT_S]
+        now, silent_s = time.monotonic(), self._periods.silent_s
+        silent = [
+            node.job_id
+            for name, node in self._nodes.items()
+            if node.silent_since is not None and now - node.silent_since > silent_s and name not in self._connected()
+        ]
         if silent:
-            _logger.warning("jobs without a worker for %.0f s are cancelled: %s", _SILENT_S, ", ".join(silent))
-            with contextlib.suppress(ClusterError):  # the next time, then
-                await cancel(silent)
+            _logger.warning("jobs without a worker for %.0f s are cancelled: %s", silent_s, ", ".join(silent))
+            await self._cancel(silent)
+
+    def _warn_of_memory(self) -> None:
+        """Say once of each job that the kernel kills its processes because its memory is full."""
+        for worker in self._cluster.scheduler.workers.values():
+            node = self._nodes.get(worker.name)
+            if node is not None and worker.metrics.get("memory_kills", 0) and not node.is_short_of_memory:
+                node.is_short_of_memory = True
+                what = f"processes of job {node.job_id} on {node.state.node} are killed"
+                _logger.warning("%s: %s", what, self._more_memory())
+
+    def _more_memory(self) -> str:
+        return (
+            f"its memory is too little ({self._machine.memory}); a larger --machine.memory, or fewer rollout processes"
+        )
+
+    async def _cancel(self, job_ids: list[str]) -> None:
+        with contextlib.suppress(ClusterError):  # the next time, then
+            await cancel(job_ids, self._periods.command_s)
 
     def _replace_ended(self) -> None:
         """Take jobs that ended from the cluster's plan, which makes room for others."""
         ended = {name: node for name, node in self._nodes.items() if node.state.over}
         for name, node in ended.items():
-            del self._nodes[name], self._submissions.accepted[name]
+            del self._nodes[name]
             self._ended_core_s += node.core_s
             self._ended_node_s += node.seconds
             self._judge(name, node)
@@ -194,20 +333,23 @@ class Keeper:
     def _judge(self, name: str, node: _Node) -> None:
         """Book why a job ended."""
         lifetime_s, stagger_s = lifetime(self._machine)
-        state, was_node = node.state, name in self._arrivals.names
+        state, was_node = node.state, name in self._workers.names
         if was_node and state.state == "COMPLETED" and state.seconds >= lifetime_s - stagger_s - 1:
             return  # its time was up
         self._n_lost += 1
         reason = "" if state.reason in ("", "None", state.state) else f", {state.reason}"
         what = f"job {node.job_id} on {state.node or 'no machine'}: {state.state}{reason} after {state.seconds} s"
+        if state.state == "OUT_OF_MEMORY" or node.is_short_of_memory:
+            what += f"; {self._more_memory()}"
         if state.state != "PREEMPTED":
             self._n_failed += 1
+            self._n_stillborn += not was_node and bool(state.node)  # not one that was cancelled while it waited
             self._last_failure = f"{what}; {end_of_log(log_path(self._folder, node.job_id))}"
         _logger.warning("a node was lost, another is asked for: %s", what)
 
     def _check_failures(self) -> None:
         """Raise `ClusterError` if jobs die faster than others play."""
-        if not self._arrivals.names and self._n_failed >= min(_MIN_FAILURES, self._n_nodes):
+        if not self._workers.names and self._n_stillborn >= min(_MIN_FAILURES, self._n_nodes):
             raise ClusterError(f"jobs die before they become nodes; the last was {self._last_failure}")
         node_hours = (self._ended_node_s + sum(node.seconds for node in self._nodes.values())) / 3600
         rate = self._machine.max_failures_per_node_hour
@@ -219,9 +361,14 @@ class Keeper:
 
     def _check_arrival(self) -> None:
         """Raise `ClusterError` if there was no node for too long."""
-        if time.monotonic() - self._node_at < self._start_timeout_s:
+        now = time.monotonic()
+        if self._connected():
+            self._node_at = now
+        if now - self._node_at < self._start_timeout_s:
             return
         waited = f"no node for {self._start_timeout_s:.0f} s"
+        if self._silence:
+            raise ClusterError(f"{waited}: the queue cannot be asked: {self._silence}")
         running = [node for node in self._nodes.values() if node.state.state == "RUNNING"]
         if running:
             log = end_of_log(log_path(self._folder, running[0].job_id))

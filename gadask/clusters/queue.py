@@ -1,24 +1,26 @@
-"""Slurm's commands: submit a job script, ask for the state of jobs, cancel them.
+"""Slurm's queue: submit a job script, ask for the jobs of a run, cancel them.
 
-They run in sessions of their own, so that Ctrl-C on the terminal does not reach a submission that is under way.
+A run's jobs are known by their names, which carry its mark (`gadask.clusters.jobrecord`): a number that was read from
+somewhere may be another job's by now.
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
 import re
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from gadask.clusters.commands import NoAnswerError, call
 from gadask.errors import ClusterError
 
-_COMMANDS = ("sbatch", "squeue", "scancel")
-_TIMEOUT_S = 120.0  # a busy controller is slow; the commands give up by themselves long before
 _OVER = frozenset({"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY"})
 _OVER |= {"BOOT_FAIL", "DEADLINE", "REVOKED"}
 _FORGOTTEN = "Invalid job id"
-_FORMAT = "%A|%T|%M|%C|%N|%r"
+_HEAD = re.compile(r"JOBID\|.*")
+_JOB = re.compile(r"(\d+)\|([\w.-]+)\|([A-Z_]+)\|([\d:-]*|INVALID)\|(\d+)\|([^|]*)\|(.*)")
+_FORMAT = "%A|%j|%T|%M|%C|%N|%r"
+_NAMES_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class JobState:
     """Name of its machine, if it has one."""
     reason: str = ""
     """Why it waits, or why it ended."""
+    job_id: str = ""
+    name: str = ""
 
     @property
     def over(self) -> bool:
@@ -47,52 +51,44 @@ class JobState:
         return not self.over and self.state != "COMPLETING"
 
 
-def check_commands() -> None:
-    """Raise `ClusterError` unless jobs can be submitted from this machine."""
-    for command in _COMMANDS:
-        if shutil.which(command) is None:
-            raise ClusterError(
-                f"expected Slurm's commands, found no {command} in PATH; run this on a login node, after whatever"
-                " makes Slurm's commands known there, or choose --cluster local"
-            )
+async def submit(name: str, script: str, timeout_s: float) -> str:
+    """Submit a file as a job of this name; returns its number.
 
-
-async def submit(script: str) -> str:
-    """Submit a file as a job; returns its number. Raises `ClusterError` with the reason if it is refused."""
-    answer = await _call("sbatch", "--parsable", script)
+    Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+    """
+    answer = await call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
     match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
     if match is None:
-        raise ClusterError(f"sbatch: expected the number of a job, found {answer.strip()!r}")
+        raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")
     return match[1]
 
 
-async def job_states(job_ids: Collection[str]) -> dict[str, JobState]:
-    """Return the states of jobs, without those that the queue has forgotten; they ended some minutes ago.
+async def marked_jobs(marks: Collection[str], timeout_s: float) -> list[JobState]:
+    """Return this user's jobs that carry one of the marks, also those that ended some minutes ago.
 
-    Raises `ClusterError` if the queue does not answer.
+    Lines that are none of Slurm's, such as a site's banner, are skipped. Raises `ClusterError` if the queue does not
+    answer: the list of an empty queue still has a head.
     """
-    if not job_ids:
-        return {}
-    try:
-        answer = await _call(
-            "squeue", "--noheader", "--states=all", f"--jobs={','.join(job_ids)}", f"--format={_FORMAT}"
-        )
-    except ClusterError as error:
-        if _FORGOTTEN in str(error):  # all of them
-            return {}
-        raise
-    states = {}
-    for line in answer.splitlines():
-        job_id, state, time, cores, node, reason = line.strip().split("|", 5)
-        states[job_id] = JobState(state, _seconds(time), int(cores), node, reason)
-    return states
+    answer = await call(
+        "squeue", "--all", "--states=all", f"--user={os.getuid()}", f"--format={_FORMAT}", timeout_s=timeout_s
+    )
+    lines = [line.strip() for line in answer.splitlines()]
+    if not any(_HEAD.fullmatch(line) for line in lines):
+        raise NoAnswerError(f"squeue: expected a list of jobs, found {' '.join(answer.split())[:200]!r}")
+    is_marked = re.compile(rf".+-({'|'.join(map(re.escape, marks))})-\d+")
+    jobs = {}
+    for match in filter(None, map(_JOB.fullmatch, lines)):
+        job_id, name, state, time, cores, node, reason = match.groups()
+        if marks and is_marked.fullmatch(name):
+            jobs[job_id] = JobState(state, _seconds(time), int(cores), node, reason, job_id, name)
+    return sorted(jobs.values(), key=lambda job: int(job.job_id))
 
 
-async def cancel(job_ids: Collection[str]) -> None:
+async def cancel(job_ids: Collection[str], timeout_s: float) -> None:
     """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
     if job_ids:
         try:
-            await _call("scancel", *job_ids)
+            await call("scancel", *job_ids, timeout_s=timeout_s)
         except ClusterError as error:
             if _FORGOTTEN not in str(error):
                 raise
@@ -100,34 +96,7 @@ async def cancel(job_ids: Collection[str]) -> None:
 
 async def node_names(node_list: str) -> list[str]:
     """Return the names in a list such as `n[1-3]`. Raises `ClusterError` if Slurm's commands are missing."""
-    return (await _call("scontrol", "show", "hostnames", node_list)).split()
-
-
-async def _call(*command: str) -> str:
-    """Run a command; returns what it prints. Raises `ClusterError` with what it complains of."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ClusterError(f"{command[0]} cannot be run: {error}") from None
-    try:
-        output, complaint = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
-    except TimeoutError:
-        raise ClusterError(f"{command[0]} gave no answer within {_TIMEOUT_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        lines = complaint.decode(errors="replace").splitlines()
-        reasons = [re.sub(rf"^{command[0]}: (error: )?", "", line).strip() for line in lines]
-        raise ClusterError(f"{command[0]}: {'; '.join(filter(None, reasons)) or f'exit status {process.returncode}'}")
-    return output.decode(errors="replace")
+    return (await call("scontrol", "show", "hostnames", node_list, timeout_s=_NAMES_S)).split()
 
 
 def _seconds(time: str) -> int:

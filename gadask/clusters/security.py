@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distributed.security import Security
@@ -45,17 +45,23 @@ def temporary_keys(folder: Path) -> Iterator[Security]:
     made = Security.temporary()
     files = {folder / _CERTIFICATE: made.tls_ca_file, folder / _KEY: made.tls_client_key}
     try:
-        for path, text in files.items():
-            path.unlink(missing_ok=True)  # of a master that was killed
-            with open(path, "x", opener=_private) as file:
-                file.write(text)
-    except OSError as error:
-        raise _not_written(error) from None
-    try:
+        try:
+            for path, text in files.items():
+                path.unlink(missing_ok=True)  # of a master that was killed
+                with open(path, "x", opener=_private) as file:
+                    file.write(text)
+        except OSError as error:
+            raise _not_written(error) from None
         yield load_keys(folder)
     finally:
-        for path in files:
-            path.unlink(missing_ok=True)
+        remove_keys(folder)
+
+
+def remove_keys(folder: Path) -> None:
+    """Remove the keys in `folder`, where there are any, as far as the system lets us."""
+    for name in (_CERTIFICATE, _KEY):
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
 
 
 def load_keys(folder: Path, written: Callable[[str], str] = str) -> Security:

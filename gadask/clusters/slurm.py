@@ -11,8 +11,7 @@ import contextlib
 import getpass
 import logging
 import socket
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,18 +27,19 @@ from gadask.clusters.base import (
     meanwhile,
     start,
 )
-from gadask.clusters.jobqueue import NodeCluster, Submissions, job_options, job_script
+from gadask.clusters.clearing import cancel_earlier, cancel_marked
+from gadask.clusters.commands import check_commands
+from gadask.clusters.guardian import guarded
+from gadask.clusters.jobqueue import SKIPPED, NodeCluster, Submissions, job_names, job_options, job_script
+from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.keeper import Keeper
-from gadask.clusters.queue import cancel, check_commands, job_states
+from gadask.clusters.periods import Periods
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
-from gadask.machine import Machine
+from gadask.machine import Machine, option_name
 
 _logger = logging.getLogger(__name__)
-
-_CANCEL_S = 30.0
-_CANCEL_POLL_S = 0.5
 
 
 class Slurm(Cluster):
@@ -58,109 +58,97 @@ class Slurm(Cluster):
 
 @asynccontextmanager
 async def slurm_cluster(
-    machine: Machine, n_nodes: int, *, folder: Path, start_timeout_s: float
+    machine: Machine,
+    n_nodes: int,
+    *,
+    folder: Path,
+    start_timeout_s: float,
+    home: Path | None = None,
+    periods: Periods | None = None,
 ) -> AsyncIterator[Slurm]:
     """Ask for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
 
-    Raises `RunDirectoryError` if another master uses the folder; `ClusterError`, also in the middle of what the caller
-    awaits: if jobs cannot be submitted or are refused, if they die faster than the machine allows, or if there is no
-    node for `start_timeout_s`. No job is left in the queue.
+    `home` is the folder of the run's record of jobs, by default `folder`. Raises `RunDirectoryError` if another master
+    uses a folder; `RecordError` if the record cannot be written; `ClusterError`, also in the middle of what the caller
+    awaits: if jobs are refused, if they die faster than the machine allows, or if there is no node for
+    `start_timeout_s`. No job is left in the queue.
     """
+    home, periods = home or folder, periods or Periods()
     check_commands()
     allow_connections(n_nodes)
     # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
     config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
     with (
-        locked_folder(folder),
-        temporary_keys(folder) as security,
+        locked_folder(home),
+        locked_folder(folder) if folder != home else contextlib.nullcontext(),
         dask.config.set(config),
-        _no_word_of_lost_parents(),
     ):
-        record = folder / "jobs.txt"
-        earlier = await _cancel_earlier(record)
-        (folder / "job.sh").write_text(job_script(machine, folder))
-        submissions = Submissions(record)
-        install()
-        cluster = NodeCluster(
-            asynchronous=True,
-            name=f"gadask-{machine.name}",
-            security=security,
-            shared_temp_directory=str(folder),
-            silence_logs=logging.ERROR,
-            scheduler_options={
-                "interface": machine.scheduler_interface or machine.interface,
-                "port": 0,
-                "dashboard_address": dashboard_address(),
-            },
-            submissions=submissions,
-            **job_options(machine, folder),
-        )
-        try:
+        record = JobRecord(home, await cancel_earlier(home, periods))
+        with temporary_keys(folder) as security, contextlib.ExitStack() as stack:
+            _write_script(folder / "job.sh", job_script(machine, folder))
+            _tell_of_skipped(machine)
+            record.begin(folder)
+            stack.enter_context(guarded(record.mark, Path(str(security.tls_worker_key))))
+            submissions = Submissions(record, periods)
+            install()
+            cluster = NodeCluster(
+                job_names(machine, record.mark),
+                asynchronous=True,
+                name=f"gadask-{machine.name}",
+                security=security,
+                shared_temp_directory=str(folder),
+                silence_logs=logging.ERROR,
+                scheduler_options={
+                    "interface": machine.scheduler_interface or machine.interface,
+                    "port": 0,
+                    "dashboard_address": dashboard_address(),
+                },
+                submissions=submissions,
+                **job_options(machine, folder),
+            )
+            keeper: Keeper | None = None
             try:
-                await start(cluster)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
-            remember(cluster.scheduler)
-            host = await asyncio.to_thread(socket.getfqdn)  # asks the network
-            keeper = Keeper(cluster, submissions, machine, n_nodes, folder, start_timeout_s)
-            async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
-                await keeper.submitted.wait()
-                yield Slurm(client, keeper, _dashboard(host, cluster.scheduler.http_server.port))
-        finally:
-            if await _end(cluster, submissions, earlier):
-                record.unlink(missing_ok=True)
+                try:
+                    await start(cluster)
+                except (OSError, RuntimeError, ValueError) as error:
+                    raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
+                remember(cluster.scheduler)
+                host = await asyncio.to_thread(socket.getfqdn)  # asks the network
+                keeper = Keeper(cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods)
+                async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
+                    await keeper.submitted.wait()
+                    yield Slurm(client, keeper, _dashboard(host, cluster.scheduler.http_server.port))
+            finally:
+                await _end(cluster, record, keeper, periods)
 
 
-@contextlib.contextmanager
-def _no_word_of_lost_parents() -> Iterator[None]:
-    """Keep the scheduler from calling it an error that the last node left with its parents: they are sent again."""
-
-    def is_other(record: logging.LogRecord) -> bool:
-        return "to lose scattered data" not in record.getMessage()
-
-    scheduler_log = logging.getLogger("distributed.scheduler")
-    scheduler_log.addFilter(is_other)
-    try:
-        yield
-    finally:
-        scheduler_log.removeFilter(is_other)
-
-
-async def _end(cluster: NodeCluster, submissions: Submissions, earlier: list[str]) -> bool:
-    """Cancel all jobs, those of an earlier master too, and stop the scheduler.
-
-    Returns whether no job is left, not even one that was just being submitted.
-    """
-    with contextlib.suppress(ClusterError):
-        await cancel(submissions.accepted.values())
+async def _end(cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> None:
+    """Cancel all jobs, those of an earlier master too, and stop the scheduler."""
+    if keeper is None and not record.earlier.marks:
+        are_gone = True
+    else:
+        job_ids = [*record.earlier.job_ids, *(keeper.job_ids if keeper else ())]
+        in_doubt = bool(record.earlier.marks) or (keeper is not None and keeper.any_in_doubt)
+        are_gone = await cancel_marked(record.marks, job_ids, periods, in_doubt=in_doubt)
     if cluster.status is not Status.failed:  # then it has closed itself
         await cluster.close()
-    return not await _cancel_all([*earlier, *submissions.accepted.values()])
+    if are_gone:
+        record.remove()
 
 
-async def _cancel_earlier(record: Path) -> list[str]:
-    """Cancel the jobs of a master that was killed; returns those that are left, which stay in the record."""
-    if not record.exists():
-        return []
-    left = await _cancel_all(record.read_text().split())
-    if not left:
-        record.unlink()
-    return left
+def _write_script(path: Path, script: str) -> None:
+    """Leave the job script where a user finds it; it is not needed."""
+    try:
+        path.write_text(script)
+    except OSError as error:
+        _logger.warning("cannot write %s: %s", path, error.strerror)
 
 
-async def _cancel_all(job_ids: list[str]) -> list[str]:
-    """Cancel jobs until none waits or runs; warns of those that still do after a while, and returns them."""
-    deadline = time.monotonic() + _CANCEL_S
-    while job_ids and time.monotonic() < deadline:
-        with contextlib.suppress(ClusterError):
-            states = await job_states(job_ids)
-            job_ids = [job_id for job_id, state in states.items() if state.to_cancel]
-            await cancel(job_ids)
-        if job_ids:
-            await asyncio.sleep(_CANCEL_POLL_S)
-    if job_ids:
-        _logger.error("jobs are left in the queue, for it does not answer; later: scancel %s", " ".join(job_ids))
-    return job_ids
+def _tell_of_skipped(machine: Machine) -> None:
+    """Say what it means that the job script lacks a directive."""
+    for name in map(option_name, machine.skip_directives):
+        if name in SKIPPED:
+            _logger.warning("skip_directives leaves out --%s: %s", name, SKIPPED[name])
 
 
 def _dashboard(host: str, port: int) -> str:

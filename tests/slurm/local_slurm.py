@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -84,6 +84,8 @@ class LocalSlurm:
     folder: Path
     after: int = 0
     """Jobs up to this number are not told of."""
+    path: str = field(default_factory=lambda: _path())
+    """Where the real commands are, whatever a test puts in front of them later."""
 
     @property
     def conf(self) -> Path:
@@ -94,7 +96,7 @@ class LocalSlurm:
         """Run a Slurm command; returns what it prints, raises `CalledProcessError`."""
         done = subprocess.run(
             [str(word) for word in command],
-            env={**os.environ, "SLURM_CONF": str(self.conf)},
+            env={**os.environ, "PATH": self.path, "SLURM_CONF": str(self.conf)},
             capture_output=True,
             text=True,
             timeout=60,

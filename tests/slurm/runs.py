@@ -43,6 +43,7 @@ wall_time = "{wall_time}"
 interface = "lo"
 scratch = "{scratch}"
 leave_before_s = {leave_before_s}
+poll_s = 2
 confirm_core_hours = inf
 """
 

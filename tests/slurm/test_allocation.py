@@ -179,7 +179,8 @@ def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]], tmp_
         """Send what `--signal=B:TERM@120` does as soon as another generation is closed."""
         n_closed = job.n_closed
         job.wait_for(lambda: job.n_closed > n_closed, 90, f"more than {n_closed} generations")
-        job.control("scancel", "--batch", "--signal=TERM")
+        for _ in range(3):  # repeated, it is still one warning
+            job.control("scancel", "--batch", "--signal=TERM")
         job.wait_for(lambda: job.output.count("continue with: ") == n_times, 30, "a clean checkpoint")
 
     job.submit(requeues=1)
@@ -197,6 +198,16 @@ def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]], tmp_
     job.control("scancel")
     job.wait_for_end("CANCELLED")  # not requeued
     assert job.log == expected[: job.n_closed]
+
+
+def test_a_run_that_is_warned_while_it_starts_is_requeued(job: Job) -> None:
+    job.submit(requeues=1)
+    job.wait_for(lambda: [p for p in processes_of(job) if "jobs/run.py" in p.cmdline()], 60, "it starts")
+    job.control("scancel", "--batch", "--signal=TERM")
+    job.wait_for(lambda: job.n_closed >= 1, 120, "a generation, played by the second start")
+    assert job.output.count("evolving tests.faulty_envs:Faulty-v0") in (1, 2)
+    job.control("scancel")
+    job.wait_for_end("CANCELLED")
 
 
 def test_nodes_whose_workers_die_are_given_up(job: Job, tmp_path: Path) -> None:

@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from distributed import Worker
 
-from gadask.clusters import keeper
-from gadask.clusters.slurm import Slurm, slurm_cluster
+from gadask.clusters.slurm import Slurm
 from gadask.errors import ClusterError
-from gadask.machine import Machine
 from tests.conftest import eventually
+from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, for_ever, keep
 from tests.slurm.local_slurm import LocalSlurm
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-MACHINE = Machine(memory="1GB", interface="lo")
-DEAF = Machine(memory="1GB", interface="lo", preamble=("exec sleep inf",))
 
-
-def keep(
-    folder: Path, machine: Machine, meanwhile: Callable[[Slurm], Awaitable[None]], start_timeout_s: float = 100
-) -> None:
-    """Have one node kept while `meanwhile` runs."""
-
-    async def opened() -> None:
-        async with slurm_cluster(machine, 1, folder=folder, start_timeout_s=start_timeout_s) as cluster:
-            await meanwhile(cluster)
-
-    asyncio.run(opened())
-
-
-async def for_ever(_: Slurm) -> None:
-    await asyncio.sleep(1000)
-
-
-async def arrive(cluster: Slurm, n_lost: int = 0) -> None:
-    def arrived() -> bool:
-        counts = cluster.counts()
-        return counts.running >= 1 and counts.lost >= n_lost
-
-    await eventually(arrived, 100, f"a node, {n_lost} lost")
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "_POLL_S", 0.5)
-
-
-def test_a_job_whose_worker_never_comes_is_cancelled(
-    slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keeper, "_SILENT_S", 1.0)
+def test_a_job_whose_worker_never_comes_is_cancelled(slurm: LocalSlurm, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"jobs die before they become nodes; the last was job \d+ on n1: CANCELLED"):
-        keep(tmp_path, DEAF, for_ever)
+        keep(tmp_path, DEAF, for_ever, periods=replace(QUICK, silent_s=1.0))
     assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"]
 
 
@@ -82,8 +48,6 @@ def test_the_callers_own_error_is_not_changed(slurm: LocalSlurm, tmp_path: Path)
 def test_a_later_refusal_and_a_queue_that_is_away_do_not_end_the_run(
     slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(keeper, "_SUBMIT_AGAIN_S", 1.0)
-
     async def told_of(what: str) -> None:
         await eventually(lambda: what in caplog.text, 60, f"told of {what!r}")
 
@@ -125,3 +89,23 @@ def test_a_node_that_dies_again_and_again_ends_the_run(slurm: LocalSlurm, tmp_pa
     with pytest.raises(ClusterError, match=expected):
         keep(tmp_path, MACHINE, kill)
     assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"] * 4
+
+
+def test_too_little_memory_is_named(slurm: LocalSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def kill(dask_worker: Worker) -> None:
+        dask_worker.metrics["memory_kills"] = lambda _: 3
+
+    async def full(cluster: Slurm) -> None:
+        await arrive(cluster)
+        await cluster.client.run(kill)
+        while "are killed" not in caplog.text:
+            await asyncio.sleep(0.1)
+        (job,) = slurm.in_state("RUNNING")
+        told = f"processes of job {job.id} on n1 are killed: its memory is too little (1GB); a larger --machine.memory"
+        assert told in caplog.text
+        slurm.call("scancel", job.id)
+        await arrive(cluster, n_lost=1)
+        assert re.search(rf"job {job.id} on n1: CANCELLED after \d+ s; its memory is too little", caplog.text)
+        assert caplog.text.count("are killed") == 1
+
+    keep(tmp_path, MACHINE, full)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from tests.browser import CHROMIUM, browser
+from tests.conftest import wait_until
 from tests.slurm.local_slurm import LocalSlurm
 from tests.slurm.runs import command, environment, parents, slurm_command, started, sweep_command, write_files
 from tests.test_dashboard import needs_browser
@@ -172,9 +174,19 @@ def test_a_job_of_two_minutes_is_left_in_good_order_and_replaced(
     assert played == reference[: len(played)]
 
 
+def guardians(folder: Path) -> list[psutil.Process]:
+    """Return the guardians of runs in `folder` that live."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if "guardian.py" in " ".join(words) and any(word.startswith(str(folder)) for word in words):
+            found.append(process)
+    return [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_killed_master_leaves_nothing_that_a_resumed_run_does_not_clear_away(
+def test_a_killed_master_leaves_nothing_behind_and_its_run_goes_on(
     slurm: LocalSlurm, tmp_path: Path, reference: list[object]
 ) -> None:
     write_files(tmp_path, generations=4)
@@ -182,16 +194,63 @@ def test_a_killed_master_leaves_nothing_that_a_resumed_run_does_not_clear_away(
     with started([*words, "--nodes", "3"], tmp_path) as run:
         run.wait_for(r"nodes: 2 of 3 running, 1 pending \((Resources|Priority)\)")
         run.wait_for("gen +0 ")
-        (third,) = slurm.in_state("PENDING")
-        slurm.call("scontrol", "hold", third.id)  # on a free node it would soon fail by itself, without a scheduler
         run.process.kill()
         assert run.finish() == -signal.SIGKILL
-    slurm.wait_for(2, "COMPLETED", "FAILED")  # a worker does not outlive its scheduler
+    slurm.wait_for(0, "PENDING", "RUNNING")
+    wait_until(lambda: not guardians(tmp_path), 60, "the end of its guardian")
+    assert not list((tmp_path / "run").glob("**/*.pem"))
     with started([*words, "--resume"], tmp_path) as run:
-        slurm.wait_for(1, "CANCELLED")
         assert run.finish() == 0, run.err
-    assert third.id in [job.id for job in slurm.in_state("CANCELLED")]
     assert parents(tmp_path / "run") == reference[:4]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("cluster", ["slurm", "local"])
+def test_what_a_master_and_its_guardian_left_is_cleared_away_by_the_next_start(
+    slurm: LocalSlurm, tmp_path: Path, cluster: str
+) -> None:
+    write_files(tmp_path, generations=1, step_s=0)
+    words = slurm_command(tmp_path, "--machine.partition", "closed")
+    with started(words, tmp_path) as run:
+        run.wait_for("1 pending")
+        (guardian,) = (
+            child for child in psutil.Process(run.process.pid).children() if "guardian" in child.cmdline()[2]
+        )
+        guardian.kill()
+        run.process.kill()
+        assert run.finish() == -signal.SIGKILL
+    (job,) = slurm.in_state("PENDING")
+    assert list((tmp_path / "run" / "cluster").glob("*.pem"))
+    words = slurm_command(tmp_path) if cluster == "slurm" else command(tmp_path)
+    with started([*words, "--resume"], tmp_path) as run:
+        slurm.wait_for(1, "CANCELLED", deadline_s=60)
+        assert run.finish() == 0, run.err
+    assert job.id in [other.id for other in slurm.in_state("CANCELLED")]
+    left = {path.name for path in (tmp_path / "run" / "cluster").iterdir() if path.suffix != ".log"}
+    assert left == {".lock", "job.sh"}
+
+
+def test_a_kernel_that_is_shut_down_leaves_no_job_and_no_key(slurm: LocalSlurm, tmp_path: Path) -> None:
+    cell = f"""
+from gadask.clusters import hold, open_cluster
+from gadask.machine import Machine
+from pathlib import Path
+machine = Machine(memory="1GB", interface="lo", partition="closed")
+cluster = await hold(open_cluster("slurm", machine, 1, Path({str(tmp_path)!r}), 100))
+"""
+    manager, client = start_new_kernel(env=environment())
+    try:
+        reply = client.execute_interactive(cell, timeout=60, output_hook=lambda message: None)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        slurm.wait_for(1, "PENDING")
+        assert list(tmp_path.glob("**/*.pem"))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    slurm.wait_for(0, "PENDING", "RUNNING")
+    wait_until(lambda: not guardians(tmp_path), 60, "the end of its guardian")
+    assert not list(tmp_path.glob("**/*.pem"))
 
 
 @pytest.mark.parametrize("partition", ["skylake", "closed"])
