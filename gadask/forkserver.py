@@ -4,7 +4,7 @@ Importing torch takes seconds, forking takes milliseconds. The fork server impor
 that forking is safe), and forks a rollout process whenever the pool asks: at the start, and within milliseconds
 after one was killed. The imported pages are shared by all of them.
 
-Commands come over a `SOCK_SEQPACKET` Unix socket, one pickled tuple a packet, from the pool alone:
+Commands are tuples from the pool alone (`packets.py`):
 
 - `("fill", NoiseConfig, n_threads)` with one end of a socket pair: a child fills the noise table, answers its digest;
 - `("preload",)`: import what rollout processes need;
@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -27,9 +26,10 @@ import sys
 from typing import Any
 
 from gadask.config import NoiseConfig
-from gadask.errors import NodeError
-from gadask.messages import MAX_PACKET_BYTES, WORDS_PER_PROCESS
+from gadask.errors import GadaskError, NodeError
+from gadask.messages import WORDS_PER_PROCESS
 from gadask.numerics import numeric_environment
+from gadask.packets import packet_socketpair, receive, send
 
 _PR_SET_PDEATHSIG = 1
 
@@ -54,8 +54,9 @@ class ForkServer:
                 with theirs:
                     self._command("fill", noise, n_threads, channel=theirs)
                 self._command("preload")
-                packet = ours.recv(MAX_PACKET_BYTES)
-            answer = pickle.loads(packet) if packet else NodeError("the process that fills the noise table was killed")
+                answer, _ = receive(ours)
+            if answer is None:
+                answer = NodeError("the process that fills the noise table was killed")
             if not isinstance(answer, str):
                 raise NodeError(f"the noise table could not be made: {answer}")
             self.digest = answer
@@ -91,21 +92,12 @@ class ForkServer:
             )
 
     def _command(self, *command: object, channel: socket.socket | None = None) -> None:
-        fds = [] if channel is None else [channel.fileno()]
-        socket.send_fds(self._control, [pickle.dumps(command)], fds)
+        send(self._control, command, *([] if channel is None else [channel.fileno()]))
 
     def _end(self) -> None:
         self._control.close()
         self._process.kill()
         self._process.wait()
-
-
-def packet_socketpair() -> tuple[socket.socket, socket.socket]:
-    """Return two ends between which packets of up to `MAX_PACKET_BYTES` keep their borders."""
-    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in pair:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_PACKET_BYTES)
-    return pair
 
 
 def main() -> None:
@@ -115,10 +107,10 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     with socket.socket(fileno=control_fd) as control:
         while True:
-            packet, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, 1)
-            if not packet:
+            message, fds = receive(control)
+            if message is None:
                 return
-            command, *arguments = pickle.loads(packet)
+            command, *arguments = message
             if command == "preload":
                 _preload()
                 continue
@@ -158,7 +150,7 @@ def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise
             from gadask.noise import generate_into
 
             config, n_threads = arguments
-            channel.send(pickle.dumps(generate_into(noise_fd, config, n_threads)))
+            send(channel, generate_into(noise_fd, config, n_threads))
         else:
             from gadask.player import serve
 
@@ -169,9 +161,10 @@ def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise
         status = 0
     except (BrokenPipeError, ConnectionResetError):
         status = 0  # the pool went away
-    except Exception as error:  # the pool turns it into a NodeError
+    except Exception as error:
+        text = str(error) if isinstance(error, GadaskError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):
-            channel.send(pickle.dumps(error))
+            send(channel, NodeError(text))  # not the error itself, which another process may be unable to read
         raise
     finally:
         sys.stderr.flush()

@@ -292,7 +292,3 @@ played; when that episode began, in nanoseconds of the monotonic clock. While se
 
 SEVERAL = -1
 """The place of episodes that are played together. If their process dies or hangs, nobody knows yet through which."""
-
-MAX_PACKET_BYTES = 200_000
-"""Largest packet between pool, fork server and rollout processes: a genome of 30,000 genes. Linux lets every socket
-send as much."""

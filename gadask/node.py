@@ -54,7 +54,7 @@ _JOB_S = 0.05
 LANE_ROUNDS = 4
 """A job that is played in lanes has so many episodes for each, if there are so many."""
 
-_MAX_EPISODES_A_JOB = 500  # a packet must hold their rows, and a reason for each
+_MAX_EPISODES_A_JOB = 500  # beyond the fill of its lanes; what a process had is played again when it dies
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,10 @@ class Node:
         self.pool.stop(matches)
 
     def _episodes_a_job(self, state: _TaskState, n_episodes: int, n_lanes: int) -> int:
-        cheap = int(_JOB_S / state.episode_s) if state.episode_s else 1
+        cheap = min(int(_JOB_S / state.episode_s), _MAX_EPISODES_A_JOB) if state.episode_s else 1
         if n_lanes:  # lanes idle at the end of a job, so that it should be long
             share = -(-n_episodes // self.pool.n_processes)
-            return max(1, min(share, max(LANE_ROUNDS * n_lanes, min(cheap, _MAX_EPISODES_A_JOB))))
+            return max(1, min(share, max(LANE_ROUNDS * n_lanes, cheap)))
         return max(1, min(cheap, n_episodes // (4 * self.pool.n_processes)))
 
 

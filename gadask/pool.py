@@ -14,7 +14,6 @@ import contextlib
 import itertools
 import mmap
 import os
-import pickle
 import selectors
 import signal
 import socket
@@ -24,64 +23,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gadask.errors import NodeError
+from gadask.batch import Batch
+from gadask.errors import NodeError, PacketError
 from gadask.fairqueue import FairQueue
-from gadask.forkserver import ForkServer, packet_socketpair
-from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.forkserver import ForkServer
+from gadask.messages import ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.packets import packet_socketpair, receive, send
 
 MAX_DEATHS = 3
 """An episode under which this many processes died gets status `ERROR`."""
 
 _MAX_FAILED_STARTS = 10
-
-
-class Batch:
-    """Jobs submitted together; filled by the pool's thread, waited for by another."""
-
-    def __init__(self, n_jobs: int) -> None:
-        """Expect the answers of `n_jobs` jobs."""
-        self._n_open = n_jobs
-        self._rows: list[bytes] = []
-        self._n_rows = 0
-        self._reasons: dict[int, str] = {}
-        self.moments: dict[int, bytes] = {}
-        """Moments of observed episodes, by place among the rows."""
-        self._failure: str | None = None
-        self._done = threading.Event()
-        if not n_jobs:
-            self._done.set()
-
-    def wait(self) -> tuple[NDArray[np.void], dict[int, str]]:
-        """Return all rows (dtype `ROW`, in order of completion) and what went wrong, by place among the rows.
-
-        A failed decoding has no row; its reason stands at a negative place. Raises `NodeError` if the pool closed.
-        """
-        self._done.wait()
-        if self._failure is not None:
-            raise NodeError(self._failure)
-        return np.frombuffer(b"".join(self._rows), ROW), self._reasons
-
-    def add(self, rows: bytes, reasons: dict[int, str], moments: dict[int, bytes] | None = None) -> None:
-        """Take one job's answer."""
-        self.moments |= {self._n_rows + place: packed for place, packed in (moments or {}).items()}
-        for place, reason in reasons.items():
-            self._reasons[self._n_rows + place if rows else -1 - len(self._reasons)] = reason
-        self._rows.append(rows)
-        self._n_rows += len(rows) // ROW.itemsize
-        self._n_open -= 1
-        if not self._n_open:
-            self._done.set()
-
-    def expect(self, n_more: int) -> None:
-        """Expect more jobs: one was split."""
-        self._n_open += n_more
-
-    def fail(self, reason: str) -> None:
-        """Give up on what is missing."""
-        self._failure = reason
-        self._done.set()
+_LONGEST_WAIT_S = 3600.0  # what a selector waits must fit 32 bits in ms; it wakes up, and waits again
 
 
 @dataclass
@@ -106,6 +60,7 @@ class _Process:
     pid: int = 0  # 0 until it said that it is ready
     pending: _Pending | None = None
     overdue_place: int | None = None  # of the episode for which the process was killed
+    fault: NodeError | None = None  # for which it was killed, beside that
     known_tasks: set[int] = field(default_factory=set)
 
 
@@ -245,6 +200,7 @@ class Pool:
 
     def _spawn(self, index: int) -> _Process:
         ours, theirs = packet_socketpair()
+        ours.setblocking(False)  # one process that does not read must not hold up the others
         self._words[index] = 0
         with theirs:
             self._server.spawn(index, self._cpus[index % len(self._cpus)] if self._cpus else None, theirs)
@@ -254,11 +210,14 @@ class Pool:
 
     def _receive(self, process: _Process) -> None:
         """Take a process's next packet: that it is ready, an answer, why it failed, or its death."""
+        message: object
         try:
-            packet = process.channel.recv(MAX_PACKET_BYTES)
-        except ConnectionResetError:
-            packet = b""
-        message = pickle.loads(packet) if packet else None
+            message, _ = receive(process.channel)
+            if not isinstance(message, int | Answer | NodeError | None):
+                raise PacketError(f"a message that no process sends: {str(message)[:80]!r}")
+        except PacketError as error:
+            _kill(process)
+            message = error
         if isinstance(message, int):
             process.pid = message
             self._failed_starts = 0
@@ -268,7 +227,7 @@ class Pool:
             if pending is not None:
                 pending.batch.add(message.rows, message.reasons, message.moments)
         else:
-            self._bury(process, message)
+            self._bury(process, message if isinstance(message, Exception) else process.fault)
 
     def _bury(self, process: _Process, error: Exception | None) -> None:
         """Replace a dead process and decide on the episodes that it had."""
@@ -325,18 +284,18 @@ class Pool:
             for process in self._processes:
                 for number in process.known_tasks - self._tasks.keys():
                     process.known_tasks.remove(number)
-                    _send(process, number)
-                if not process.pid or process.overdue_place is not None or process.pending is not None:
+                    _tell(process, number)
+                if not process.pid or _is_dying(process) or process.pending is not None:
                     continue
                 if pending := self._queue.take():
                     number = pending.job.task_number
                     if number not in process.known_tasks:
                         process.known_tasks.add(number)
                         shared = self._tasks[number]
-                        _send(process, shared.message, shared.weights_fd)
+                        _tell(process, shared.message, shared.weights_fd)
                     self._words[process.index, 1:] = 0, time.monotonic_ns()
                     process.pending, pending.sent_at = pending, time.monotonic()
-                    _send(process, (pending.number, pending.job))
+                    _tell(process, (pending.number, pending.job))
 
     def _is_unwanted(self, pending: _Pending) -> bool:
         return pending.stopped or pending.job.task_number not in self._tasks
@@ -344,7 +303,7 @@ class Pool:
     def _seconds_to_deadline(self) -> float | None:
         """Return the time until the first running episode is overdue; None while nothing is played."""
         deadlines = [self._deadline_s(process) for process in self._processes if _is_playing(process)]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT_S) if deadlines else None
 
     def _deadline_s(self, process: _Process) -> float:
         began_s = int(self._words[process.index, 2]) / 1e9
@@ -356,8 +315,7 @@ class Pool:
             place = int(self._words[process.index, 1])  # before the time: the process writes them in the other order
             if _is_playing(process) and now_s >= self._deadline_s(process):
                 process.overdue_place = place
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+                _kill(process)
 
     def _shut_down(self) -> None:
         with self._lock:
@@ -367,9 +325,7 @@ class Pool:
                 pending.batch.fail(self._failure)
             self._queue.drop(lambda pending: True)
             for process in self._processes:
-                if process.pid:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(process.pid, signal.SIGKILL)
+                _kill(process)
                 process.channel.close()
             for shared in self._tasks.values():
                 os.close(shared.weights_fd)
@@ -383,14 +339,32 @@ class Pool:
 
 
 def _is_playing(process: _Process) -> bool:
-    """Whether a deadline runs; a process that was killed for its own has only its socket left to close."""
-    return process.pending is not None and process.overdue_place is None
+    """Whether a deadline runs."""
+    return process.pending is not None and not _is_dying(process)
 
 
-def _send(process: _Process, message: object, fd: int | None = None) -> None:
-    """Send a packet; a process that just died is noticed when its socket reads empty."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        socket.send_fds(process.channel, [pickle.dumps(message)], [] if fd is None else [fd])
+def _is_dying(process: _Process) -> bool:
+    """Whether the process was killed and has only its socket left to close."""
+    return process.overdue_place is not None or process.fault is not None
+
+
+def _kill(process: _Process) -> None:
+    if process.pid:  # before it said that it is ready its socket is all there is to close
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _tell(process: _Process, message: object, *fds: int) -> None:
+    """Send a message. A process that does not take it is killed; that it has died shows when its socket reads empty."""
+    if _is_dying(process):
+        return
+    try:
+        send(process.channel, message, *fds)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    except OSError as error:  # it has not read for long, or the machine has no memory for a large message
+        process.fault = NodeError(f"its process cannot be told of it: {error.strerror}")
+        _kill(process)
 
 
 def _answer_unplayed(pending: _Pending, status: Status, reason: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
-FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "inf", "text", "slow")
+FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "inf", "text", "slow", "babble")
 
 
 class Faulty(gymnasium.Env):  # type: ignore[misc]
@@ -33,10 +34,11 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         every: int = 1,
         once: str = "",
         step_s: float = 0.0,
+        n_entries: int = 3,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = render_mode
-        self.observation_space = Box(-1, 1, (3,), np.float32)
+        self.observation_space = Box(-1, 1, (n_entries,), np.float32)
         self.action_space = Discrete(2)
         self._fault, self._every, self._once, self._step_s = fault, every, once, step_s
         self._broken = False
@@ -70,7 +72,9 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         return picture
 
     def _observe(self) -> NDArray[np.float32]:
-        observation: NDArray[np.float32] = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        observation: NDArray[np.float32] = self.np_random.uniform(-1, 1, self.observation_space.shape).astype(
+            np.float32
+        )
         return observation
 
     def _strikes(self, seed: int) -> bool:
@@ -94,7 +98,17 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
             ctypes.PyDLL(None).sleep(10_000)  # holds the interpreter's lock
         if self._fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._fault == "babble":
+            for fd in filter(_is_socket, map(int, os.listdir("/proc/self/fd"))):
+                os.write(fd, b"what does this do?")
         return {"nan": float("nan"), "inf": float("inf"), "text": "five"}.get(self._fault, reward)
+
+
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False  # that of the list itself
 
 
 class DictObservation(gymnasium.Env):  # type: ignore[misc]

@@ -210,7 +210,6 @@ def test_an_impossible_value_is_named(table: dict[str, Any], message: str) -> No
         {"ga": {"max_failed_share": 0}},
         {"ga": {"max_failed_share": 1}},
         {"ga": {"candidates": 0}},
-        {"env": {"episode_timeout_s": math.inf}},
         {"seed": MAX_RUN_SEED},
     ],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +21,15 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask import pool
-from gadask.config import Config
+from gadask import packets, pool
+from gadask.config import Config, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
 from gadask.genome import count_genes, draw_child
 from gadask.messages import Breeding, Chunk, Genome, Kind, Status, Task
 from gadask.node import Node
 from gadask.noise import LazyNoise
+from gadask.observations import OBSERVED_SLOTS, Moments
 from gadask.policies import make_policy
 from gadask.rollout import play_episode
 from gadask.seeding import Purpose, env_seed
@@ -218,6 +222,75 @@ def test_a_hanging_process_is_killed_within_two_seconds_of_its_deadline(tmp_path
         player.join()
         wait_until(lambda: node.pool.pids, 10, "replaced")
     assert results[0]["status"].tolist() == [Status.TIMEOUT]
+
+
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e308, 2_147_484.0])
+def test_an_episode_may_have_any_time(timeout_s: float) -> None:
+    config = faulty_config(step_s=0.001)
+    config = config_from_dict(config_to_dict(config) | {"env": asdict(config.env) | {"episode_timeout_s": timeout_s}})
+    with node_of(config) as (node, task):
+        rows, _ = play(node, task, children(10))
+    assert outcome(rows) == played_here(config, children(10))
+
+
+def test_a_process_that_cannot_be_understood_is_replaced_and_the_others_play_on() -> None:
+    config = faulty_config("babble", every=7)
+    with node_of(config, n_a_job=10) as (node, task):
+        rows, reasons = play(node, task, children(30))
+        assert not node.pool.closed
+    failed = failures(rows, Status.ERROR, struck(config, 30, every=7))
+    assert len(failed) == len(reasons)
+    assert all("cannot be read" in reasons[place] for place in failed)
+
+
+@pytest.mark.parametrize("n_episodes", [5, 2000])
+def test_a_process_that_cannot_be_told_of_its_job_is_replaced(n_episodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = faulty_config()
+    refused: list[int] = []
+
+    def send(channel: socket.socket, message: object, *fds: int) -> None:
+        if isinstance(message, tuple) and len(refused) < 2:
+            refused.append(channel.fileno())
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        packets.send(channel, message, *fds)
+
+    with node_of(config) as (node, task):
+        monkeypatch.setattr(pool, "send", send)
+        rows, reasons = play(node, task, children(n_episodes, generation=0))
+    assert len(refused) == 2
+    assert reasons == {}
+    assert outcome(rows) == played_here(config, children(n_episodes, generation=0))
+
+
+@pytest.mark.parametrize(("n_entries", "n"), [(800, 64), (300_000, 4)])
+def test_moments_of_any_size_come_back(n_entries: int, n: int) -> None:
+    config = faulty_config(n_entries=n_entries)
+    config = replace(
+        config,
+        policy=replace(config.policy, kwargs={"hidden": "1"}, normalise=True),
+        noise=replace(config.noise, size=700_000),
+    )
+    with node_of(config, n_a_job=n) as (node, task):
+        generation = Breeding(0, (), ())
+        rows, reasons, moments = node.play(task, generation, children(n, generation=0))
+        assert reasons == {}
+        observed = {int(rows["slot"][place]): packed for place, packed in moments.items()}
+        assert sorted(observed) == list(range(min(n, OBSERVED_SLOTS)))
+        total = Moments().merged(observed[slot] for slot in sorted(observed))
+        assert len(total.sums) == n_entries
+
+        generation = Breeding(1, PARENTS, (), total.normaliser())  # which every job carries
+        rows, reasons, _ = node.play(task, generation, children(n))
+        assert reasons == {}
+        assert (rows["status"] == Status.OK).all()
+
+
+def test_a_genome_of_any_length_is_decoded() -> None:
+    old: Genome = tuple(200_000 + i % 1000 for i in range(41_000))  # 205 kB
+    with node_of(faulty_config()) as (node, task):
+        rows, reasons, _ = node.play(task, Breeding(1, (old,), ()), children(4))
+    assert reasons == {}
+    assert (rows["status"] == Status.OK).all()
 
 
 def test_each_episode_of_a_job_has_the_deadline_for_itself() -> None:
