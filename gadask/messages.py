@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -111,6 +112,8 @@ class Task:
     """Tells runs with equal settings apart on shared nodes; new at each start."""
     n_lanes: int = 0
     """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
+    client_id: str = ""
+    """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
 
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return the environment's seed for one episode."""
@@ -218,6 +221,14 @@ def unpack_rows(packed: bytes) -> NDArray[np.void]:
         kind = ROW[name]
         rows[name] = np.frombuffer(columns, kind, len(rows), offset)
         offset += kind.itemsize * len(rows)
+    return rows
+
+
+def unplayed_rows(generation: int, kind: Kind, episodes: Sequence[tuple[int, int]], status: Status) -> NDArray[np.void]:
+    """Return a row for each (slot, episode) that nobody played, with the status that says why."""
+    rows = np.zeros(len(episodes), ROW)
+    rows["generation"], rows["kind"], rows["status"] = generation, kind, status
+    rows["slot"], rows["episode"] = np.array(episodes, "<i4").reshape(-1, 2).T
     return rows
 
 

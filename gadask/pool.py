@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import mmap
 import os
 import selectors
@@ -28,8 +29,10 @@ from gadask.batch import Batch
 from gadask.errors import NodeError, PacketError
 from gadask.fairqueue import FairQueue
 from gadask.forkserver import ForkServer
-from gadask.messages import ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.messages import WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task, unplayed_rows
 from gadask.packets import packet_socketpair, receive, send
+
+_logger = logging.getLogger(__name__)
 
 MAX_DEATHS = 3
 """An episode under which this many processes died gets status `ERROR`."""
@@ -47,7 +50,7 @@ class _Pending:
     batch: Batch
     timeout_s: float
     deaths: int = 0
-    stopped: bool = False
+    stopped_at: float | None = None
     sent_at: float = 0.0
 
 
@@ -73,11 +76,19 @@ class _SharedTask:
 class Pool:
     """`n_processes` rollout processes under one supervising thread."""
 
-    def __init__(self, server: ForkServer, n_processes: int, cpus: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        server: ForkServer,
+        n_processes: int,
+        cpus: Sequence[int] | None,
+        on_failure: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         """Fork the processes, process i pinned to `cpus[i % len(cpus)]`; raises `NodeError` if they cannot start.
 
-        The pool owns the server from here on. With `cpus=None` nothing is pinned.
+        The pool owns the server from here on. With `cpus=None` nothing is pinned. `on_failure` is called by the pool's
+        thread if it fails later; nothing is played any more.
         """
+        self._on_failure = on_failure
         self.n_processes = n_processes
         self._cpus = cpus
         self._server = server
@@ -91,6 +102,8 @@ class Pool:
         self._closing = False
         self._failed_starts = 0
         self._failure = "the pool of rollout processes was closed"
+        self.failure: str | None = None
+        """Why the pool plays nothing any more, if it failed."""
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -123,19 +136,26 @@ class Pool:
         return len(self._queue)
 
     def add_task(self, task: Task, n_rows: int) -> int:
-        """Make a task known, with room for the weights of `n_rows` genomes; returns the number that its jobs carry."""
+        """Make a task known, with room for the weights of `n_rows` genomes; returns the number that its jobs carry.
+
+        Raises `NodeError` if the pool was closed.
+        """
         number = next(self._numbers)
-        weights_fd = os.memfd_create("gadask-weights", os.MFD_CLOEXEC)
-        os.ftruncate(weights_fd, 4 * task.n_params * n_rows)  # untouched rows take no memory
         with self._lock:
+            if self._closing:
+                raise NodeError(self._failure)
+            weights_fd = os.memfd_create("gadask-weights", os.MFD_CLOEXEC)
+            os.ftruncate(weights_fd, 4 * task.n_params * n_rows)  # untouched rows take no memory
             self._tasks[number] = _SharedTask(NewTask(number, task, n_rows), weights_fd)
         return number
 
     def remove_task(self, number: int) -> None:
-        """Stop a task's jobs and free its environments and weights."""
-        self.stop(lambda job: job.task_number == number)
+        """Stop a task's jobs and free its environments and weights, if the pool has them still."""
+        self.stop(lambda job, _: job.task_number == number)
         with self._lock:
-            os.close(self._tasks.pop(number).weights_fd)
+            shared = self._tasks.pop(number, None)
+            if shared is not None:
+                os.close(shared.weights_fd)
             self._must_drop = True
         self._wake()
 
@@ -153,18 +173,28 @@ class Pool:
         self._wake()
         return batch
 
-    def stop(self, matches: Callable[[Job], bool]) -> None:
+    def stop(self, matches: Callable[[Job, Batch], bool]) -> None:
         """End all matching jobs now: their unfinished episodes get status `STOPPED`; thread-safe."""
         with self._lock:
             running = [process.pending for process in self._processes if process.pending]
             for pending in [*self._queue, *running]:
-                if matches(pending.job):
-                    pending.stopped = True
+                if matches(pending.job, pending.batch):
+                    pending.stopped_at = pending.stopped_at or time.monotonic()
             self._must_drop = True
             for process in self._processes:
-                if process.pending and process.pending.stopped:
+                if process.pending and process.pending.stopped_at is not None:
                     self._words[process.index, 0] = process.pending.number
         self._wake()
+
+    def kill_stopped(self, seconds: float) -> None:
+        """Replace processes that go on with a job `seconds` after it was stopped: their episode hangs; thread-safe."""
+        since_s = time.monotonic() - seconds
+        with self._lock:
+            for process in () if self._closing else self._processes:
+                stopped_at = process.pending.stopped_at if process.pending else None
+                if stopped_at is not None and stopped_at < since_s and not _is_dying(process):
+                    process.fault = NodeError("it went on after it was stopped")
+                    _kill(process)
 
     def close(self) -> None:
         """End all processes; whoever waits for a batch gets a `NodeError`."""
@@ -192,10 +222,13 @@ class Pool:
                 if all(process.pid for process in self._processes):
                     self._started.set()
         except Exception as error:  # without its supervisor the pool must not seem alive
-            self._failure = f"the pool of rollout processes failed: {type(error).__name__}: {error}"
-            raise
+            text = str(error) if isinstance(error, NodeError) else f"{type(error).__name__}: {error}"
+            self.failure = self._failure = f"the pool of rollout processes failed: {text}"
+            _logger.error("%s", self.failure, exc_info=not isinstance(error, NodeError))
         finally:
             self._shut_down()
+            if self.failure is not None and self._started.is_set():
+                self._on_failure(self.failure)
             self._started.set()
 
     def _spawn(self, index: int) -> _Process:
@@ -298,7 +331,7 @@ class Pool:
                     _tell(process, (pending.number, pending.job))
 
     def _is_unwanted(self, pending: _Pending) -> bool:
-        return pending.stopped or pending.job.task_number not in self._tasks
+        return pending.stopped_at is not None or pending.job.task_number not in self._tasks
 
     def _seconds_to_deadline(self) -> float | None:
         """Return the time until the first running episode is overdue; None while nothing is played."""
@@ -373,9 +406,7 @@ def _answer_unplayed(pending: _Pending, status: Status, reason: str) -> None:
     if not isinstance(job, PlayJob):
         pending.batch.add(b"", {0: reason})
         return
-    rows = np.zeros(len(job.episodes), ROW)
-    rows["generation"], rows["kind"], rows["status"] = job.generation, job.kind, status
-    rows["slot"] = [planned.slot for planned in job.episodes]
-    rows["episode"] = [planned.episode for planned in job.episodes]
+    episodes = [(planned.slot, planned.episode) for planned in job.episodes]
+    rows = unplayed_rows(job.generation, job.kind, episodes, status)
     reasons = {} if status is Status.STOPPED else dict.fromkeys(range(len(rows)), reason)
     pending.batch.add(rows.tobytes(), reasons)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,13 +21,14 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask import packets, pool
+from gadask import chunks, packets, pool
+from gadask.ancestors import Ancestors
+from gadask.chunks import Node
 from gadask.config import Config, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
 from gadask.genome import count_genes, draw_child
 from gadask.messages import Breeding, Chunk, Genome, Kind, Status, Task
-from gadask.node import Node
 from gadask.noise import LazyNoise
 from gadask.observations import OBSERVED_SLOTS, Moments
 from gadask.policies import make_policy
@@ -327,6 +328,110 @@ def test_closing_a_generation_stops_its_episodes_and_no_others() -> None:
     assert (results["test"]["status"] == Status.OK).all()
 
 
+def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.void]]) -> threading.Thread:
+    """Play a generation of its own parents, five of the 36 that the node has room for, in a thread."""
+    parents = tuple((generation, gene) for gene in range(5))
+    breeding = Breeding(generation, parents, ())
+
+    def run() -> None:
+        with suppress(NodeError):  # the node is closed
+            results.append(node.play(task, breeding, children(20, generation))[0])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def weights_of(node: Node) -> Ancestors:
+    (state,) = node._tasks.values()
+    return state.weights
+
+
+def test_a_chunk_waits_for_room_until_others_have_ended(tmp_path: Path) -> None:
+    config = faulty_config("wait", every=10, until=str(tmp_path / "go on"))
+    results: list[NDArray[np.void]] = []
+    with node_of(config, 24) as (node, task):
+        threads = [pinning(node, task, generation, results) for generation in range(1, 11)]
+        wait_until(lambda: node._tasks and weights_of(node).n_waiting == 3, 60, "the last three wait")
+        (tmp_path / "go on").touch()
+        for thread in threads:
+            thread.join(60)
+    assert len(results) == 10
+    assert all((rows["status"] == Status.OK).all() for rows in results)
+
+
+@pytest.mark.parametrize("how", ["close the generation", "forget the run", "close the node"])
+def test_a_chunk_does_not_wait_for_room_any_more_when_it_is_not_wanted(how: str, tmp_path: Path) -> None:
+    config = faulty_config("wait", every=10, until=str(tmp_path / "go on"))
+    results: list[NDArray[np.void]] = []
+    failures: list[str] = []
+    with node_of(config, 24) as (node, task):
+
+        def wait_for_room() -> None:
+            try:
+                parents = tuple((99, gene) for gene in range(5))
+                results.append(node.play(task, Breeding(99, parents, ()), children(20, 99))[0])
+            except NodeError as error:
+                failures.append(str(error))
+
+        threads = [pinning(node, task, generation, []) for generation in range(1, 8)]
+        wait_until(lambda: node._tasks and len(weights_of(node)._cache._pins) == 35, 60, "all rows are pinned")
+        waiting = threading.Thread(target=wait_for_room)
+        waiting.start()
+        wait_until(lambda: weights_of(node).n_waiting == 1, 60, "it waits")
+        if how == "close the generation":
+            node.close_generation(task, Kind.CHILD, 99)
+        elif how == "forget the run":
+            node.forget(task)
+        else:
+            node.close()
+        waiting.join(30)
+        assert not waiting.is_alive()
+        (tmp_path / "go on").touch()
+        for thread in threads:
+            thread.join(30)
+    if how == "close the generation":
+        assert (results[0]["status"] == Status.STOPPED).all()
+        assert sorted(results[0]["slot"]) == list(range(20))
+    else:
+        assert len(failures) == 1
+
+
+def test_a_chunk_that_needs_more_room_than_there_is_is_an_error_at_once() -> None:
+    with node_of(faulty_config()) as (node, task):
+        parents = tuple((1, gene) for gene in range(200))
+        with pytest.raises(NodeError, match=r"a chunk starts from \d+ genomes: .* of 36 rows"):
+            node.play(task, Breeding(1, parents, ()), children(1000))
+
+
+@pytest.mark.parametrize("how", ["close the generation", "forget the run"])
+def test_an_episode_that_hangs_is_not_waited_for_when_it_is_stopped(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = faulty_config("hang-in-c", once=str(tmp_path / "hanging"))
+    monkeypatch.setattr(chunks, "STOP_S", 0.1)
+    results: list[NDArray[np.void]] = []
+    with node_of(config, 1) as (node, task):
+        before = node.pool.pids
+        player = threading.Thread(target=lambda: results.append(play(node, task, children(3))[0]))
+        player.start()
+        wait_until((tmp_path / "hanging").exists, 20, "hanging")
+        node.tend()
+        if how == "close the generation":
+            node.close_generation(task, Kind.CHILD, 1)
+        else:
+            node.forget(task)
+
+        def is_over() -> bool:
+            node.tend()
+            return not player.is_alive()
+
+        wait_until(is_over, 20, "the chunk comes back")
+        wait_until(lambda: node.pool.pids and node.pool.pids != before, 20, "replaced")
+    assert sorted(results[0]["slot"]) == [0, 1, 2]
+    assert (results[0]["status"] == Status.STOPPED).all()
+
+
 def test_closing_the_pool_fails_those_who_wait() -> None:
     caught: list[str] = []
     with node_of(faulty_config(step_s=0.1)) as (node, task):
@@ -343,10 +448,27 @@ def test_closing_the_pool_fails_those_who_wait() -> None:
     assert caught
 
 
+def test_a_pool_that_fails_says_why_once_and_can_be_asked_to_forget() -> None:
+    told: list[str] = []
+    node = Node(faulty_config().noise, 2, told.append)
+    task = prepare_task(faulty_config())
+    try:
+        play(node, task, children(4))
+        node.pool._selector.close()  # as no system call of the supervisor's is expected to fail
+        node.pool._wake()
+        wait_until(lambda: told, 20, "it says why")
+        node.forget(task)
+        with pytest.raises(NodeError, match="the pool of rollout processes failed"):
+            play(node, replace(task, run_id="another"), children(4))
+    finally:
+        node.close()
+    assert told == [node.pool.failure]
+
+
 def test_children_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     program = """
 import sys
-from gadask.node import Node
+from gadask.chunks import Node
 from gadask.messages import Breeding, Chunk, Kind
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
