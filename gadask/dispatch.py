@@ -103,6 +103,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Set up the nodes and wait for the first."""
         await self._nodes.register_plugin()
+        self._nodes.begin_waiting()
         self._arrivals = as_completed(loop=self._client.loop, with_results=True, raise_errors=False)
         self._watch = asyncio.create_task(self._watch_nodes())
         while not self.nodes:

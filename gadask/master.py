@@ -122,6 +122,7 @@ async def evolve(
                 state = generation.state
                 await in_thread(functools.partial(_record, directory, table, generation))
                 yield generation
+                await asyncio.sleep(0)  # an interrupt while it was recorded
             reason = ""
         except GadaskError as error:
             reason = str(error)

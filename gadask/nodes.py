@@ -104,6 +104,10 @@ class Nodes:
             if not _infos(await self._describe_all()):
                 raise NodeError(f"no node could be set up: {error}") from error
 
+    def begin_waiting(self) -> None:
+        """Count the time without a node from now on."""
+        self._last_node_at = time.monotonic()
+
     async def look(self) -> None:
         """Find nodes that came, left or speak again; to be called about once a `POLL_S`.
 

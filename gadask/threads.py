@@ -12,14 +12,18 @@ _Result = TypeVar("_Result")
 async def in_thread(work: Callable[[], _Result]) -> _Result:
     """Return what `work` returns, or raise what it raises.
 
-    A caller that is cancelled goes on only when it has ended: what is half written when a run is interrupted is written
-    whole, and by then the run directory is still locked.
+    A caller that is cancelled meanwhile gets the result too, and is cancelled where it next gives way to the loop: what
+    is half written when a run is interrupted is written whole, and whoever follows the run hears of it.
     """
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:
         await asyncio.wait({working})
-        if not working.cancelled():
-            working.exception()  # or asyncio would say that nobody asked
-        raise
+        if working.cancelled() or working.exception() is not None:
+            raise
+        caller = asyncio.current_task()
+        assert caller is not None
+        caller.uncancel()  # or the same request would count twice
+        caller.cancel()
+        return working.result()
