@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster, Worker
 
+import gadask.node
 from gadask import chunks
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
@@ -132,6 +134,32 @@ def test_a_run_begins_beside_a_node_that_stands_still(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_run_begins_beside_a_node_that_does_not_get_ready(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+
+    def be_slow(dask_worker: Worker) -> None:
+        def start_slowly(*arguments: Any) -> Any:
+            while not ready.exists():
+                time.sleep(0.02)
+            return chunks.Node(*arguments)
+
+        setattr(gadask.node, "Node", start_slowly)  # noqa: B010
+
+    async def main() -> None:
+        async with local_cluster(2) as cluster:
+            client = cluster.client
+            await client.wait_for_workers(2)
+            await client.run(be_slow, workers=[next(iter(await client.scheduler.ncores()))])
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    async for _ in evolve(first_config(generations=2), client, tmp_path / "run", n_processes=1):
+                        pass
+            finally:
+                ready.touch()
+
+    asyncio.run(main())
+
+
 def test_a_node_whose_processes_fail_is_closed_and_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Progress] = []
 
@@ -236,7 +264,14 @@ def test_late_children_of_many_generations_do_not_end_a_run(tmp_path: Path) -> N
     config = first_config("admit", 14, "wait", every=12, until=str(go_on))
 
     async def release(client: Client) -> None:
-        await until(lambda: is_full(client), "a chunk waits for room")
+        n_looks = 0
+
+        async def waits_on() -> bool:  # longer than a chunk that fails is tried again
+            nonlocal n_looks
+            n_looks = n_looks + 1 if await is_waiting(client) else 0
+            return n_looks > 400
+
+        await until(waits_on, "a chunk waits for room")
         go_on.touch()
 
     async def main() -> int:
@@ -256,7 +291,7 @@ def test_late_children_of_many_generations_do_not_end_a_run(tmp_path: Path) -> N
     assert asyncio.run(main()) == 14
 
 
-async def is_full(client: Client) -> bool:
+async def is_waiting(client: Client) -> bool:
     with suppress(AttributeError):
         return any((await client.run(count_waiting)).values())
     return False

@@ -63,6 +63,7 @@ def send_many(end: socket.socket) -> None:
         b"m",
         b"w" + pickle.dumps(list(range(1000)))[:-1],
         b"w" + pickle.dumps(bytes(100_000)),  # more than is read
+        b"w" + pickle.dumps("whole") + bytes(100_000),
     ],
 )
 def test_a_packet_that_cannot_be_read_is_an_error(ends: Ends, packet: bytes, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from gadask.chunks import Node
 from gadask.config import Config, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
-from gadask.genome import count_genes, draw_child
+from gadask.genome import count_genes, draw_child, draw_children
 from gadask.messages import Breeding, Chunk, Genome, Kind, Status, Task
 from gadask.noise import LazyNoise
 from gadask.observations import OBSERVED_SLOTS, Moments
@@ -342,6 +342,13 @@ def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.vo
     return thread
 
 
+def strikes(config: Config, generation: int, every: int) -> bool:
+    """Whether a fault strikes in one of a generation's first 20 children, whose parents are all used too."""
+    seeds = [env_seed(config.seed, Purpose.CHILD_EPISODE, generation, slot, 0) for slot in range(20)]
+    rows, _ = draw_children(config.seed, generation, np.arange(20), [(i,) for i in range(5)], 1000)
+    return any(seed % every == 0 for seed in seeds) and len(set(rows.tolist())) == 5
+
+
 def weights_of(node: Node) -> Ancestors:
     (state,) = node._tasks.values()
     return state.weights
@@ -374,7 +381,8 @@ def test_a_chunk_does_not_wait_for_room_any_more_when_it_is_not_wanted(how: str,
             except NodeError as error:
                 failures.append(str(error))
 
-        threads = [pinning(node, task, generation, []) for generation in range(1, 8)]
+        waited_for = [generation for generation in range(100, 200) if strikes(config, generation, 10)][:7]
+        threads = [pinning(node, task, generation, []) for generation in waited_for]
         wait_until(lambda: node._tasks and len(weights_of(node)._cache._pins) == 35, 60, "all rows are pinned")
         waiting = threading.Thread(target=wait_for_room)
         waiting.start()
