@@ -328,6 +328,12 @@ def test_closing_a_generation_stops_its_episodes_and_no_others() -> None:
     assert (results["test"]["status"] == Status.OK).all()
 
 
+def waiting_config(tmp_path: Path) -> Config:
+    """Return a run in which every tenth episode goes on when the file `go on` exists."""
+    config = faulty_config("wait", every=10, until=str(tmp_path / "go on"))
+    return replace(config, env=replace(config.env, episode_timeout_s=600.0))
+
+
 def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.void]]) -> threading.Thread:
     """Play a generation of its own parents, five of the 36 that the node has room for, in a thread."""
     parents = tuple((generation, gene) for gene in range(5))
@@ -355,7 +361,7 @@ def weights_of(node: Node) -> Ancestors:
 
 
 def test_a_chunk_waits_for_room_until_others_have_ended(tmp_path: Path) -> None:
-    config = faulty_config("wait", every=10, until=str(tmp_path / "go on"))
+    config = waiting_config(tmp_path)
     results: list[NDArray[np.void]] = []
     with node_of(config, 24) as (node, task):
         threads = [pinning(node, task, generation, results) for generation in range(1, 11)]
@@ -369,7 +375,7 @@ def test_a_chunk_waits_for_room_until_others_have_ended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["close the generation", "forget the run", "close the node"])
 def test_a_chunk_does_not_wait_for_room_any_more_when_it_is_not_wanted(how: str, tmp_path: Path) -> None:
-    config = faulty_config("wait", every=10, until=str(tmp_path / "go on"))
+    config = waiting_config(tmp_path)
     results: list[NDArray[np.void]] = []
     failures: list[str] = []
     with node_of(config, 24) as (node, task):
