@@ -261,7 +261,7 @@ def test_a_live_master_keeps_its_nodes(tmp_path: Path) -> None:
 
 def test_late_children_of_many_generations_do_not_end_a_run(tmp_path: Path) -> None:
     go_on = tmp_path / "go on"
-    config = first_config("admit", 14, "wait", every=12, until=str(go_on))
+    config = first_config("admit", 25, "wait", every=30, until=str(go_on))
     config = replace(config, env=replace(config.env, episode_timeout_s=600.0))
 
     async def release(client: Client) -> None:
@@ -289,7 +289,7 @@ def test_late_children_of_many_generations_do_not_end_a_run(tmp_path: Path) -> N
             await releasing
         return n
 
-    assert asyncio.run(main()) == 14
+    assert asyncio.run(main()) == 25
 
 
 async def is_waiting(client: Client) -> bool:
