@@ -44,6 +44,10 @@ class NodeError(GadaskError):
     """A node could not be set up, or was refused."""
 
 
+class PacketError(NodeError):
+    """A message between a node and one of its processes cannot be read."""
+
+
 class ClusterError(GadaskError):
     """The cluster could not be started, or was lost."""
 

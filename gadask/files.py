@@ -177,12 +177,12 @@ class FileLock:
                 f"{path.parent}: another master is writing this {kind} ({owner}); end it first,"
                 " or choose another directory"
             ) from None
-        _held.add(self._descriptor)
+        _held.add(self)
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
-        if self._descriptor in _held:
-            _held.remove(self._descriptor)
+        if self in _held:
+            _held.remove(self)
             os.close(self._descriptor)
 
     def _take(self, path: Path) -> None:
@@ -197,14 +197,14 @@ class FileLock:
             _write_all(self._descriptor, f"host {socket.gethostname()}, process {os.getpid()}\n".encode())
 
 
-_held: set[int] = set()
-"""Descriptors of the locks that this process has."""
+_held: set[FileLock] = set()
+"""The locks that this process has; not their descriptors, whose numbers others get after a release."""
 
 
 def _close_inherited_locks() -> None:
     # A lock lasts as long as any copy of its descriptor: a forked child would keep it after its parent was killed.
-    for descriptor in _held:
-        os.close(descriptor)
+    for lock in _held:
+        os.close(lock._descriptor)
     _held.clear()
 
 

@@ -4,7 +4,7 @@ Importing torch takes seconds, forking takes milliseconds. The fork server impor
 that forking is safe), and forks a rollout process whenever the pool asks: at the start, and within milliseconds
 after one was killed. The imported pages are shared by all of them.
 
-Commands come over a `SOCK_SEQPACKET` Unix socket, one pickled tuple a packet, from the pool alone:
+Commands are tuples from the pool alone (`packets.py`):
 
 - `("fill", NoiseConfig, n_threads)` with one end of a socket pair: a child fills the noise table, answers its digest;
 - `("preload",)`: import what rollout processes need;
@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import pickle
 import select
 import signal
 import socket
@@ -31,10 +30,11 @@ from typing import Any
 import numpy as np
 
 from gadask.config import NoiseConfig
-from gadask.errors import NodeError
+from gadask.errors import GadaskError, NodeError
 from gadask.guard import Wards, end_with_parent, stand_guard
-from gadask.messages import MAX_PACKET_BYTES, STOP_ALL, WORDS_PER_PROCESS
+from gadask.messages import STOP_ALL, WORDS_PER_PROCESS
 from gadask.numerics import numeric_environment
+from gadask.packets import packet_socketpair, receive, send
 from gadask.terminal import outlive_terminal
 
 CLOSE_S = 3.0
@@ -63,8 +63,9 @@ class ForkServer:
                 with theirs:
                     self._command("fill", noise, n_threads, channel=theirs)
                 self._command("preload")
-                packet = ours.recv(MAX_PACKET_BYTES)
-            answer = pickle.loads(packet) if packet else NodeError("the process that fills the noise table was killed")
+                answer, _ = receive(ours)
+            if answer is None:
+                answer = NodeError("the process that fills the noise table was killed")
             if not isinstance(answer, str):
                 raise NodeError(f"the noise table could not be made: {answer}")
             self.digest = answer
@@ -100,8 +101,7 @@ class ForkServer:
             )
 
     def _command(self, *command: object, channel: socket.socket | None = None) -> None:
-        fds = [] if channel is None else [channel.fileno()]
-        socket.send_fds(self._control, [pickle.dumps(command)], fds)
+        send(self._control, command, *([] if channel is None else [channel.fileno()]))
 
     def _end(self) -> None:
         self._control.close()
@@ -110,14 +110,6 @@ class ForkServer:
         except subprocess.TimeoutExpired:  # it stands still; its guards end when it is killed
             self._process.kill()
             self._process.wait()
-
-
-def packet_socketpair() -> tuple[socket.socket, socket.socket]:
-    """Return two ends between which packets of up to `MAX_PACKET_BYTES` keep their borders."""
-    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in pair:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_PACKET_BYTES)
-    return pair
 
 
 def main() -> None:
@@ -133,10 +125,10 @@ def main() -> None:
                 wards.look()
             if control.fileno() not in readable:
                 continue
-            packet, fds, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, 1)
-            if not packet:
+            message, fds = receive(control)
+            if message is None:
                 break
-            command, *arguments = pickle.loads(packet)
+            command, *arguments = message
             if command == "preload":
                 _preload()
                 continue
@@ -177,7 +169,7 @@ def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise
             from gadask.noise import generate_into
 
             config, n_threads = arguments
-            channel.send(pickle.dumps(generate_into(noise_fd, config, n_threads)))
+            send(channel, generate_into(noise_fd, config, n_threads))
         else:
             from gadask.player import serve
 
@@ -188,9 +180,10 @@ def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise
         status = 0
     except (BrokenPipeError, ConnectionResetError):
         status = 0  # the pool went away
-    except Exception as error:  # the pool turns it into a NodeError
+    except Exception as error:
+        text = str(error) if isinstance(error, GadaskError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):
-            channel.send(pickle.dumps(error))
+            send(channel, NodeError(text))  # not the error itself, which another process may be unable to read
         raise
     finally:
         sys.stderr.flush()

@@ -107,6 +107,11 @@ class AncestorCache:
             self._rows[genome] = row
         return decodings
 
+    @property
+    def n_pinned(self) -> int:
+        """Genomes that keep their rows."""
+        return len(self._pins)
+
     def pin(self, genomes: Collection[Genome]) -> None:
         """Keep the rows of these genomes until `unpin` was called as often."""
         for genome in genomes:

@@ -8,12 +8,12 @@ dashboards consume what it yields. `evolve_blocking` is the same for plain scrip
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
+from gadask.books import Books
 from gadask.budget import budget_reached, budget_share
 from gadask.config import Config, GAConfig
 from gadask.dashboard.events import Event, end_event, generation_event, node_entry, progress_event, run_event
@@ -29,12 +30,13 @@ from gadask.dispatch import Arrival, Dispatcher
 from gadask.errors import EvolutionError, GadaskError
 from gadask.genome import count_genes, draw_children
 from gadask.ledger import Heading, Ledger, Quota
-from gadask.messages import ROW, Breeding, Kind, Status, Task
+from gadask.messages import Breeding, Kind, Task
 from gadask.provenance import provenance
 from gadask.record import RunDirectory, State, episode_table, read_generations
 from gadask.selection import Elite, Population, Scored, advance, choose_candidates, mean_return
 from gadask.summary import Timing, log_line
 from gadask.task import prepare_task
+from gadask.threads import in_thread
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,16 @@ async def evolve(
             await dispatcher.start()
             assert dispatcher.digest is not None
             state = replace(state, noise_digest=dispatcher.digest)
-            directory.add_provenance(provenance(dispatcher.digest))
+            entry = provenance(dispatcher.digest)
+            await in_thread(lambda: directory.add_provenance(entry))
             await reporter.send(run_event(task.run_id, directory.path, config, list(read_generations(directory.path))))
             run = _Run(config, task, dispatcher, reporter, on_progress, core_hours)
             while not budget_reached(config.budget, state):
-                generation, episodes = await run.play_generation(state)
+                generation, table = await run.play_generation(state)
                 state = generation.state
-                directory.close_generation(episodes, generation.line, state)
+                await in_thread(functools.partial(_record, directory, table, generation))
                 yield generation
+                await asyncio.sleep(0)  # an interrupt while it was recorded
             reason = ""
         except GadaskError as error:
             reason = str(error)
@@ -167,45 +171,6 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
         client.sync(stop, asynchronous=False)
 
 
-@dataclass
-class _Books:
-    """Everything that arrived in one generation."""
-
-    arrivals: list[tuple[Arrival, NDArray[np.uint8]]] = field(default_factory=list)
-    n_failed: int = 0
-    best: float = -math.inf
-
-    def add(self, arrival: Arrival, headings: NDArray[np.uint8]) -> None:
-        self.arrivals.append((arrival, headings))
-        counted = arrival.rows[headings == Heading.COUNTED]
-        valid = counted["status"] == Status.OK
-        self.n_failed += int((~valid).sum())
-        children = counted["return"][valid & (counted["kind"] == Kind.CHILD)]
-        self.best = max(self.best, float(children.max(initial=-math.inf)))
-
-    def rows(self) -> NDArray[np.void]:
-        return np.concatenate([np.zeros(0, ROW), *(arrival.rows for arrival, _ in self.arrivals)])
-
-    def headings(self) -> NDArray[np.uint8]:
-        return np.concatenate([np.zeros(0, np.uint8), *(headings for _, headings in self.arrivals)])
-
-    def nodes(self) -> list[str]:
-        return [arrival.node for arrival, _ in self.arrivals for _ in arrival.rows]
-
-    def reasons(self) -> list[str]:
-        return [arrival.reasons.get(i, "") for arrival, _ in self.arrivals for i in range(len(arrival.rows))]
-
-    def moments(self) -> list[bytes]:
-        """Return those of observed episodes that count, in the order of generation and slot."""
-        found = {
-            (int(row["generation"]), int(row["slot"])): packed
-            for arrival, headings in self.arrivals
-            for place, packed in arrival.moments.items()
-            if headings[place] == Heading.COUNTED and (row := arrival.rows[place])["status"] == Status.OK
-        }
-        return [found[key] for key in sorted(found)]
-
-
 class _Run:
     """Plays one generation after another; holds what outlives a generation but not the run."""
 
@@ -233,15 +198,15 @@ class _Run:
         self._began_at = time.monotonic()
         dispatcher.take_process_seconds()
 
-    async def play_generation(self, state: State) -> tuple[Generation, Any]:
-        """Play the generation that `state` leads to; returns it and the table of its episodes."""
+    async def play_generation(self, state: State) -> tuple[Generation, Callable[[], Any]]:
+        """Play the generation that `state` leads to; returns it and what makes the table of its episodes."""
         ga, population = self._ga, state.population
         number = population.generation
         normaliser = state.observations.normaliser()
         breeding = Breeding(number, population.parents, population.candidates, normaliser)
         self._breedings = {n: b for n, b in self._breedings.items() if n == number - 1} | {number: breeding}
         ledger = Ledger(_quota(ga, population), len(population.candidates), self._uncounted)
-        books = _Books()
+        books = Books()
 
         kept, self._kept = self._kept, []
         for arrival in kept:
@@ -256,7 +221,7 @@ class _Run:
         await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
         self._uncounted = ledger.uncounted_children
 
-        evaluations = self._evaluations(books)
+        evaluations = books.evaluations()
         after = advance(ga, population, children, evaluations)
         timing = self._timing(ledger)
         rows, headings = books.rows(), books.headings()
@@ -274,9 +239,10 @@ class _Run:
         line["timing"]["elapsed_s"] = state.elapsed_s
         nodes = self._node_times(books, timing.wall_s)
         await self._reporter.send(generation_event(self._task.run_id, number, line, nodes))
-        return Generation(number, state, after.elite, timing, line), self._table(books, rows, headings)
+        generation = Generation(number, state, after.elite, timing, line)
+        return generation, functools.partial(self._table, books, rows, headings)
 
-    async def _play(self, ledger: Ledger, breeding: Breeding, books: _Books, state: State) -> None:
+    async def _play(self, ledger: Ledger, breeding: Breeding, books: Books, state: State) -> None:
         async for arrivals in self._dispatcher.play(ledger, breeding):
             for arrival in arrivals:
                 self._book(ledger, books, arrival, state)
@@ -285,7 +251,7 @@ class _Run:
                 self._on_progress(progress)
             await self._reporter.send_progress(lambda: self._progress_event(progress))  # noqa: B023 (called at once)
 
-    def _book(self, ledger: Ledger, books: _Books, arrival: Arrival, state: State) -> None:
+    def _book(self, ledger: Ledger, books: Books, arrival: Arrival, state: State) -> None:
         headings = ledger.add(arrival.rows)
         kept = headings == Heading.KEPT
         if kept.any():
@@ -302,7 +268,7 @@ class _Run:
                 f" {reasons[0] if reasons else 'a return that is not finite'}"
             )
 
-    def _progress(self, ledger: Ledger, books: _Books, state: State) -> Progress:
+    def _progress(self, ledger: Ledger, books: Books, state: State) -> Progress:
         return Progress(
             generation=ledger.quota.generation,
             n_counted=ledger.rows[Heading.COUNTED],
@@ -335,9 +301,9 @@ class _Run:
             kept = {Kind.CHILD} if self._ga.late == "admit" else set()
             await self._dispatcher.close_generation(generation, tuple(kind for kind in kinds if kind not in kept))
 
-    def _children(self, books: _Books) -> list[Scored]:
+    def _children(self, books: Books) -> list[Scored]:
         """Return the counted children that can be selected: those with all their episodes, none of them failed."""
-        rows = _selectable(books, Kind.CHILD)
+        rows = books.selectable(Kind.CHILD)
         rows = rows[np.lexsort((rows["slot"], rows["generation"]))]
         generations, slots, returns = rows["generation"], rows["slot"], rows["return"].tolist()
         begins = np.flatnonzero(np.diff(generations, prepend=-1) | np.diff(slots, prepend=-1))
@@ -363,13 +329,6 @@ class _Run:
             )
         return rows, genes
 
-    def _evaluations(self, books: _Books) -> dict[int, list[float]]:
-        """Return the counted returns of each candidate, by slot, in episode order."""
-        evaluations: dict[int, list[float]] = {}
-        for row in np.sort(_selectable(books, Kind.EVALUATION), order=["slot", "episode"]):
-            evaluations.setdefault(int(row["slot"]), []).append(float(row["return"]))
-        return evaluations
-
     def _timing(self, ledger: Ledger) -> Timing:
         now_s = time.monotonic()
         wall_s, self._began_at = now_s - self._began_at, now_s
@@ -385,20 +344,15 @@ class _Run:
             core_hours=self._charged_core_hours - charged_before,
         )
 
-    def _node_times(self, books: _Books, wall_s: float) -> dict[str, Event]:
+    def _node_times(self, books: Books, wall_s: float) -> dict[str, Event]:
         """Return what this run had of the process time of each node."""
-        busy_s: defaultdict[str, float] = defaultdict(float)
-        discarded_s: defaultdict[str, float] = defaultdict(float)
-        for arrival, headings in books.arrivals:
-            seconds, counted = arrival.rows["seconds"], headings == Heading.COUNTED
-            busy_s[arrival.node] += float(seconds[counted].sum())
-            discarded_s[arrival.node] += float(seconds[~counted].sum())
+        busy_s, discarded_s = books.node_seconds()
         return {
             address: node_entry(info.host, info.n_processes, wall_s, busy_s[address], discarded_s[address])
             for address, info in self._dispatcher.nodes.items()
         }
 
-    def _table(self, books: _Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
+    def _table(self, books: Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
         parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
         are_children = rows["kind"] == Kind.CHILD
         parent[are_children], gene[are_children] = self._drawn(
@@ -408,6 +362,10 @@ class _Run:
         return episode_table(
             rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()
         )
+
+
+def _record(directory: RunDirectory, table: Callable[[], Any], generation: Generation) -> None:
+    directory.close_generation(table(), generation.line, generation.state)
 
 
 def _quota(ga: GAConfig, population: Population) -> Quota:
@@ -426,9 +384,3 @@ def _quota(ga: GAConfig, population: Population) -> Quota:
         admit=first and ga.late == "admit",
         min_steps=ga.min_steps,
     )
-
-
-def _selectable(books: _Books, kind: Kind) -> NDArray[np.void]:
-    rows: NDArray[np.void] = books.rows()[books.headings() == Heading.COUNTED]
-    selectable: NDArray[np.void] = rows[(rows["kind"] == kind) & (rows["status"] == Status.OK)]
-    return selectable

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -111,6 +112,8 @@ class Task:
     """Tells runs with equal settings apart on shared nodes; new at each start."""
     n_lanes: int = 0
     """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
+    client_id: str = ""
+    """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
 
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return the environment's seed for one episode."""
@@ -221,6 +224,14 @@ def unpack_rows(packed: bytes) -> NDArray[np.void]:
     return rows
 
 
+def unplayed_rows(generation: int, kind: Kind, episodes: Sequence[tuple[int, int]], status: Status) -> NDArray[np.void]:
+    """Return a row for each (slot, episode) that nobody played, with the status that says why."""
+    rows = np.zeros(len(episodes), ROW)
+    rows["generation"], rows["kind"], rows["status"] = generation, kind, status
+    rows["slot"], rows["episode"] = np.array(episodes, "<i4").reshape(-1, 2).T
+    return rows
+
+
 @dataclass(frozen=True)
 class Decoding:
     """One row of a node's weights to fill: `genome` into `row`, starting from `ancestor_row` (−1: from the start)."""
@@ -295,7 +306,3 @@ SEVERAL = -1
 
 STOP_ALL = -1
 """In place of the number of the job to stop: whatever is played, since the process is to end."""
-
-MAX_PACKET_BYTES = 200_000
-"""Largest packet between pool, fork server and rollout processes: a genome of 30,000 genes. Linux lets every socket
-send as much."""

@@ -1,61 +1,37 @@
 """A node: one Dask worker that owns one machine's rollout processes.
 
 The state of a node (noise table, rollout processes, weights of the current parents) lives in `NodePlugin`; messages to
-it are plain Dask tasks and `client.run` calls, which are the functions at the end of this module. A node that cannot be
-set up closes its worker: Dask by itself would go on giving tasks to a worker whose plugin failed.
+it are plain Dask tasks, and questions that are asked past them (`nodes.py`): the functions at the end of this module. A
+node that cannot be set up, or fails later, says so and closes its worker: Dask by itself would go on giving it tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import pickle
 import signal
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from distributed import Worker, WorkerPlugin, get_worker, secede
-from numpy.typing import NDArray
+from tornado.ioloop import PeriodicCallback
 
+from gadask.chunks import Node
 from gadask.config import NoiseConfig
-from gadask.cores import granted_cores
 from gadask.errors import NodeError
-from gadask.forkserver import ForkServer
-from gadask.genome import AncestorCache, count_genes, draw_child
 from gadask.memory_kills import memory_kills
-from gadask.messages import (
-    Breeding,
-    Chunk,
-    DecodeJob,
-    Genome,
-    Job,
-    Kind,
-    PlannedEpisode,
-    PlayJob,
-    Status,
-    Task,
-    pack_rows,
-    unpack_breeding,
-    unpack_chunk,
-)
-from gadask.pool import Pool
+from gadask.messages import Kind, Task, pack_rows, unpack_breeding, unpack_chunk
 from gadask.provenance import cpu, has_compiled_kernels
 
 PLUGIN_NAME = "gadask"
 
-_JOB_S = 0.05
-"""Cheap episodes are sent to a process several at a time, so that a job takes about this long."""
+FAREWELL_TOPIC = "gadask-farewells"
+"""Dask events `{"address", "host", "reason"}` of nodes that close their worker."""
 
-LANE_ROUNDS = 4
-"""A job that is played in lanes has so many episodes for each, if there are so many."""
-
-_MAX_EPISODES_A_JOB = 500  # a packet must hold their rows, and a reason for each
+_TEND_S = 2.0
+_FAREWELL_S = 0.5  # until an answer and a farewell are sent
 
 
 @dataclass(frozen=True)
@@ -71,6 +47,8 @@ class NodeInfo:
     digest: str
     n_tasks: int
     """Runs that the node plays."""
+    client_ids: frozenset[str] = frozenset()
+    """Their masters' Dask clients."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +73,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
         self.n_processes = n_processes
         self.node: Node | None = None
         self._torn_down = False
+        self._tending: PeriodicCallback | None = None
 
     async def setup(self, worker: Worker) -> None:
         """Fill the noise table and start the rollout processes; on failure close the worker and raise."""
@@ -102,185 +81,32 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
             for number in (signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
         worker.metrics["memory_kills"] = lambda _: memory_kills()
+
+        def fail(reason: str) -> None:
+            if not self._torn_down:
+                _close_worker(worker, reason)
+
         try:
-            node = await asyncio.to_thread(Node, self.noise, self.n_processes)
+            node = await asyncio.to_thread(
+                Node, self.noise, self.n_processes, lambda reason: worker.loop.add_callback(fail, reason)
+            )
         except Exception as error:
-            worker.loop.call_later(0.5, worker.close, reason="gadask-node-failed")  # after the answer was sent
+            fail(str(error))
             raise NodeError(str(error)) from error
         if self._torn_down:
             await asyncio.to_thread(node.close)
-        else:
-            self.node = node
+            return
+        self.node = node
+        self._tending = PeriodicCallback(node.tend, 1000 * _TEND_S)
+        self._tending.start()
 
     async def teardown(self, worker: Worker) -> None:
         """End the rollout processes and free the table; a setup that is still under way ends what it made."""
         self._torn_down = True
+        if self._tending is not None:
+            self._tending.stop()
         if self.node is not None:
             await asyncio.to_thread(self.node.close)
-
-
-@dataclass
-class _TaskState:
-    """What a node keeps for one task, beside the weights that its processes share."""
-
-    number: int
-    cache: AncestorCache
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    closed: dict[Kind, int] = field(default_factory=dict)
-    """The last closed generation of each kind of episode."""
-    episode_s: float = 0.0
-
-
-class Node:
-    """Plays chunks on its rollout processes; used by several Dask threads at once."""
-
-    def __init__(self, noise: NoiseConfig, n_processes: int | None = None) -> None:
-        """Start the fork server, fill the noise table over all cores, start the processes."""
-        cpus = sorted(os.sched_getaffinity(0))
-        if n_processes is None:
-            n_processes = max(1, granted_cores() - 1)
-        # A core is left to the Dask worker where there is one to spare. With fewer processes than that, other nodes
-        # share the machine, and which cores are theirs is the kernel's to say.
-        rollout_cpus = cpus[len(cpus) - n_processes :] if n_processes < len(cpus) else cpus
-        pinned = n_processes >= max(2, len(cpus) - 1)
-        self.noise = noise
-        server = ForkServer(noise, n_processes, min(len(cpus), granted_cores()))
-        self.digest = server.digest
-        self.pool = Pool(server, n_processes, rollout_cpus if pinned else None)
-        self._tasks: dict[str, _TaskState] = {}
-        self._forgotten: set[str] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def n_tasks(self) -> int:
-        """Tasks whose weights the node keeps."""
-        return len(self._tasks)
-
-    def play(
-        self, task: Task, breeding: Breeding, chunk: Chunk
-    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
-        """Play a chunk's episodes.
-
-        Returns one row each, in order of completion; what went wrong, by row; moments of observed episodes, by row.
-        """
-        state = self._state_of(task)
-        weights = _weights_needed(breeding, chunk)
-        with self._weights_ready(state, weights) as rows_of:
-            planned = _plan(task, breeding, chunk, rows_of)
-            jobs: list[Job] = []
-            size = self._episodes_a_job(state, len(planned), task.n_lanes)
-            for start in range(0, len(planned), size):
-                episodes = tuple(planned[start : start + size])
-                jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes, breeding.normaliser))
-            batch = self.pool.submit(jobs)
-            if chunk.generation <= state.closed.get(chunk.kind, -1):  # closed before its jobs could be stopped
-                self._stop(state)
-            rows, reasons = batch.wait()
-        played = rows["seconds"][rows["status"] == Status.OK]
-        if len(played):
-            state.episode_s = float(played.mean())
-        return rows, reasons, batch.moments
-
-    def close_generation(self, task: Task, kind: Kind, generation: int) -> None:
-        """Stop episodes of this kind in this generation and those before; later chunks of them come back unplayed."""
-        state = self._state_of(task)
-        state.closed[kind] = max(state.closed.get(kind, -1), generation)
-        self._stop(state)
-
-    def forget(self, task: Task) -> None:
-        """End a task's episodes and free its weights."""
-        with self._lock:
-            state = self._tasks.pop(task.run_id, None)
-            self._forgotten.add(task.run_id)  # its chunks may still be on their way
-        if state is not None:
-            self.pool.remove_task(state.number)
-
-    def close(self) -> None:
-        """End all processes and free all shared memory."""
-        self.pool.close()
-
-    def _state_of(self, task: Task) -> _TaskState:
-        with self._lock:
-            state = self._tasks.get(task.run_id)
-            if task.run_id in self._forgotten:
-                raise NodeError(f"the run {task.run_id} has ended")
-            if state is None:
-                if task.noise != self.noise:
-                    raise NodeError(f"this node's noise table is {self.noise}, the run needs {task.noise}")
-                number = self.pool.add_task(task, n_rows := 4 * task.n_genomes)
-                state = self._tasks[task.run_id] = _TaskState(number, AncestorCache(n_rows))
-            return state
-
-    @contextmanager
-    def _weights_ready(self, state: _TaskState, genomes: list[Genome]) -> Iterator[dict[Genome, int]]:
-        """Have the weights of these genomes in shared memory, in the rows yielded, while the block runs."""
-        with state.lock:  # the first chunk of a generation decodes, the others wait for it
-            decodings = state.cache.plan(genomes)
-            batch = self.pool.submit([DecodeJob(state.number, decoding) for decoding in decodings])
-            try:
-                _, reasons = batch.wait()
-                if reasons:
-                    raise NodeError(f"cannot decode a genome: {next(iter(reasons.values()))}")
-            except NodeError:
-                state.cache.forget([decoding.genome for decoding in decodings])
-                raise
-            state.cache.pin(genomes)
-            rows_of = {genome: state.cache[genome] for genome in genomes}
-        try:
-            yield rows_of
-        finally:
-            with state.lock:
-                state.cache.unpin(genomes)
-
-    def _stop(self, state: _TaskState) -> None:
-        def matches(job: Job) -> bool:
-            return (
-                isinstance(job, PlayJob)
-                and job.task_number == state.number
-                and job.generation <= state.closed.get(job.kind, -1)
-            )
-
-        self.pool.stop(matches)
-
-    def _episodes_a_job(self, state: _TaskState, n_episodes: int, n_lanes: int) -> int:
-        cheap = int(_JOB_S / state.episode_s) if state.episode_s else 1
-        if n_lanes:  # lanes idle at the end of a job, so that it should be long
-            share = -(-n_episodes // self.pool.n_processes)
-            return max(1, min(share, max(LANE_ROUNDS * n_lanes, min(cheap, _MAX_EPISODES_A_JOB))))
-        return max(1, min(cheap, n_episodes // (4 * self.pool.n_processes)))
-
-
-def _weights_needed(breeding: Breeding, chunk: Chunk) -> list[Genome]:
-    """Return the genomes whose weights a chunk starts from, each once."""
-    if chunk.kind is Kind.CHILD:
-        return list(dict.fromkeys(breeding.parents))
-    bases = []
-    for slot in {slot for slot, _ in chunk.episodes}:
-        candidate = breeding.candidates[slot]
-        if candidate not in breeding.parents and candidate[:-1] in breeding.parents:
-            bases.append(candidate[:-1])
-        elif candidate in breeding.parents or len(candidate) > 1:
-            bases.append(candidate)
-    return list(dict.fromkeys(bases))
-
-
-def _plan(task: Task, breeding: Breeding, chunk: Chunk, rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
-    """Say for each episode which row of weights it starts from and which gene it adds."""
-    planned: list[PlannedEpisode] = []
-    if chunk.kind is Kind.CHILD:
-        n_genes = count_genes(task.noise.size, task.n_params)
-        for slot, episodes in groupby(chunk.episodes, itemgetter(0)):  # in slot order
-            parent, gene = draw_child(task.run_seed, chunk.generation, slot, breeding.parents, n_genes)
-            row = -1 if parent < 0 else rows_of[breeding.parents[parent]]
-            planned.extend(PlannedEpisode(slot, episode, row, gene) for _, episode in episodes)
-        return planned
-    for slot, episode in chunk.episodes:
-        candidate = breeding.candidates[slot]
-        if candidate in rows_of:
-            planned.append(PlannedEpisode(slot, episode, rows_of[candidate], -1))
-        else:  # a genome of one gene is made from noise alone
-            planned.append(PlannedEpisode(slot, episode, rows_of.get(candidate[:-1], -1), candidate[-1]))
-    return planned
 
 
 def _node() -> Node:
@@ -291,6 +117,13 @@ def _node() -> Node:
     return node
 
 
+def _close_worker(worker: Worker, reason: str) -> None:
+    """Close a worker whose node cannot play, and say why to those who look at its scheduler's events."""
+    farewell = {"address": worker.address, "host": socket.gethostname(), "reason": reason}
+    worker.log_event(FAREWELL_TOPIC, farewell)
+    worker.loop.call_later(_FAREWELL_S, worker.close, reason="gadask-node-failed")
+
+
 def play(chunk: bytes, made_from: bytes, digest: str) -> ChunkResult:
     """Play a chunk on this Dask worker's node; refuses if its noise table is not the run's.
 
@@ -299,20 +132,43 @@ def play(chunk: bytes, made_from: bytes, digest: str) -> ChunkResult:
     It waits outside the worker's threads, so that the chunks of all runs are in the pool's queue at once. In the
     worker's own queue some would wait behind the last episodes of others.
     """
+    worker = get_worker()
+    key = worker.get_current_task()
     secede()
     node = _node()
     if node.digest != digest:
         raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
-    rows, reasons, moments = node.play(*unpack_breeding(made_from), unpack_chunk(chunk))
-    return ChunkResult(get_worker().address, pack_rows(rows), reasons, moments)
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"  # as it is once the scheduler gave it up
+
+    rows, reasons, moments = node.play(*unpack_breeding(made_from), unpack_chunk(chunk), is_wanted)
+    return ChunkResult(worker.address, pack_rows(rows), reasons, moments)
+
+
+def answer(question: Callable[..., object], *args: object, dask_worker: Worker) -> bytes:
+    """Return, pickled, what one of the functions below answers, or the `NodeError` that it raises.
+
+    So the scheduler, through which answers come, need not know what is in them.
+    """
+    try:
+        return pickle.dumps(question(*args, dask_worker=dask_worker))
+    except Exception as error:  # a question must not pass for unanswered
+        return pickle.dumps(error if isinstance(error, NodeError) else NodeError(f"{type(error).__name__}: {error}"))
 
 
 def describe(dask_worker: Worker) -> NodeInfo | None:
-    """Return what the node says of itself, None without a node that can play; for `client.run`."""
+    """Return what the node says of itself, None while it is being set up.
+
+    Raises `NodeError` if it can play nothing any more.
+    """
     plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
     node: Node | None = plugin.node if plugin is not None else None
-    if node is None or node.pool.closed:
+    if node is None:
         return None
+    if node.pool.closed:
+        raise NodeError(node.pool.failure or "its rollout processes have been ended")
     return NodeInfo(
         dask_worker.address,
         socket.gethostname(),
@@ -321,18 +177,26 @@ def describe(dask_worker: Worker) -> NodeInfo | None:
         node.noise,
         node.digest,
         node.n_tasks,
+        node.client_ids,
     )
 
 
-def close_generation(task: Task, kind: Kind, generation: int, dask_worker: Worker) -> None:
-    """Stop a generation on a node at once, past its busy threads; for `client.run`."""
-    plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
-    if plugin is not None and plugin.node is not None:
-        plugin.node.close_generation(task, kind, generation)
+def attend(task: Task, closed: Mapping[Kind, int], dask_worker: Worker) -> NodeInfo | None:
+    """Renew a run's lease and close its generations, past the worker's busy threads.
+
+    `closed` is the last closed generation of each kind. Answers and raises as `describe` does.
+    """
+    info = describe(dask_worker)
+    if info is not None:
+        node: Node = dask_worker.plugins[PLUGIN_NAME].node
+        node.renew(task.run_id)
+        for kind, generation in closed.items():
+            node.close_generation(task, kind, generation)
+    return info
 
 
 def forget(task: Task, dask_worker: Worker) -> None:
-    """Free what a node keeps for a task; for `client.run`."""
+    """Free what a node keeps for a task."""
     plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
     if plugin is not None and plugin.node is not None:
         plugin.node.forget(task)

@@ -1,7 +1,6 @@
 """What one rollout process does: decode genomes, play their episodes, answer with rows.
 
-The pool sends one job at a time over a `SOCK_SEQPACKET` socket; the process answers each with one packet. Packets are
-pickled, which is safe between a parent and its own child and nowhere else. While it plays, the process polls one
+The pool sends one job at a time (`packets.py`), and the process answers each. While it plays, the process polls one
 word of shared memory: the pool writes a job's number there to stop that job, which no message could do.
 """
 
@@ -11,7 +10,6 @@ import contextlib
 import functools
 import mmap
 import os
-import pickle
 import socket
 import time
 from collections import deque
@@ -26,7 +24,6 @@ from gadask.config import NoiseConfig
 from gadask.envs import Env, make_env
 from gadask.lanes import Beginning, Lanes, Played, open_lanes
 from gadask.messages import (
-    MAX_PACKET_BYTES,
     ROW,
     SEVERAL,
     STOP_ALL,
@@ -41,6 +38,7 @@ from gadask.messages import (
 )
 from gadask.noise import Noise, NoiseTable
 from gadask.observations import OBSERVED_SLOTS
+from gadask.packets import receive, send
 from gadask.policies import LanePolicy, Policy, make_policy
 from gadask.rollout import Episode, play_episode
 from gadask.seeding import Stream
@@ -58,18 +56,17 @@ def serve(
     noise = NoiseTable.attach(noise_config, noise_fd, digest)
     words = np.frombuffer(mmap.mmap(words_fd, 0), np.int64).reshape(-1, WORDS_PER_PROCESS)[index]
     players: dict[int, Player] = {}
-    channel.send(pickle.dumps(os.getpid()))  # ready
+    send(channel, os.getpid())  # ready
     try:
         while True:
-            packet, fds, _, _ = socket.recv_fds(channel, MAX_PACKET_BYTES, 1)
-            if not packet:
+            message, fds = receive(channel)
+            if message is None:
                 return
-            message = pickle.loads(packet)
             if isinstance(message, NewTask):
                 players[message.number] = Player(message, fds[0], noise, index, words)
             elif isinstance(message, int):
                 players.pop(message).close()
-                channel.send(pickle.dumps(-message))
+                send(channel, -message)
             else:
                 job_number, job = message
                 player = players[job.task_number]
@@ -77,7 +74,7 @@ def serve(
                     answer = player.play(job_number, job)
                 else:
                     answer = player.decode(job_number, job.decoding)
-                channel.send(pickle.dumps(answer))
+                send(channel, answer)
     finally:
         for player in players.values():
             player.close()

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import mmap
 import os
-import pickle
 import selectors
 import signal
 import socket
@@ -24,64 +24,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gadask.errors import NodeError
+from gadask.batch import Batch
+from gadask.errors import NodeError, PacketError
 from gadask.fairqueue import FairQueue
-from gadask.forkserver import CLOSE_S, ForkServer, packet_socketpair
-from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.forkserver import CLOSE_S, ForkServer
+from gadask.messages import WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task, unplayed_rows
+from gadask.packets import packet_socketpair, receive, send
+
+_logger = logging.getLogger(__name__)
 
 MAX_DEATHS = 3
 """An episode under which this many processes died gets status `ERROR`."""
 
 _MAX_FAILED_STARTS = 10
-
-
-class Batch:
-    """Jobs submitted together; filled by the pool's thread, waited for by another."""
-
-    def __init__(self, n_jobs: int) -> None:
-        """Expect the answers of `n_jobs` jobs."""
-        self._n_open = n_jobs
-        self._rows: list[bytes] = []
-        self._n_rows = 0
-        self._reasons: dict[int, str] = {}
-        self.moments: dict[int, bytes] = {}
-        """Moments of observed episodes, by place among the rows."""
-        self._failure: str | None = None
-        self._done = threading.Event()
-        if not n_jobs:
-            self._done.set()
-
-    def wait(self) -> tuple[NDArray[np.void], dict[int, str]]:
-        """Return all rows (dtype `ROW`, in order of completion) and what went wrong, by place among the rows.
-
-        A failed decoding has no row; its reason stands at a negative place. Raises `NodeError` if the pool closed.
-        """
-        self._done.wait()
-        if self._failure is not None:
-            raise NodeError(self._failure)
-        return np.frombuffer(b"".join(self._rows), ROW), self._reasons
-
-    def add(self, rows: bytes, reasons: dict[int, str], moments: dict[int, bytes] | None = None) -> None:
-        """Take one job's answer."""
-        self.moments |= {self._n_rows + place: packed for place, packed in (moments or {}).items()}
-        for place, reason in reasons.items():
-            self._reasons[self._n_rows + place if rows else -1 - len(self._reasons)] = reason
-        self._rows.append(rows)
-        self._n_rows += len(rows) // ROW.itemsize
-        self._n_open -= 1
-        if not self._n_open:
-            self._done.set()
-
-    def expect(self, n_more: int) -> None:
-        """Expect more jobs: one was split."""
-        self._n_open += n_more
-
-    def fail(self, reason: str) -> None:
-        """Give up on what is missing."""
-        self._failure = reason
-        self._done.set()
+_LONGEST_WAIT_S = 3600.0  # what a selector waits must fit 32 bits in ms; it wakes up, and waits again
 
 
 @dataclass
@@ -93,7 +50,7 @@ class _Pending:
     batch: Batch
     timeout_s: float
     deaths: int = 0
-    stopped: bool = False
+    stopped_at: float | None = None
     sent_at: float = 0.0
 
 
@@ -106,6 +63,7 @@ class _Process:
     pid: int = 0  # 0 until it said that it is ready
     pending: _Pending | None = None
     overdue_place: int | None = None  # of the episode for which the process was killed
+    fault: NodeError | None = None  # for which it was killed, beside that
     known_tasks: set[int] = field(default_factory=set)
     closing: set[int] = field(default_factory=set)  # tasks that were removed, whose environments it closes
     close_by_s: float = 0.0
@@ -120,11 +78,19 @@ class _SharedTask:
 class Pool:
     """`n_processes` rollout processes under one supervising thread."""
 
-    def __init__(self, server: ForkServer, n_processes: int, cpus: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        server: ForkServer,
+        n_processes: int,
+        cpus: Sequence[int] | None,
+        on_failure: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         """Fork the processes, process i pinned to `cpus[i % len(cpus)]`; raises `NodeError` if they cannot start.
 
-        The pool owns the server from here on. With `cpus=None` nothing is pinned.
+        The pool owns the server from here on. With `cpus=None` nothing is pinned. `on_failure` is called by the pool's
+        thread if it fails later; nothing is played any more.
         """
+        self._on_failure = on_failure
         self.n_processes = n_processes
         self._cpus = cpus
         self._server = server
@@ -138,6 +104,8 @@ class Pool:
         self._closing = False
         self._failed_starts = 0
         self._failure = "the pool of rollout processes was closed"
+        self.failure: str | None = None
+        """Why the pool plays nothing any more, if it failed."""
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -170,19 +138,26 @@ class Pool:
         return len(self._queue)
 
     def add_task(self, task: Task, n_rows: int) -> int:
-        """Make a task known, with room for the weights of `n_rows` genomes; returns the number that its jobs carry."""
+        """Make a task known, with room for the weights of `n_rows` genomes; returns the number that its jobs carry.
+
+        Raises `NodeError` if the pool was closed.
+        """
         number = next(self._numbers)
-        weights_fd = os.memfd_create("gadask-weights", os.MFD_CLOEXEC)
-        os.ftruncate(weights_fd, 4 * task.n_params * n_rows)  # untouched rows take no memory
         with self._lock:
+            if self._closing:
+                raise NodeError(self._failure)
+            weights_fd = os.memfd_create("gadask-weights", os.MFD_CLOEXEC)
+            os.ftruncate(weights_fd, 4 * task.n_params * n_rows)  # untouched rows take no memory
             self._tasks[number] = _SharedTask(NewTask(number, task, n_rows), weights_fd)
         return number
 
     def remove_task(self, number: int) -> None:
-        """Stop a task's jobs and free its environments and weights."""
-        self.stop(lambda job: job.task_number == number)
+        """Stop a task's jobs and free its environments and weights, if the pool has them still."""
+        self.stop(lambda job, _: job.task_number == number)
         with self._lock:
-            os.close(self._tasks.pop(number).weights_fd)
+            shared = self._tasks.pop(number, None)
+            if shared is not None:
+                os.close(shared.weights_fd)
             self._must_drop = True
         self._wake()
 
@@ -200,18 +175,28 @@ class Pool:
         self._wake()
         return batch
 
-    def stop(self, matches: Callable[[Job], bool]) -> None:
+    def stop(self, matches: Callable[[Job, Batch], bool]) -> None:
         """End all matching jobs now: their unfinished episodes get status `STOPPED`; thread-safe."""
         with self._lock:
             running = [process.pending for process in self._processes if process.pending]
             for pending in [*self._queue, *running]:
-                if matches(pending.job):
-                    pending.stopped = True
+                if matches(pending.job, pending.batch):
+                    pending.stopped_at = pending.stopped_at or time.monotonic()
             self._must_drop = True
             for process in self._processes:
-                if process.pending and process.pending.stopped:
+                if process.pending and process.pending.stopped_at is not None:
                     self._words[process.index, 0] = process.pending.number
         self._wake()
+
+    def kill_stopped(self, seconds: float) -> None:
+        """Replace processes that go on with a job `seconds` after it was stopped: their episode hangs; thread-safe."""
+        since_s = time.monotonic() - seconds
+        with self._lock:
+            for process in () if self._closing else self._processes:
+                stopped_at = process.pending.stopped_at if process.pending else None
+                if stopped_at is not None and stopped_at < since_s and not _is_dying(process):
+                    process.fault = NodeError("it went on after it was stopped")
+                    _kill(process)
 
     def close(self) -> None:
         """End all processes; whoever waits for a batch gets a `NodeError`."""
@@ -239,14 +224,18 @@ class Pool:
                 if all(process.pid for process in self._processes):
                     self._started.set()
         except Exception as error:  # without its supervisor the pool must not seem alive
-            self._failure = f"the pool of rollout processes failed: {type(error).__name__}: {error}"
-            raise
+            text = str(error) if isinstance(error, NodeError) else f"{type(error).__name__}: {error}"
+            self.failure = self._failure = f"the pool of rollout processes failed: {text}"
+            _logger.error("%s", self.failure, exc_info=not isinstance(error, NodeError))
         finally:
             self._shut_down()
+            if self.failure is not None and self._started.is_set():
+                self._on_failure(self.failure)
             self._started.set()
 
     def _spawn(self, index: int) -> _Process:
         ours, theirs = packet_socketpair()
+        ours.setblocking(False)  # one process that does not read must not hold up the others
         self._words[index] = 0
         with theirs:
             self._server.spawn(index, self._cpus[index % len(self._cpus)] if self._cpus else None, theirs)
@@ -256,11 +245,14 @@ class Pool:
 
     def _receive(self, process: _Process) -> None:
         """Take a process's next packet: that it is ready, an answer, why it failed, or its death."""
+        message: object
         try:
-            packet = process.channel.recv(MAX_PACKET_BYTES)
-        except ConnectionResetError:
-            packet = b""
-        message = pickle.loads(packet) if packet else None
+            message, _ = receive(process.channel)
+            if not isinstance(message, int | Answer | NodeError | None):
+                raise PacketError(f"a message that no process sends: {str(message)[:80]!r}")
+        except PacketError as error:
+            _kill(process)
+            message = error
         if isinstance(message, int) and message < 0:
             process.closing.discard(-message)
         elif isinstance(message, int):
@@ -272,7 +264,7 @@ class Pool:
             if pending is not None:
                 pending.batch.add(message.rows, message.reasons, message.moments)
         else:
-            self._bury(process, message)
+            self._bury(process, message if isinstance(message, Exception) else process.fault)
 
     def _bury(self, process: _Process, error: Exception | None) -> None:
         """Replace a dead process and decide on the episodes that it had."""
@@ -332,27 +324,27 @@ class Pool:
                     process.known_tasks.remove(number)
                     process.closing.add(number)
                     process.close_by_s = time.monotonic() + CLOSE_S
-                    _send(process, number)
+                    _tell(process, number)
                 # A job that is sent to a process which closes an environment would be blamed for a close that hangs.
-                if not process.pid or _is_watched(process) or process.overdue_place is not None:
+                if not process.pid or _is_dying(process) or _is_watched(process):
                     continue
                 if pending := self._queue.take():
                     number = pending.job.task_number
                     if number not in process.known_tasks:
                         process.known_tasks.add(number)
                         shared = self._tasks[number]
-                        _send(process, shared.message, shared.weights_fd)
+                        _tell(process, shared.message, shared.weights_fd)
                     self._words[process.index, 1:] = 0, time.monotonic_ns()
                     process.pending, pending.sent_at = pending, time.monotonic()
-                    _send(process, (pending.number, pending.job))
+                    _tell(process, (pending.number, pending.job))
 
     def _is_unwanted(self, pending: _Pending) -> bool:
-        return pending.stopped or pending.job.task_number not in self._tasks
+        return pending.stopped_at is not None or pending.job.task_number not in self._tasks
 
     def _seconds_to_deadline(self) -> float | None:
         """Return the time until the first running episode is overdue; None while nothing is played."""
         deadlines = [self._deadline_s(process) for process in self._processes if _is_watched(process)]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT_S) if deadlines else None
 
     def _deadline_s(self, process: _Process) -> float:
         if process.pending is None:
@@ -366,8 +358,7 @@ class Pool:
             place = int(self._words[process.index, 1])  # before the time: the process writes them in the other order
             if _is_watched(process) and now_s >= self._deadline_s(process):
                 process.overdue_place = place
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+                _kill(process)
 
     def _shut_down(self) -> None:
         with self._lock:
@@ -390,14 +381,32 @@ class Pool:
 
 
 def _is_watched(process: _Process) -> bool:
-    """Whether a deadline runs; a process that was killed for its own has only its socket left to close."""
-    return process.overdue_place is None and (process.pending is not None or bool(process.closing))
+    """Whether a deadline runs: of an episode, or of environments that are to close."""
+    return not _is_dying(process) and (process.pending is not None or bool(process.closing))
 
 
-def _send(process: _Process, message: object, fd: int | None = None) -> None:
-    """Send a packet; a process that just died is noticed when its socket reads empty."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        socket.send_fds(process.channel, [pickle.dumps(message)], [] if fd is None else [fd])
+def _is_dying(process: _Process) -> bool:
+    """Whether the process was killed and has only its socket left to close."""
+    return process.overdue_place is not None or process.fault is not None
+
+
+def _kill(process: _Process) -> None:
+    if process.pid:  # before it said that it is ready its socket is all there is to close
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _tell(process: _Process, message: object, *fds: int) -> None:
+    """Send a message. A process that does not take it is killed; that it has died shows when its socket reads empty."""
+    if _is_dying(process):
+        return
+    try:
+        send(process.channel, message, *fds)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    except OSError as error:  # it has not read for long, or the machine has no memory for a large message
+        process.fault = NodeError(f"its process cannot be told of it: {error.strerror}")
+        _kill(process)
 
 
 def _answer_unplayed(pending: _Pending, status: Status, reason: str) -> None:
@@ -406,9 +415,7 @@ def _answer_unplayed(pending: _Pending, status: Status, reason: str) -> None:
     if not isinstance(job, PlayJob):
         pending.batch.add(b"", {0: reason})
         return
-    rows = np.zeros(len(job.episodes), ROW)
-    rows["generation"], rows["kind"], rows["status"] = job.generation, job.kind, status
-    rows["slot"] = [planned.slot for planned in job.episodes]
-    rows["episode"] = [planned.episode for planned in job.episodes]
+    episodes = [(planned.slot, planned.episode) for planned in job.episodes]
+    rows = unplayed_rows(job.generation, job.kind, episodes, status)
     reasons = {} if status is Status.STOPPED else dict.fromkeys(range(len(rows)), reason)
     pending.batch.add(rows.tobytes(), reasons)

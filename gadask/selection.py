@@ -55,7 +55,7 @@ class Elite:
     genome: Genome
     mean: float
     episodes: int
-    """Evaluation episodes that `mean` is taken over."""
+    """Episodes that `mean` is taken over."""
     generation: int
     """The generation whose evaluation crowned it."""
 
@@ -111,7 +111,7 @@ def advance(
             f" {len(children)}; see status and return in the run directory's episodes"
         )
     if ga.candidates == 0:
-        elite: Elite | None = _best_so_far(population, ranked[0])
+        elite: Elite | None = _best_so_far(population, ranked[0], ga.episodes_per_child)
     elif candidates := choose_candidates(ga, population, ranked):
         elite = crown(ga, candidates, evaluations, population.generation)
     else:
@@ -157,11 +157,11 @@ def mean_return(returns: Sequence[float]) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def _best_so_far(population: Population, best: Scored) -> Elite:
+def _best_so_far(population: Population, best: Scored, n_episodes: int) -> Elite:
     elite = population.elite
     if elite is not None and elite.mean >= best.fitness:
         return elite
-    return Elite(best.genome, best.fitness, 1, population.generation)
+    return Elite(best.genome, best.fitness, n_episodes, population.generation)
 
 
 def _truncate(

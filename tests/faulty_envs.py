@@ -2,7 +2,7 @@
 
 An episode is a walk whose length and rewards follow from its seed; the fault strikes in episodes whose seed is
 divisible by `every`, at step 3. With `once`, a path, it strikes only as long as that file does not exist, and makes it.
-An environment that raised is broken for good: only a fresh one can play on.
+An environment that raised is broken for good: only a fresh one can play on. `wait` ends when the file `until` exists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
-FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "inf", "text", "slow")
+FAULTS = ("none", "make", "reset", "step", "hang", "hang-in-c", "kill", "nan", "inf", "text", "slow", "babble", "wait")
 
 
 class Faulty(gymnasium.Env):  # type: ignore[misc]
@@ -33,12 +33,14 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         every: int = 1,
         once: str = "",
         step_s: float = 0.0,
+        until: str = "",
+        n_entries: int = 3,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = render_mode
-        self.observation_space = Box(-1, 1, (3,), np.float32)
+        self.observation_space = Box(-1, 1, (n_entries,), np.float32)
         self.action_space = Discrete(2)
-        self._fault, self._every, self._once, self._step_s = fault, every, once, step_s
+        self._fault, self._every, self._once, self._step_s, self._until = fault, every, once, step_s, until
         self._broken = False
         if fault == "make" and self._strikes(0):
             raise RuntimeError("it cannot be made")
@@ -70,7 +72,8 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         return picture
 
     def _observe(self) -> NDArray[np.float32]:
-        observation: NDArray[np.float32] = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        shape = self.observation_space.shape
+        observation: NDArray[np.float32] = self.np_random.uniform(-1, 1, shape).astype(np.float32)
         return observation
 
     def _strikes(self, seed: int) -> bool:
@@ -90,10 +93,16 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         if self._fault == "hang":
             while True:
                 time.sleep(1)
+        while self._fault == "wait" and not Path(self._until).exists():
+            time.sleep(0.01)
         if self._fault == "hang-in-c":
             ctypes.PyDLL(None).sleep(10_000)  # holds the interpreter's lock
         if self._fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._fault == "babble":
+            for link in Path("/proc/self/fd").iterdir():
+                if link.is_socket():
+                    os.write(int(link.name), b"what does this do?")
         return {"nan": float("nan"), "inf": float("inf"), "text": "five"}.get(self._fault, reward)
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from distributed import Client
 
-from gadask import dispatch, node
+from gadask import dispatch, node, nodes
 from gadask.budget import budget_reached
 from gadask.clusters import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
@@ -223,7 +223,7 @@ def test_a_node_with_another_noise_table_is_refused(
 
 
 def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_ALL_REFUSED_S", 1.0)
+    monkeypatch.setattr(nodes, "_ALL_REFUSED_S", 1.0)
     config = faulty_config()
     run(replace(config, budget=replace(config.budget, generations=1)), tmp_path / "run")
     digest = read_run(tmp_path / "run")[1].noise_digest

@@ -17,12 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from torch import nn
 
+from gadask.chunks import Node
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, Scalar
 from gadask.envs import make_env
 from gadask.genome import count_genes, draw_child
 from gadask.lanes import Beginning, Lanes, as_played, open_lanes
 from gadask.messages import SEVERAL, Breeding, Chunk, Genome, Kind, Status
-from gadask.node import Node
 from gadask.noise import LazyNoise
 from gadask.policies import LanePolicy, make_policy
 from gadask.rollout import play_episode

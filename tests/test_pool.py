@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +23,18 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask import pool
-from gadask.config import Config
+from gadask import chunks, packets, pool
+from gadask.ancestors import Ancestors
+from gadask.batch import Batch
+from gadask.chunks import Node
+from gadask.config import Config, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
 from gadask.fairqueue import FairQueue
-from gadask.genome import count_genes, draw_child
+from gadask.genome import count_genes, draw_child, draw_children
 from gadask.messages import Breeding, Chunk, Genome, Job, Kind, PlayJob, Status, Task
-from gadask.node import Node
 from gadask.noise import LazyNoise
+from gadask.observations import OBSERVED_SLOTS, Moments
 from gadask.policies import make_policy
 from gadask.rollout import play_episode
 from gadask.seeding import Purpose, env_seed
@@ -48,7 +54,7 @@ def node_of(config: Config, n_processes: int = 2, n_a_job: int | None = None) ->
     sizes: set[int] = set()
     submit = node.pool.submit
 
-    def noted(jobs: Sequence[Job]) -> pool.Batch:
+    def noted(jobs: Sequence[Job]) -> Batch:
         sizes.update(len(job.episodes) for job in jobs if isinstance(job, PlayJob))
         return submit(jobs)
 
@@ -235,6 +241,75 @@ def test_a_hanging_process_is_killed_at_its_deadline_though_nothing_else_happens
     assert results[0]["status"].tolist() == [Status.TIMEOUT]
 
 
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e308, 2_147_484.0])
+def test_an_episode_may_have_any_time(timeout_s: float) -> None:
+    config = faulty_config(step_s=0.001)
+    config = config_from_dict(config_to_dict(config) | {"env": asdict(config.env) | {"episode_timeout_s": timeout_s}})
+    with node_of(config) as (node, task):
+        rows, _ = play(node, task, children(10))
+    assert outcome(rows) == played_here(config, children(10))
+
+
+def test_a_process_that_cannot_be_understood_is_replaced_and_the_others_play_on() -> None:
+    config = faulty_config("babble", every=7)
+    with node_of(config, n_a_job=10) as (node, task):
+        rows, reasons = play(node, task, children(30))
+        assert not node.pool.closed
+    failed = failures(rows, Status.ERROR, struck(config, 30, every=7))
+    assert len(failed) == len(reasons)
+    assert all("cannot be read" in reasons[place] for place in failed)
+
+
+@pytest.mark.parametrize("n_episodes", [5, 2000])
+def test_a_process_that_cannot_be_told_of_its_job_is_replaced(n_episodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = faulty_config()
+    refused: list[int] = []
+
+    def send(channel: socket.socket, message: object, *fds: int) -> None:
+        if isinstance(message, tuple) and len(refused) < 2:
+            refused.append(channel.fileno())
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        packets.send(channel, message, *fds)
+
+    with node_of(config) as (node, task):
+        monkeypatch.setattr(pool, "send", send)
+        rows, reasons = play(node, task, children(n_episodes, generation=0))
+    assert len(refused) == 2
+    assert reasons == {}
+    assert outcome(rows) == played_here(config, children(n_episodes, generation=0))
+
+
+@pytest.mark.parametrize(("n_entries", "n"), [(800, 64), (300_000, 4)])
+def test_moments_of_any_size_come_back(n_entries: int, n: int) -> None:
+    config = faulty_config(n_entries=n_entries)
+    config = replace(
+        config,
+        policy=replace(config.policy, kwargs={"hidden": "1"}, normalise=True),
+        noise=replace(config.noise, size=700_000),
+    )
+    with node_of(config, n_a_job=n) as (node, task):
+        generation = Breeding(0, (), ())
+        rows, reasons, moments = node.play(task, generation, children(n, generation=0))
+        assert reasons == {}
+        observed = {int(rows["slot"][place]): packed for place, packed in moments.items()}
+        assert sorted(observed) == list(range(min(n, OBSERVED_SLOTS)))
+        total = Moments().merged(observed[slot] for slot in sorted(observed))
+        assert len(total.sums) == n_entries
+
+        generation = Breeding(1, PARENTS, (), total.normaliser())  # which every job carries
+        rows, reasons, _ = node.play(task, generation, children(n))
+        assert reasons == {}
+        assert (rows["status"] == Status.OK).all()
+
+
+def test_a_genome_of_any_length_is_decoded() -> None:
+    old: Genome = tuple(200_000 + i % 1000 for i in range(41_000))  # 205 kB
+    with node_of(faulty_config()) as (node, task):
+        rows, reasons, _ = node.play(task, Breeding(1, (old,), ()), children(4))
+    assert reasons == {}
+    assert (rows["status"] == Status.OK).all()
+
+
 def test_each_episode_of_a_job_has_the_deadline_for_itself() -> None:
     step_s, timeout_s = 0.005, 4.0
     config = faulty_config(step_s=step_s)
@@ -317,6 +392,124 @@ def test_closing_a_generation_stops_its_episodes_and_no_others() -> None:
     assert (results["test"]["status"] == Status.OK).all()
 
 
+def waiting_config(tmp_path: Path) -> Config:
+    """Return a run in which every tenth episode goes on when the file `go on` exists."""
+    config = faulty_config("wait", every=10, until=str(tmp_path / "go on"))
+    return replace(config, env=replace(config.env, episode_timeout_s=600.0))
+
+
+def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.void]]) -> threading.Thread:
+    """Play a generation of its own parents, five of the 36 that the node has room for, in a thread."""
+    parents = tuple((generation, gene) for gene in range(5))
+    breeding = Breeding(generation, parents, ())
+
+    def run() -> None:
+        with suppress(NodeError):  # the node is closed
+            results.append(node.play(task, breeding, children(20, generation))[0])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def strikes(config: Config, generation: int, every: int) -> bool:
+    """Whether a fault strikes in one of a generation's first 20 children, whose parents are all used too."""
+    seeds = [env_seed(config.seed, Purpose.CHILD_EPISODE, generation, slot, 0) for slot in range(20)]
+    rows, _ = draw_children(config.seed, generation, np.arange(20), [(i,) for i in range(5)], 1000)
+    return any(seed % every == 0 for seed in seeds) and len(set(rows.tolist())) == 5
+
+
+def weights_of(node: Node) -> Ancestors:
+    (state,) = node._tasks.values()
+    return state.weights
+
+
+def test_a_chunk_waits_for_room_until_others_have_ended(tmp_path: Path) -> None:
+    config = waiting_config(tmp_path)
+    results: list[NDArray[np.void]] = []
+    with node_of(config, 24) as (node, task):
+        threads = [pinning(node, task, generation, results) for generation in range(1, 11)]
+        wait_until(lambda: node._tasks and weights_of(node).n_waiting == 3, 60, "the last three wait")
+        (tmp_path / "go on").touch()
+        for thread in threads:
+            thread.join(60)
+    assert len(results) == 10
+    assert all((rows["status"] == Status.OK).all() for rows in results)
+
+
+@pytest.mark.parametrize("how", ["close the generation", "forget the run", "close the node"])
+def test_a_chunk_does_not_wait_for_room_any_more_when_it_is_not_wanted(how: str, tmp_path: Path) -> None:
+    config = waiting_config(tmp_path)
+    results: list[NDArray[np.void]] = []
+    failures: list[str] = []
+    with node_of(config, 24) as (node, task):
+
+        def wait_for_room() -> None:
+            try:
+                parents = tuple((99, gene) for gene in range(5))
+                results.append(node.play(task, Breeding(99, parents, ()), children(20, 99))[0])
+            except NodeError as error:
+                failures.append(str(error))
+
+        waited_for = [generation for generation in range(100, 200) if strikes(config, generation, 10)][:7]
+        threads = [pinning(node, task, generation, []) for generation in waited_for]
+        wait_until(lambda: node._tasks and len(weights_of(node)._cache._pins) == 35, 60, "all rows are pinned")
+        waiting = threading.Thread(target=wait_for_room)
+        waiting.start()
+        wait_until(lambda: weights_of(node).n_waiting == 1, 60, "it waits")
+        if how == "close the generation":
+            node.close_generation(task, Kind.CHILD, 99)
+        elif how == "forget the run":
+            node.forget(task)
+        else:
+            node.close()
+        waiting.join(30)
+        assert not waiting.is_alive()
+        (tmp_path / "go on").touch()
+        for thread in threads:
+            thread.join(30)
+    if how == "close the generation":
+        assert (results[0]["status"] == Status.STOPPED).all()
+        assert sorted(results[0]["slot"]) == list(range(20))
+    else:
+        assert len(failures) == 1
+
+
+def test_a_chunk_that_needs_more_room_than_there_is_is_an_error_at_once() -> None:
+    with node_of(faulty_config()) as (node, task):
+        parents = tuple((1, gene) for gene in range(200))
+        with pytest.raises(NodeError, match=r"a chunk starts from \d+ genomes: .* of 36 rows"):
+            node.play(task, Breeding(1, parents, ()), children(1000))
+
+
+@pytest.mark.parametrize("how", ["close the generation", "forget the run"])
+def test_an_episode_that_hangs_is_not_waited_for_when_it_is_stopped(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = faulty_config("hang-in-c", once=str(tmp_path / "hanging"))
+    monkeypatch.setattr(chunks, "STOP_S", 0.1)
+    results: list[NDArray[np.void]] = []
+    with node_of(config, 1) as (node, task):
+        before = node.pool.pids
+        player = threading.Thread(target=lambda: results.append(play(node, task, children(3))[0]))
+        player.start()
+        wait_until((tmp_path / "hanging").exists, 20, "hanging")
+        node.tend()
+        if how == "close the generation":
+            node.close_generation(task, Kind.CHILD, 1)
+        else:
+            node.forget(task)
+
+        def is_over() -> bool:
+            node.tend()
+            return not player.is_alive()
+
+        wait_until(is_over, 20, "the chunk comes back")
+        wait_until(lambda: node.pool.pids and node.pool.pids != before, 20, "replaced")
+    assert sorted(results[0]["slot"]) == [0, 1, 2]
+    assert (results[0]["status"] == Status.STOPPED).all()
+
+
 def test_closing_the_pool_fails_those_who_wait() -> None:
     caught: list[str] = []
     with node_of(faulty_config(step_s=0.1)) as (node, task):
@@ -333,10 +526,27 @@ def test_closing_the_pool_fails_those_who_wait() -> None:
     assert caught
 
 
+def test_a_pool_that_fails_says_why_once_and_can_be_asked_to_forget() -> None:
+    told: list[str] = []
+    node = Node(faulty_config().noise, 2, told.append)
+    task = prepare_task(faulty_config())
+    try:
+        play(node, task, children(4))
+        node.pool._selector.close()  # as no system call of the supervisor's is expected to fail
+        node.pool._wake()
+        wait_until(lambda: told, 20, "it says why")
+        node.forget(task)
+        with pytest.raises(NodeError, match="the pool of rollout processes failed"):
+            play(node, replace(task, run_id="another"), children(4))
+    finally:
+        node.close()
+    assert told == [node.pool.failure]
+
+
 def test_children_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     program = """
 import sys
-from gadask.node import Node
+from gadask.chunks import Node
 from gadask.messages import Breeding, Chunk, Kind
 from gadask.task import prepare_task
 from tests.conftest import faulty_config

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from gadask.checkpoint import Checkpoint, decode, encode
 from gadask.config import BudgetConfig, Config, EnvConfig, GAConfig, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
+from gadask.files import FileLock
 from gadask.messages import ROW, Kind, Status
 from gadask.observations import Moments
 from gadask.provenance import changes, provenance, source_digest
@@ -59,6 +60,18 @@ def table(generation: int = 0) -> pa.Table:
         counted=[True, False, True, True],
         reason=["", "deadline of 600 s", "", ""],
     )
+
+
+def test_a_lock_that_is_released_twice_releases_no_other(tmp_path: Path) -> None:
+    first = FileLock(tmp_path / "first")
+    first.release()
+    second = FileLock(tmp_path / "second")
+    assert second._descriptor == first._descriptor  # the system gives its number again
+    first.release()
+    with pytest.raises(RunDirectoryError, match="another master"):
+        FileLock(tmp_path / "second")
+    second.release()
+    FileLock(tmp_path / "second").release()
 
 
 def test_a_run_is_recorded_and_resumed(tmp_path: Path) -> None:

@@ -154,6 +154,12 @@ def test_without_candidates_the_best_child_so_far_is_the_elite(elite_evaluation:
     assert population == Population(3, ((200,),), (), Elite((200,), 10.0, 1, 2))
 
 
+def test_without_candidates_an_elite_says_of_how_many_episodes_its_mean_is() -> None:
+    ga = GAConfig(population=4, parents=2, candidates=0, episodes_per_child=3)
+    elite = advance(ga, Population(), children(4, 8), {}).elite
+    assert elite == Elite((1,), 8.0, 3, 0)
+
+
 @pytest.mark.parametrize("returns", [[], [math.nan, math.inf]])
 def test_a_generation_without_a_valid_child_stops_the_run(returns: list[float]) -> None:
     elite = Elite((5,), 1.0, 2, 3)

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.checkpoint import Checkpoint, State, decode, encode
+from gadask.chunks import Node
 from gadask.clusters import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.envs import make_env
@@ -39,7 +40,6 @@ from gadask.genome import to_text
 from gadask.master import evolve
 from gadask.messages import Breeding, Chunk, DecodeJob, Decoding, Genome, Kind, pack_breeding, pack_chunk
 from gadask.messages import unpack_breeding as cached_unpack_breeding
-from gadask.node import Node
 from gadask.noise import LazyNoise
 from gadask.policies import make_policy
 from gadask.selection import Elite, Population

@@ -20,10 +20,10 @@ from typing import get_args
 
 import numpy as np
 
+from gadask.chunks import Node
 from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import make_env
 from gadask.messages import Breeding, Chunk, Kind, Task
-from gadask.node import Node
 from gadask.task import prepare_task
 
 N_PROCESSES = 2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 
+from gadask.chunks import Node
 from gadask.config import PRESETS, EnvConfig, NoiseConfig
 from gadask.messages import Breeding, Chunk, Kind
-from gadask.node import Node
 from gadask.task import prepare_task
 
 N_PROCESSES = 4

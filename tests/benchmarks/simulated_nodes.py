@@ -14,7 +14,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -52,6 +52,7 @@ _CALLBACKS = {"heartbeat", "keep-alive"}  # what a scheduler notices; a real nod
 class _Pool:
     n_processes: int
     closed: bool = False
+    failure: str | None = None
 
 
 class SimulatedNode:
@@ -60,6 +61,7 @@ class SimulatedNode:
     digest = "simulated"
     leaving = False
     n_tasks = 0
+    client_ids: frozenset[str] = frozenset()
 
     def __init__(self, noise: NoiseConfig, n_processes: int, speed: float) -> None:
         """Play `speed` times as fast as a real node."""
@@ -70,7 +72,7 @@ class SimulatedNode:
         self._lock = threading.Lock()
 
     def play(
-        self, task: Task, breeding: Breeding, chunk: Chunk
+        self, task: Task, breeding: Breeding, chunk: Chunk, is_wanted: Callable[[], bool]
     ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
         """Wait as long as the chunk takes, and return its rows."""
         rows = simulated_rows(chunk)
@@ -84,6 +86,9 @@ class SimulatedNode:
         time.sleep(end - now)
         rows["seconds"] /= self._speed
         return rows, {}, {}
+
+    def renew(self, run_id: str) -> None:
+        """Nothing is kept."""
 
     def close_generation(self, task: Task, kind: Kind, generation: int) -> None:
         """Let late chunks end by themselves."""

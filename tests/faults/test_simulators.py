@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gadask.chunks import Node
 from gadask.config import EnvConfig
 from gadask.messages import Breeding, Chunk, Kind, Status, Task
-from gadask.node import Node
 from gadask.task import prepare_task
 from tests.conftest import faulty_config, wait_until
 from tests.simulator_envs import HELPERS, noted
@@ -154,7 +154,7 @@ def test_a_close_that_hangs_is_nobody_elses_fault(node: Node, left: Left, tmp_pa
 NODE = """
 import sys
 from pathlib import Path
-from gadask.node import Node
+from gadask.chunks import Node
 from gadask.messages import Breeding
 from tests.faults.test_simulators import children, task_of
 task = task_of(Path(sys.argv[1]), n_steps=10**6, step_s=0.01, close_s=1.0)
