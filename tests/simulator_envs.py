@@ -36,7 +36,7 @@ def _daemon() -> int:
 
 
 def _stubborn() -> int:
-    return subprocess.Popen(["sh", "-c", f"trap '' TERM; sleep {_LONG_S}; true"]).pid
+    return subprocess.Popen(["sh", "-c", f"trap '' TERM; exec sleep {_LONG_S}"]).pid
 
 
 def _forked() -> int:

@@ -41,8 +41,9 @@ def guarded(path: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.P
         try:
             yield guard, processes
         finally:
+            guard.terminate()
+            guard.wait(10)
             kill_all(processes)
-            guard.kill()
 
 
 def kill_all(processes: list[psutil.Process]) -> None:
