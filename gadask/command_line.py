@@ -231,8 +231,8 @@ def exit_status(command: Callable[[], int]) -> int:
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a
     # worker that is closed in the middle of a heartbeat would log that as an error.
     level = os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
-    # That variable does not reach the client's logger, which Dask gives a level of its own.
-    logging.getLogger("distributed.client").addFilter(lambda record: level != "critical")
+    for name in ("distributed.client", "distributed.gc"):  # which Dask gives levels of their own
+        logging.getLogger(name).addFilter(lambda record: level != "critical" or record.levelno >= logging.CRITICAL)
     try:
         return command()
     except GadaskError as error:

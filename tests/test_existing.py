@@ -99,6 +99,26 @@ def test_a_run_leaves_the_workers_as_they_were(tmp_path: Path) -> None:
     assert log(tmp_path / "run") == log(tmp_path / "local")
 
 
+def test_a_client_that_cannot_be_closed_does_not_hide_why_a_run_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Client._close
+
+    async def close_badly(self: Client, *args: Any, **kwargs: Any) -> None:
+        await close(self, *args, **kwargs)
+        raise ValueError("IOStream is not idle; cannot convert to SSL")
+
+    async def main() -> None:
+        async with somebodys_scheduler(0) as theirs:
+            monkeypatch.setattr(Client, "_close", close_badly)
+            try:
+                async with existing_cluster(theirs.scheduler_address):
+                    raise ClusterError("the Dask scheduler is lost")
+            finally:
+                monkeypatch.undo()
+
+    with pytest.raises(ClusterError, match="the Dask scheduler is lost"):
+        asyncio.run(main())
+
+
 def test_the_first_of_two_runs_to_end_leaves_the_nodes_to_the_other(tmp_path: Path) -> None:
     async def main() -> None:
         async with somebodys_scheduler(1) as theirs, Client(theirs, asynchronous=True) as client:

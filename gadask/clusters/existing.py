@@ -62,8 +62,7 @@ async def existing_cluster(address: str) -> AsyncIterator[Existing]:
     """
     security = _security(address)
     with dask.config.set(DASK_CONFIG):
-        client = await _connect(address, security)
-        async with client:
+        async with _closed_at_the_end(await _connect(address, security)) as client:
             identity = await client.scheduler.identity(n_workers=-1)
             cluster = Existing(
                 client, _dashboard(address, identity["services"].get("dashboard")), identity["n_workers"]
@@ -118,6 +117,21 @@ async def _connect(address: str, security: Security) -> Client:
             f"{address}: expected a Dask scheduler, found: {found}; compare host, port and tls:// or tcp:// with the"
             " scheduler's log"
         ) from None
+
+
+@asynccontextmanager
+async def _closed_at_the_end(client: Client) -> AsyncIterator[Client]:
+    """Close the client after the block, whose error is the one to tell of.
+
+    A client that is closed while it connects again raises whatever its attempt ends with (distributed 2026.8.0).
+    """
+    try:
+        yield client
+    finally:
+        try:
+            await client.close()
+        except Exception as error:
+            _logger.debug("the client did not close as it should: %r", error)
 
 
 def _dashboard(address: str, port: int | None) -> str:

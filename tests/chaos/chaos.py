@@ -33,6 +33,7 @@ _STILL_S = 240.0
 """A run that closes no generation for so long hangs."""
 _VICTIM_S = 120.0
 _AT_ONCE = 3
+_LET_PLAY_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Chaos:
     """What all processes did when a promise was broken."""
     n_finished: Counter[str] = field(default_factory=Counter)
     n_struck: Counter[str] = field(default_factory=Counter)
+    n_closed: int = 0
+    """Generations of all runs."""
     began_at: float = field(default_factory=time.monotonic)
 
     async def play(self) -> None:
@@ -149,7 +152,10 @@ class Chaos:
         """Look at a run; returns whether it has finished, and was checked."""
         if master.n_starts and time.monotonic() - master.progress_at > _STILL_S:
             raise BrokenError(f"{master.name} stands still: no generation was closed for {_STILL_S:g} s")
-        if not master.step():
+        before = master.generation
+        finished = master.step()
+        self.n_closed += master.generation - before
+        if not finished:
             return False
         await master.proxy.close()
         check_run(master.directory, master.n_starts)
@@ -171,12 +177,21 @@ class Chaos:
             while not n_decks or time.monotonic() < end:
                 for name in random.sample(list(self.plan.injectors), len(self.plan.injectors)):
                     own = Random(random.getrandbits(64))
-                    await asyncio.sleep(own.uniform(0.2, 3.0))
+                    await self._let_them_play(own.uniform(0.2, 3.0))
                     if n_decks and time.monotonic() >= end:
                         break
                     await places.acquire()
                     group.create_task(self._strike(name, own, places))
                 n_decks += 1
+
+    async def _let_them_play(self, seconds: float) -> None:
+        """Wait so long, and on a slow machine until a generation was closed meanwhile, if that is soon."""
+        n_closed = self.n_closed
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LET_PLAY_S):
+                while self.n_closed == n_closed:
+                    await asyncio.sleep(0.1)
 
     async def _strike(self, name: str, random: Random, places: asyncio.Semaphore) -> None:
         """Let one injector strike, as soon as it finds a victim."""

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -99,7 +98,8 @@ def keep_a_stray_row(run_dir: Path) -> None:
 def give_a_row_another_return(run_dir: Path) -> None:
     def other(table: pa.Table) -> pa.Table:
         returns = table.column("return").to_numpy().copy()
-        returns[int(np.argmin(returns))] = 1e9
+        ends = zip(table.column("kind").to_pylist(), table.column("status").to_pylist(), strict=True)
+        returns[list(ends).index(("child", "ok"))] = 1e9
         return table.set_column(table.column_names.index("return"), "return", pa.array(returns))
 
     change(run_dir, 2, other)
@@ -134,7 +134,7 @@ def cut_the_log(run_dir: Path) -> None:
         (lose_a_row, "children of generation 2: expected 24, found 23"),
         (count_a_row_twice, "count more than once"),
         (keep_a_stray_row, "uncounted rows of generation 2"),
-        (give_a_row_another_return, "parents of generation 3"),
+        (give_a_row_another_return, "candidates of generation 2"),
         (play_a_row_twice_with_two_results, "episodes with two results"),
         (leave_a_temporary_file, "temporary files"),
         (leave_episodes_of_no_generation, "files of episodes"),
@@ -206,12 +206,14 @@ def test_a_proxy_passes_holds_and_cuts() -> None:
         cutting = asyncio.create_task(proxy.cut(1000))
         with contextlib.suppress(ConnectionError):
             assert await reader.read(100) == b""
-        other, _ = await asyncio.open_connection("127.0.0.1", port)
+        other, other_writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.suppress(ConnectionError):
             assert await other.read(100) == b""
         cutting.cancel()
         await asyncio.wait({holding, cutting})
         await proxy.close()
+        for one in (writer, other_writer):
+            one.close()
         server.close()
 
     asyncio.run(play())
