@@ -14,13 +14,17 @@ al. 2017, arXiv 1703.03864, binned the actions of Swimmer and Hopper so).
 
 from __future__ import annotations
 
+import math
+
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.blame import value_in_short
 from gadask.errors import PolicyError
 
 _MAX_VALUES = 1000
+_MANY = 32
 
 
 class Actions:
@@ -56,6 +60,22 @@ class Actions:
             self._sums = np.zeros((n_lanes, n), np.float32)
             self._targets = np.zeros((n_lanes, 1), np.float32)
             self._above = np.zeros((n_lanes, n), np.bool_)
+
+    def check(self, outputs: NDArray[np.float32]) -> None:
+        """Raise `PolicyError` if `outputs` of one lane, shape `(1, n_outputs)`, say nothing about an action."""
+        is_small = outputs.size < _MANY  # then Python is faster than numpy
+        total = sum(outputs[0].tolist()) if is_small else np.maximum.reduce(outputs, axis=None)
+        if not total < math.inf and self.undecided(outputs)[0]:
+            raise PolicyError(self.complaint(outputs[0]))
+
+    def undecided(self, outputs: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return of each lane whether its outputs say nothing about an action: NaN, or a softmax of infinity."""
+        largest: NDArray[np.float32] = np.maximum.reduce(outputs, axis=1)  # NaN if there is any
+        return np.isnan(largest) | (np.isposinf(largest) & self.sampled)
+
+    def complaint(self, outputs: NDArray[np.float32]) -> str:
+        """Return what is said of such outputs."""
+        return f"policy: expected outputs that are numbers, found {value_in_short(outputs.tolist())}"
 
     def choose(self, outputs: NDArray[np.float32], uniforms: NDArray[np.float32] | None = None) -> NDArray[np.generic]:
         """Return one action a lane for `outputs` of shape `(n_lanes, n_outputs)`.
