@@ -44,13 +44,14 @@ def make_gymnasium_env(config: EnvConfig) -> GymnasiumEnv:
     module, colon, _ = config.id.partition(":")
     if colon:
         import_user_module(module, "env.id", EnvError)
+    _check_old_game(config.id)
     try:
         # An environment may change what it is given.
         env = gymnasium.make(config.id, disable_env_checker=True, **copy.deepcopy(config.kwargs))
     except gymnasium.error.UnregisteredEnv as error:
-        raise EnvError(
-            f"env.id: expected an id registered with Gymnasium, found {config.id!r}; {_hint(config.id)}"
-        ) from error
+        near = difflib.get_close_matches(config.id.rpartition(":")[2], gymnasium.registry, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "'package.module:Name-v0' imports the module that registers it"
+        raise EnvError(f"env.id: expected an id registered with Gymnasium, found {config.id!r}; {hint}") from error
     except (Exception, SystemExit) as error:  # whatever a constructor raises
         raise EnvError(f"env.id: cannot make {config.id!r}: {in_one_line(error)}") from error
     try:
@@ -63,23 +64,20 @@ def make_gymnasium_env(config: EnvConfig) -> GymnasiumEnv:
         raise
 
 
-def _hint(id_: str) -> str:
-    """Return what may have been meant by an id that is not registered."""
+def _check_old_game(id_: str) -> None:
+    """Raise `EnvError` for one of the many names that a game had, each with other preprocessing."""
     game = _OLD_GAME.fullmatch(id_)
-    if game and _has_game(game[1]):
-        return f"write 'ALE/{game[1]}-v5', which is played with the preprocessing of Such et al. 2017"
-    near = difflib.get_close_matches(id_.rpartition(":")[2], gymnasium.registry, n=1)
-    return f"did you mean {near[0]!r}?" if near else "'package.module:Name-v0' imports the module that registers it"
-
-
-def _has_game(name: str) -> bool:
-    """Whether ale-py is installed and has this game."""
-    try:
+    spec = gymnasium.registry.get(id_)
+    if game is None or (spec is not None and not str(spec.entry_point).startswith("ale_py.")):
+        return
+    with contextlib.suppress(ImportError):
         import ale_py
-    except ImportError:
-        return False
-    gymnasium.register_envs(ale_py)
-    return f"ALE/{name}-v5" in gymnasium.registry
+
+        gymnasium.register_envs(ale_py)
+    if f"ALE/{game[1]}-v5" in gymnasium.registry:
+        raise EnvError(
+            f"env.id: expected 'ALE/{game[1]}-v5', found {id_!r}; it has the preprocessing of Such et al. 2017"
+        )
 
 
 def _wrapped(env: gymnasium.Env, name: str) -> gymnasium.Env:

@@ -61,12 +61,14 @@ class Actions:
             self._targets = np.zeros((n_lanes, 1), np.float32)
             self._above = np.zeros((n_lanes, n), np.bool_)
 
-    def check(self, outputs: NDArray[np.float32]) -> None:
+    def check(self, outputs: NDArray[np.float32], observation: NDArray[np.generic]) -> None:
         """Raise `PolicyError` if `outputs` of one lane, shape `(1, n_outputs)`, say nothing about an action."""
         is_small = outputs.size < _MANY  # then Python is faster than numpy
         total = sum(outputs[0].tolist()) if is_small else np.maximum.reduce(outputs, axis=None)
         if not total < math.inf and self.undecided(outputs)[0]:
-            raise PolicyError(self.complaint(outputs[0]))
+            is_infinite = observation.dtype.kind == "f" and np.isinf(observation).any()
+            cause = f" for the observation {value_in_short(observation)}" if is_infinite else ""
+            raise PolicyError(self.complaint(outputs[0]) + cause)
 
     def undecided(self, outputs: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return of each lane whether its outputs say nothing about an action: NaN, or a softmax of infinity."""

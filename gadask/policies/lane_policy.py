@@ -125,8 +125,8 @@ class LanePolicy:
         network = self._network
         inputs = network.inputs
         if observations is not self._observed:  # environments write theirs over and over
-            if (observations.dtype, observations.shape) != self._expected:
-                dtype, shape = self._expected
+            dtype, shape = self._expected
+            if observations.shape != shape or not np.can_cast(observations.dtype, dtype, "same_kind"):
                 raise PolicyError(
                     f"observations: expected {dtype} of shape {shape}, found {observations.dtype} of shape"
                     f" {observations.shape}"
