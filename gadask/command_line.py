@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from gadask.errors import ConfigError, GadaskError, UsageError
+from gadask.imports import leave_script_folder
 from gadask.machine import Machine, check_complete, check_machine, load_machine, machine_names
 from gadask.terminal import outlive_terminal
 
@@ -215,6 +216,7 @@ def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
 
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; an error of gadask's is printed in one line."""
+    leave_script_folder()
     outlive_terminal()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[StderrHandler()])
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a

@@ -99,9 +99,10 @@ class AnnouncedNumber:
 
     def __call__(self, observation: object) -> NDArray[np.generic]:
         """Return the one-hot vector, float32 `(n,)`, valid until the next call. Raises `EnvError`."""
+        number = observation.item() if isinstance(observation, np.ndarray) and observation.size == 1 else observation
         try:
-            place = int(observation) - self._first  # type: ignore[call-overload]
-            fits = 0 <= place < self._n and observation == place + self._first
+            place = int(number) - self._first  # type: ignore[call-overload]
+            fits = 0 <= place < self._n and number == place + self._first
         except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits:
