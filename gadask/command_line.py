@@ -14,6 +14,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -208,9 +209,12 @@ class StderrHandler(logging.Handler):
 
 def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
     """Return the arguments of a command line; what it leaves out is as in `default`."""
-    found: _Arguments = tyro.cli(
-        type(default), args=list(argv), default=default, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    with warnings.catch_warnings():
+        # Lists and tables among a file's kwargs are no flags, and pass as they are.
+        warnings.filterwarnings("ignore", r"The field `.*kwargs` is annotated with type", UserWarning)
+        found: _Arguments = tyro.cli(
+            type(default), args=list(argv), default=default, config=(tyro.conf.FlagCreatePairsOff,)
+        )
     return found
 
 

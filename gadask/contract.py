@@ -16,6 +16,8 @@ expected and found.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,9 +101,11 @@ class AnnouncedNumber:
 
     def __call__(self, observation: object) -> NDArray[np.generic]:
         """Return the one-hot vector, float32 `(n,)`, valid until the next call. Raises `EnvError`."""
-        number = observation.item() if isinstance(observation, np.ndarray) and observation.size == 1 else observation
+        number: Any = observation
+        if isinstance(observation, np.ndarray) and observation.size == 1:
+            number = observation.item()
         try:
-            place = int(number) - self._first  # type: ignore[call-overload]
+            place = int(number) - self._first
             fits = 0 <= place < self._n and number == place + self._first
         except (TypeError, ValueError, OverflowError):
             fits = False

@@ -111,6 +111,19 @@ class Noted(Odd):
             file.write(f"{os.getpid()}\n")
 
 
+class HangsWithHelper(Odd):
+    """Starts a process, says so in a file, and hangs."""
+
+    def __init__(self, notes: str) -> None:
+        subprocess.Popen(["sleep", f"{MARK}4"], start_new_session=True)
+        Path(notes).write_text("made\n")
+        time.sleep(1000)
+
+
+class Plain(Odd):
+    """Is not odd."""
+
+
 ALL = (
     SometimesExits,
     Simulator,
@@ -123,5 +136,5 @@ ALL = (
     ClosesSlowly,
 )
 """Those that are played."""
-for _class in (*ALL, Noted):
+for _class in (*ALL, Noted, HangsWithHelper, Plain):
     gymnasium.register(f"{_class.__name__}-v0", _class)
