@@ -185,7 +185,8 @@ class FirstLane:
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
         """Return the action for the next observation, as `Policy.act` does."""
         self._observations[0] = observation
-        action: NDArray[np.generic] = self._lanes.act(self._observations)[0]
+        with np.errstate(all="ignore"):  # of infinite outputs, as in `Lanes.play`
+            action: NDArray[np.generic] = self._lanes.act(self._observations)[0]
         if self._lanes.undecided is not None and self._lanes.undecided[0]:
             raise PolicyError(self._lanes.complaint(0))
         return int(action) if self._is_discrete else action

@@ -62,7 +62,8 @@ def test_several_are_rehearsed_in_order_and_an_error_hides_none() -> None:
 def test_the_master_imports_neither_torch_nor_a_users_module() -> None:
     code = (
         "import sys, gadask.master, gadask.clusters, gadask.progress;"
-        "from tests.test_rehearsal_process import config_of; from gadask.task import prepare_task; prepare_task(config_of('Plain'));"
+        "from tests.test_rehearsal_process import config_of; from gadask.task import prepare_task;"
+        "prepare_task(config_of('Plain'));"
         "print({'torch', 'tests.odd_processes'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -88,6 +88,7 @@ class LanePolicy:
         self.outputs = self._network.outputs
         self.undecided = None
         self._all_outputs = _whole(self.outputs)
+        self._zeros = np.zeros(0 if self._all_outputs is None else self._all_outputs.size, np.float32)
         self._expected = policy.observation_space.dtype, (n_lanes, *policy.observation_space.shape)
         self._observed: NDArray[np.generic] | None = None
         self._actions = Actions(policy.actions.space, policy.actions.how, n_lanes)
@@ -143,7 +144,7 @@ class LanePolicy:
             np.clip(inputs, -CLIP, CLIP, out=inputs)
         network.step()
         self.undecided = None
-        if not np.maximum.reduce(self._all_outputs, axis=None) < np.inf:
+        if self._all_outputs is None or self._all_outputs.dot(self._zeros) != 0:  # 0 × NaN, 0 × infinity
             self.undecided = self._actions.undecided(network.outputs)
         return self._actions.choose(network.outputs, self._drawn() if self.sampled else None)
 
@@ -171,14 +172,14 @@ class LanePolicy:
         self._next[lane] = self._starts[lane]
 
 
-def _whole(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the contiguous block that holds `outputs` with some zeros, which numpy reads faster; else `outputs`."""
+def _whole(outputs: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return all of `outputs` and some zeros as the vector that they lie in; None if there is none."""
     base = outputs.base
     n_padded = len(outputs) * -(-outputs[0].size // _LINE) * _LINE
     if base is not None and base.dtype == outputs.dtype and base.flags.c_contiguous and base.size == n_padded:
         whole: NDArray[np.float32] = base.reshape(-1)
         return whole
-    return outputs
+    return None
 
 
 def padded_zeros(n_lanes: int, width: int) -> NDArray[np.float32]:

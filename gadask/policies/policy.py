@@ -157,9 +157,7 @@ class Policy:
             assert self._stream is not None  # reset saw to it
             self._stream.random(out=self._uniforms, dtype=np.float32)
             uniforms = self._uniforms
-        self.actions.check(output, observation)
-        action: NDArray[np.generic] = self.actions.choose(output, uniforms)[0]
-        return int(action) if self.actions.is_discrete else action
+        return self.actions.choose_one(output, uniforms, observation)
 
     def output(self, observation: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return the network's raw output for the next observation: float32, shape `(1, ...)`, valid until the next."""
