@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +28,23 @@ def leave_script_folder() -> None:
     """
     if sys.path and os.path.realpath(sys.path[0]) in _SCRIPTS:
         del sys.path[0]
+
+
+@contextmanager
+def imported_meanwhile(*names: str) -> Iterator[None]:
+    """Import modules in a thread while the block waits for something else; an error is left to who needs them."""
+
+    def import_all() -> None:
+        with contextlib.suppress(ImportError):
+            for name in names:
+                importlib.import_module(name)
+
+    thread = threading.Thread(target=import_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def search_path() -> list[str]:

@@ -32,6 +32,7 @@ from gadask.command_line import (
 )
 from gadask.config import BudgetConfig, Config, check_config, load_config
 from gadask.errors import ConfigError, GadaskError
+from gadask.imports import imported_meanwhile
 from gadask.machine import cost_text, largest_cost
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def _run(arguments: Arguments) -> int:
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     scalars = _scalar_writer(arguments)
-    prepare_task(config)
+    with imported_meanwhile("gadask.clusters", "gadask.master", "gadask.progress"):
+        prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.requeued and (run_dir / "config.toml").exists())
     budget = config.budget

@@ -73,7 +73,8 @@ class Actions:
                 raise PolicyError(self.complaint(outputs[0], observation))
             action: NDArray[np.generic] = self.choose(outputs)[0]
             return action
-        number = int(self.choose(outputs, uniforms)[0])
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            number = int(self.choose(outputs, uniforms)[0])
         # The largest output is NaN if any is, and so is a sum.
         evidence = self._sums.item(self.n_outputs - 1) if self.sampled else outputs.item(number - self._first)
         if evidence != evidence:
