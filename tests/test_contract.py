@@ -135,6 +135,17 @@ def test_outputs_that_are_no_numbers_choose_no_action(actions: str) -> None:
         assert policy.act(np.ones(4, np.float32)) == 0
 
 
+@pytest.mark.parametrize("actions", ["argmax", "uniform:5", "uniform:50"])
+def test_outputs_that_are_no_numbers_are_no_continuous_action(actions: str) -> None:
+    spaces = Box(-1, 1, (4,), np.float32), Box(-1, 1, (2,), np.float32)
+    policy = make_policy(PolicyConfig("mlp", {"hidden": "", "actions": actions}), *spaces)
+    policy.flat.zero_()
+    policy.flat[-1] = float("nan")  # the last output's bias
+    policy.reset()
+    with pytest.raises(PolicyError, match="expected outputs that are numbers, found"):
+        policy.act(np.zeros(4, np.float32))
+
+
 def test_lanes_take_what_was_announced_only() -> None:
     policy = policy_of("mlp", Box(-1, 1, (4,), np.float32))
     lanes = LanePolicy(policy, 3)

@@ -70,6 +70,16 @@ def test_the_master_imports_neither_torch_nor_a_users_module() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_what_an_environment_prints_is_no_output_of_the_masters() -> None:
+    code = (
+        "from tests.test_rehearsal_process import config_of; from gadask.task import prepare_task;"
+        "print(prepare_task(config_of('Printer')).n_params)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "67\n"
+    assert done.stderr.count("raw\n") == 20
+
+
 def test_the_gadask_that_was_imported_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("gadask", "torch"):
         (tmp_path / package).mkdir()
