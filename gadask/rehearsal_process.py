@@ -34,7 +34,7 @@ from typing import Any
 import psutil
 
 from gadask import errors
-from gadask.blame import place_among
+from gadask.blame import in_one_line, place_among
 from gadask.config import Config
 from gadask.errors import EnvError, GadaskError
 from gadask.imports import search_path
@@ -231,6 +231,8 @@ def _act(config: Config, slot: int) -> Iterator[dict[str, Any]]:
         yield {"failed": str(error)}
     except GadaskError as error:
         yield {"error": [type(error).__name__, str(error)]}
+    except BaseException as error:  # KeyboardInterrupt, or one of a user's
+        yield {"failed": f"env.id: {config.env.id!r} cannot be played: {in_one_line(error)}"}
 
 
 def _ready(fds: Iterable[int], deadline: float) -> list[int]:

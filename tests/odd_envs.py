@@ -237,6 +237,7 @@ _refused("NoSpace", "expected its observation_space to be a space of gymnasium.s
 
 # Actions
 
+_played("ResetGivesList", reset=lambda self, **options: list(Odd.reset(self, **options)))
 _played("FromMinusOne", action_space=Discrete(3, start=-1), reward=_contains)
 _played("Whole", action_space=Box(0, 10, (2,), np.int64), reward=_contains)
 _played("HalfBounded", action_space=Box(np.array([0, -1], "f4"), np.array([np.inf, 1], "f4")), reward=_contains)
@@ -274,8 +275,14 @@ _refused(
 )
 _refused(
     "ResetOfOne",
-    "reset: expected (observation, info), a tuple, found array([0., 0.",
+    "reset: expected (observation, info), found array([0., 0.",
     reset=lambda self, **_: np.zeros(4),
+)
+_refused(
+    "ResetOfTwoNumbers",
+    "reset: expected (observation, info), found (0.0, 1.0) (tuple)",
+    observation_space=Box(0, 1, (2,)),
+    reset=lambda self, **_: (0.0, 1.0),
 )
 _refused(
     "StepOfFour",
@@ -323,6 +330,11 @@ _refused(
     "MakeLeaves",
     "the process that made and played 'tests.odd_envs:MakeLeaves-v0' exited with status 3",
     __init__=lambda self: os._exit(3),
+)
+_refused(
+    "MakeInterrupts",
+    f"'tests.odd_envs:MakeInterrupts-v0' cannot be played: KeyboardInterrupt {_AT}",
+    __init__=lambda self: _raise(KeyboardInterrupt()),
 )
 _refused("ResetRaises", f"cannot be played: KeyError: 'map' {_AT}", reset=lambda self, **_: _raise(KeyError("map")))
 _refused(

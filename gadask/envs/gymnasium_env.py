@@ -17,6 +17,7 @@ import contextlib
 import copy
 import difflib
 import re
+from numbers import Real
 from typing import Any
 
 import gymnasium
@@ -154,8 +155,8 @@ class GymnasiumEnv(Env):
             if is_of_user(error):
                 raise
             raise self._broken(f"reset: expected def reset(self, *, seed=None, options=None), found {error}") from error
-        if not isinstance(answer, tuple) or len(answer) != 2 or not (answer[1] is None or isinstance(answer[1], dict)):
-            raise self._broken(f"reset: expected (observation, info), a tuple, found {value_in_short(answer)}")
+        if not isinstance(answer, tuple | list) or len(answer) != 2 or isinstance(answer[1], Real | np.ndarray):
+            raise self._broken(f"reset: expected (observation, info), found {value_in_short(answer)}")
         return self._converted(answer[0])
 
     def step(self, action: Action) -> tuple[Observation, float, bool]:
