@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gadask.errors import GadaskError, UsageError
+from gadask.imports import leave_script_folder
 from gadask.terminal import outlive_terminal
 
 
@@ -16,6 +17,7 @@ def run_command(write: Callable[[], Path | None]) -> int:
     0 is success, 2 bad usage, 1 any other error of gadask, 130 Ctrl-C; also 1 where `write` returns None, having logged
     why. Who reads a part of what is printed, as `head` does, has seen enough.
     """
+    leave_script_folder()
     outlive_terminal()
     try:
         path = write()

@@ -25,7 +25,7 @@ FORMAT = 1
 """Version of the checkpoint's format."""
 
 Json = dict[str, Any]
-_MAY_CHANGE = ("budget.", "env.episode_timeout_s")
+_MAY_CHANGE = ("budget.", "env.episode_timeout_s", "env.rehearsal_timeout_s")
 _WALL_CLOCK = frozenset({"timing", "log", "sha256"})
 
 
@@ -123,7 +123,7 @@ def without_wall_clock(document: Json) -> Json:
 
 
 def check_same_run(stored: Config, new: Config) -> None:
-    """Refuse to go on with another config: only `budget` and `env.episode_timeout_s` may differ.
+    """Refuse to go on with another config: only `budget` and the timeouts of `env` may differ.
 
     Raises:
         ConfigError: names the first key that differs, with both values.
@@ -134,7 +134,7 @@ def check_same_run(stored: Config, new: Config) -> None:
         if values[0] != values[1]:
             raise ConfigError(
                 f"{key}: expected {values[0]} as in the run directory, found {values[1]}; a resumed run may change"
-                " budget and env.episode_timeout_s only: start a new run directory for anything else"
+                " budget and timeouts of env only: start a new run directory for anything else"
             )
 
 
@@ -153,7 +153,7 @@ def _identity(config: Config) -> dict[str, object]:
 
     def flatten(table: Json, prefix: str) -> None:
         for key, value in table.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and (value or "kwargs." not in prefix):
                 flatten(value, f"{prefix}{key}.")
             else:
                 flat[prefix + key] = value

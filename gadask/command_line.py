@@ -14,6 +14,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from gadask.errors import ConfigError, GadaskError, UsageError
+from gadask.imports import leave_script_folder
 from gadask.leaving import INTERRUPTED
 from gadask.machine import Machine, check_complete, check_machine, load_machine, machine_names
 from gadask.terminal import outlive_terminal
@@ -218,14 +220,18 @@ class StderrHandler(logging.Handler):
 
 def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
     """Return the arguments of a command line; what it leaves out is as in `default`."""
-    found: _Arguments = tyro.cli(
-        type(default), args=list(argv), default=default, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    with warnings.catch_warnings():
+        # Lists and tables among a file's kwargs are no flags, and pass as they are.
+        warnings.filterwarnings("ignore", r"The field `.*kwargs` is annotated with type", UserWarning)
+        found: _Arguments = tyro.cli(
+            type(default), args=list(argv), default=default, config=(tyro.conf.FlagCreatePairsOff,)
+        )
     return found
 
 
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; an error of gadask's is printed in one line."""
+    leave_script_folder()
     outlive_terminal()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[StderrHandler()])
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a

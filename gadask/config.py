@@ -11,7 +11,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
 
@@ -22,6 +22,12 @@ MAX_RUN_SEED = 2**63 - 1
 """Largest run seed."""
 
 Scalar = bool | int | float | str
+if TYPE_CHECKING:
+    Value = Any
+else:
+    Value = Scalar  # what a flag of the command line can be; it lets a file's lists and tables pass
+"""What a kwarg may be: a scalar, or lists and tables of them, nested as one likes."""
+Channels = Literal["auto", "first", "last"]
 Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
 EliteEvaluation = Literal["barrier", "overlapped"]
@@ -38,12 +44,19 @@ class EnvConfig:
     id: str = "ALE/Frostbite-v5"
     """Gymnasium id. `ALE/<Game>-v5` is played by ALE's emulator with the preprocessing of Such et al. 2017; any other
     id goes through `gymnasium.make`."""
-    kwargs: dict[str, Scalar] = field(default_factory=dict)
+    kwargs: dict[str, Value] = field(default_factory=dict)
     """Passed to `gymnasium.make`; for Atari the preprocessing (`frameskip`, `noop_max`, ...)."""
+    wrappers: tuple[str, ...] = ()
+    """Put around the environment, the first one innermost: `gymnasium.wrappers.FlattenObservation`, or any
+    `package.module:factory` that takes an environment and returns one."""
+    channels: Channels = "auto"
+    """Which axis of a picture holds its channels, where that cannot be told: `first` or `last`."""
     max_steps: int = 5000
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
+    rehearsal_timeout_s: float = 60.0
+    """Before any node is asked for, environment and policy are made and play a few steps, for at most so long."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class PolicyConfig:
     kind: str = "such2017"
     """`such2017`, `nature`, `mlp`, `gru`, `lstm`, `gru-per-action`, `snail`, `conv-gru`, `conv-fast-weights`, or
     `package.module:factory`."""
-    kwargs: dict[str, Scalar] = field(default_factory=dict)
+    kwargs: dict[str, Value] = field(default_factory=dict)
     """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`; but `actions`, for any policy, says
     how outputs become actions: `"argmax"`, `"sampled"` from their softmax, or `"uniform:5"`, five values of each entry
     of a continuous action."""
@@ -189,7 +202,7 @@ def config_from_dict(table: dict[str, Any]) -> Config:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Return nested dictionaries of strings, numbers and booleans; `config_from_dict` reads them back equal.
+    """Return nested dictionaries of strings, numbers, booleans and lists; `config_from_dict` reads them back equal.
 
     A field that is None is left out, or infinity where the preset would fill it.
     """
@@ -200,7 +213,7 @@ def config_to_dict(config: Config) -> dict[str, Any]:
             if isinstance(value, dict):
                 plain[key] = without_none(value, preset.get(key, {}))
             elif value is not None:
-                plain[key] = value
+                plain[key] = list(value) if isinstance(value, tuple) else value
             elif preset.get(key) is not None:
                 plain[key] = math.inf
         return plain
@@ -221,6 +234,12 @@ def check_config(config: Config) -> None:
         (bool(config.env.id), "env.id", "a Gymnasium id such as 'ALE/Frostbite-v5'", config.env.id),
         _count("env.max_steps", config.env.max_steps, 1),
         (config.env.episode_timeout_s > 0, "env.episode_timeout_s", "more than 0", config.env.episode_timeout_s),
+        (
+            config.env.rehearsal_timeout_s > 0,
+            "env.rehearsal_timeout_s",
+            "more than 0",
+            config.env.rehearsal_timeout_s,
+        ),
         (0 <= config.noise.seed <= MAX_RUN_SEED, "noise.seed", f"0 to {MAX_RUN_SEED}", config.noise.seed),
         (1 <= config.noise.size <= MAX_RUN_SEED, "noise.size", f"1 to {MAX_RUN_SEED}", config.noise.size),
         _count("ga.population", ga.population, 1),

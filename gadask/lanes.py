@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from gadask.config import EnvConfig
 from gadask.envs import LaneEnv, make_lane_env
 from gadask.envs.gymnasium_lanes import make_gymnasium_lanes
+from gadask.errors import PolicyError
 from gadask.messages import Status
 from gadask.observations import Normaliser
 from gadask.policies import LanePolicy, PlaysLanes, Policy
@@ -68,6 +69,8 @@ class Played:
     """Unix time of its start."""
     moments: bytes | None = None
     """What it observed, if the policy gathers that; see `observations`."""
+    reason: str = ""
+    """What went wrong, with `Status.ERROR`: the policy's outputs were no numbers."""
 
 
 class Lanes:
@@ -97,7 +100,7 @@ class Lanes:
         start_s, first_share = [0.0 for _ in lanes], [0.0 for _ in lanes]
         last_step = np.full(len(lanes), _NEVER)  # at which an episode is cut
         returns = np.zeros(len(lanes))
-        playing, ended = np.zeros(len(lanes), np.bool_), np.zeros(len(lanes), np.bool_)
+        playing, ended, failed = (np.zeros(len(lanes), np.bool_) for _ in range(3))
         step = 0
         share = 0.0  # of the time until now, for a lane that played all of it
         counted_at = time.perf_counter()
@@ -115,10 +118,12 @@ class Lanes:
 
         def result(lane: int, status: Status) -> Played:
             return_, steps = float(returns[lane]), step - first_step[lane]
-            if not math.isfinite(return_):
+            reason = f"PolicyError: {policy.complaint(lane)}" if status is Status.ERROR else ""
+            if not math.isfinite(return_) and not reason:
                 status = Status.NONFINITE
             episode = Episode(return_, steps, steps, status)
-            return Played(place_of[lane], episode, share - first_share[lane], start_s[lane], policy.moments(lane))
+            seconds = share - first_share[lane]
+            return Played(place_of[lane], episode, seconds, start_s[lane], policy.moments(lane), reason)
 
         for lane in lanes:
             begin_next(lane)
@@ -127,19 +132,27 @@ class Lanes:
             next_cut = last_step.min()
             with np.errstate(all="ignore"):  # of lanes that idle, and of returns that are not finite
                 while not (is_stopped := stopped()):
-                    env.step(policy.act(env.observations))
+                    actions = policy.act(env.observations)
+                    if policy.undecided is not None:
+                        np.logical_and(policy.undecided, playing, out=failed)
+                        actions[policy.undecided] = 0  # any action, as for a lane that is over
+                    env.step(actions)
                     step += 1
                     np.add(returns, env.rewards, out=returns)
                     np.logical_and(env.over, playing, out=ended)
                     if step == next_cut:
                         ended |= last_step == step
+                    if policy.undecided is not None:
+                        ended |= failed
                     if np.count_nonzero(ended):
                         break
             now = time.perf_counter()
             share += (now - counted_at) / n_playing
             counted_at = now
             for lane in np.flatnonzero(playing if is_stopped else ended).tolist():
-                yield result(lane, Status.STOPPED if is_stopped else Status.OK)
+                status = Status.STOPPED if is_stopped else Status.ERROR if failed[lane] else Status.OK
+                yield result(lane, status)
+                failed[lane] = False
                 if not is_stopped:
                     begin_next(lane)
         for place in waiting:
@@ -172,7 +185,10 @@ class FirstLane:
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
         """Return the action for the next observation, as `Policy.act` does."""
         self._observations[0] = observation
-        action: NDArray[np.generic] = self._lanes.act(self._observations)[0]
+        with np.errstate(all="ignore"):  # of infinite outputs, as in `Lanes.play`
+            action: NDArray[np.generic] = self._lanes.act(self._observations)[0]
+        if self._lanes.undecided is not None and self._lanes.undecided[0]:
+            raise PolicyError(self._lanes.complaint(0))
         return int(action) if self._is_discrete else action
 
 

@@ -92,6 +92,17 @@ time by the node's clock; `process` the place of the rollout process on its node
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a master must know of a task and learns from its rehearsal."""
+
+    n_params: int
+    n_lanes: int
+    has_paired_tasks: bool
+    notes: tuple[str, ...] = ()
+    """What a user should be told once."""
+
+
+@dataclass(frozen=True)
 class Task:
     """What one run plays: everything a node must know beside genomes. Equal tasks share a node's state."""
 

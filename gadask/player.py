@@ -115,7 +115,7 @@ class Player:
                     decoding.ancestor_length,
                 )
                 break
-            except Exception as error:  # whatever an environment or a policy raises becomes a reason
+            except (Exception, SystemExit) as error:  # whatever an environment or a policy raises becomes a reason
                 if attempt == 1:
                     reasons[0] = _one_line(error)
         return Answer(job_number, b"", reasons, {})
@@ -133,6 +133,10 @@ class Player:
         play = self._play_in_lanes if self._task.n_lanes else self._play_in_order
         for played in play(job, stopped, reasons):
             planned, episode = job.episodes[played.place], played.episode
+            if played.reason:
+                reasons[played.place] = played.reason
+            if episode.status is Status.NONFINITE:
+                reasons.setdefault(played.place, f"its return is {episode.return_}")
             rows[played.place] = (
                 job.generation, planned.slot, planned.episode, episode.steps, episode.frames,
                 played.seconds, episode.return_, played.start_s, self._index, job.kind, episode.status,
@@ -160,7 +164,7 @@ class Player:
                         episode = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
                         moments = policy.moments()
                         break
-                    except Exception as error:  # whatever an environment raises becomes a row
+                    except (Exception, SystemExit) as error:  # whatever an environment raises becomes a row
                         self._discard_env()
                         if attempt == 1:
                             episode = replace(episode, status=Status.ERROR)
@@ -192,7 +196,7 @@ class Player:
                     del left[played.place]
                     if len(group) > 1:  # as long as episodes end, the process does not hang
                         self._words[2] = time.monotonic_ns()
-            except Exception as error:  # whatever an environment raises becomes a row
+            except (Exception, SystemExit) as error:  # whatever an environment raises becomes a row
                 self._lanes = None
                 if len(group) > 1:
                     groups.extend((place,) for place in left)
@@ -251,7 +255,7 @@ class Player:
         """Drop an environment that raised, however it takes it."""
         env, self._env = self._env, None
         if env is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, SystemExit):
                 env.close()
 
 
@@ -259,5 +263,5 @@ def _is_observed(kind: Kind, planned: PlannedEpisode) -> bool:
     return kind is Kind.CHILD and planned.slot < OBSERVED_SLOTS and planned.episode == 0
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

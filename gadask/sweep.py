@@ -29,7 +29,7 @@ from gadask.evaluate import evaluate_elite, needs_test, read_elite_test
 from gadask.master import Generation, Progress, evolve
 from gadask.record import State, check_same_run, holds_run, read_generations, read_run
 from gadask.study import StudyRun
-from gadask.task import prepare_task
+from gadask.task import prepare_task, prepare_tasks
 
 SUMMARY = "summary.csv"
 """One line a run, in the study's directory."""
@@ -96,8 +96,7 @@ class Sweep:
         self._charged: dict[str, float] = {}
         self._played_s = 0.0
         unlike = {repr((run.config.env, run.config.policy)): run.config for run in study_runs}
-        for config in unlike.values():
-            prepare_task(config)
+        prepare_tasks(unlike.values())
 
     @property
     def unfinished(self) -> list[SweptRun]:

@@ -73,10 +73,7 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{key}: expected a table, found {value!r}")
         for name, item in value.items():
-            if not isinstance(item, bool | int | float | str):
-                raise ConfigError(f"{key}.{name}: expected a string, a number or a boolean, found {item!r}")
-            if item != item:  # NaN is unequal to itself: a config that holds it is no run's
-                raise ConfigError(f"{key}.{name}: expected a number, found nan")
+            _check_plain(item, f"{key}.{name}")
         return dict(value)
     options = get_args(kind) or (kind,)
     if type(None) in options and value == math.inf:
@@ -93,3 +90,17 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
             return int(value)
     names = " or ".join(option.__name__ for option in options if option is not type(None))
     raise ConfigError(f"{key}: expected {names}, found {value!r} ({type(value).__name__})")
+
+
+def _check_plain(item: Any, key: str) -> None:
+    """Raise `ConfigError` unless `item` is a string, a number or a boolean, or lists and tables of them."""
+    if isinstance(item, dict):
+        for name, inner in item.items():
+            _check_plain(inner, f"{key}.{name}")
+    elif isinstance(item, list):
+        for place, inner in enumerate(item):
+            _check_plain(inner, f"{key}[{place}]")
+    elif not isinstance(item, bool | int | float | str):
+        raise ConfigError(f"{key}: expected a string, a number, a boolean, a list or a table, found {item!r}")
+    elif item != item:  # NaN is unequal to itself: a config that holds it is no run's
+        raise ConfigError(f"{key}: expected a number, found nan")

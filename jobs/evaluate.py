@@ -108,7 +108,7 @@ def _run(arguments: Arguments) -> int:
         raise ConfigError(f"--genome: expected last, best or noise indices, found {arguments.genome[:80]!r}") from error
     if max(genome) >= (n_genes := count_genes(config.noise.size, task.n_params)):
         raise ConfigError(f"--genome: expected indices below {n_genes}, found {max(genome)}")
-    if task.n_params != prepare_task(stored).n_params:
+    if arguments.env and task.n_params != prepare_task(stored).n_params:
         raise ConfigError(f"--env: expected spaces as in the run, found others with {' '.join(arguments.env)}")
     plans = {
         arguments.genome: (

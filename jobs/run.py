@@ -30,6 +30,7 @@ from gadask.command_line import (
 )
 from gadask.config import BudgetConfig, Config, check_config, load_config
 from gadask.errors import ConfigError, GadaskError
+from gadask.imports import imported_meanwhile
 from gadask.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.machine import cost_text, largest_cost
 
@@ -86,7 +87,8 @@ def _run(arguments: Arguments) -> int:
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     scalars = _scalar_writer(arguments)
-    prepare_task(config)
+    with imported_meanwhile("gadask.clusters", "gadask.master", "gadask.progress"):
+        prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.requeued and holds_run(run_dir))
     budget = config.budget

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
-from types import ModuleType
 from typing import Any
 
 import ale_py
@@ -216,143 +214,6 @@ def test_resize_is_the_mean_over_the_area_under_a_pixel(height: int, width: int,
     assert np.abs(found - mean).max() <= 0.5 + 1e-6
     if (height, width) == (84, 84):
         np.testing.assert_array_equal(found, picture)
-
-
-class Toy(gymnasium.Env):  # type: ignore[misc]
-    """Rewards from a list; the observation counts the steps."""
-
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
-
-    def __init__(self, space: gymnasium.Space, rewards: Any = (1,), actions: Any = None, **kwargs: Any) -> None:
-        self.observation_space = space
-        self.action_space = actions or gymnasium.spaces.Discrete(2)
-        self.rewards = list(rewards)
-        self.render_mode = kwargs.get("render_mode")
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.left = list(self.rewards)
-        return self._observed(), {}
-
-    def step(self, action: Any) -> Any:
-        reward = self.left.pop(0)
-        return self._observed(), reward, not self.left, False, {}
-
-    def render(self) -> Any:
-        return np.full((2, 3, 3), 9, np.uint8)
-
-    def _observed(self) -> Any:
-        space = self.observation_space
-        if isinstance(space, gymnasium.spaces.Discrete):
-            return space.start + space.n - 1
-        return np.arange(math.prod(space.shape)).reshape(space.shape).astype(space.dtype)
-
-
-SPACES = {
-    "Discrete": gymnasium.spaces.Discrete(3, start=-1),
-    "Vector": gymnasium.spaces.Box(-1, 1, (4,), np.float64),
-    "ChannelsLast": gymnasium.spaces.Box(0, 255, (40, 36, 3), np.uint8),
-    "ChannelsFirst": gymnasium.spaces.Box(0, 255, (3, 40, 36), np.uint8),
-    "Table": gymnasium.spaces.Box(0, 1, (4, 4)),
-    "Dict": gymnasium.spaces.Dict(x=gymnasium.spaces.Discrete(3)),
-}
-
-
-@pytest.fixture(autouse=True)
-def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the toys, and take them back afterwards."""
-    module = ModuleType("toy_envs")
-    monkeypatch.setitem(sys.modules, "toy_envs", module)
-    monkeypatch.setattr(gymnasium.envs.registration, "registry", registry := dict(gymnasium.registry))
-    monkeypatch.setattr(gymnasium, "registry", registry)
-    monkeypatch.setattr("gadask.envs.gymnasium_env.gymnasium.registry", registry)
-    for name, space in SPACES.items():
-        gymnasium.register(f"toys/{name}-v0", Toy, kwargs={"space": space})
-    odd = [1, np.float32(2), np.array([3.0]), True, math.inf, None, "4"]
-    gymnasium.register("toys/OddRewards-v0", Toy, kwargs={"space": SPACES["Vector"], "rewards": odd})
-    many = gymnasium.spaces.MultiDiscrete([2, 2])
-    gymnasium.register("toys/ManyActions-v0", Toy, kwargs={"space": SPACES["Vector"], "actions": many})
-
-
-def toy(name: str, **kwargs: Scalar) -> Env:
-    return make_env(EnvConfig(f"toy_envs:toys/{name}-v0", kwargs))
-
-
-def test_observation_spaces_become_vectors_and_channels_first_images() -> None:
-    env = toy("Discrete")
-    assert env.observation_space == gymnasium.spaces.Box(0, 1, (3,), np.float32)
-    np.testing.assert_array_equal(env.reset(0), [0, 0, 1])
-    env = toy("Vector")
-    assert env.observation_space == SPACES["Vector"]
-    np.testing.assert_array_equal(env.reset(0), np.arange(4.0))
-    env = toy("ChannelsLast")
-    assert env.observation_space == SPACES["ChannelsFirst"]
-    observation = env.reset(0)
-    assert env.observation_space.contains(observation)
-    np.testing.assert_array_equal(observation, np.moveaxis(np.arange(40 * 36 * 3).reshape(40, 36, 3), 2, 0) % 256)
-    assert toy("ChannelsFirst").observation_space == SPACES["ChannelsFirst"]
-
-
-def test_rewards_that_are_no_numbers_come_back_as_nan() -> None:
-    env = toy("OddRewards")
-    env.reset(0)
-    steps = [env.step(0) for _ in range(7)]
-    np.testing.assert_array_equal([reward for _, reward, _ in steps], [1, 2, 3, 1, math.inf, math.nan, math.nan])
-    assert all(type(reward) is float for _, reward, _ in steps)
-    assert [done for *_, done in steps] == [False] * 6 + [True]
-
-
-def test_a_gymnasium_episode_is_a_function_of_its_seed() -> None:
-    env = make_env(EnvConfig("CartPole-v1"))
-    actions = random_actions(env, 50)
-    first = played(env, 4, actions)
-    assert first[-1][2]
-    played(env, 5, actions[:3])
-    assert played(env, 4, actions) == first
-    assert played(env, 5, actions) != first
-    env.close()
-
-
-def test_truncation_ends_the_episode() -> None:
-    env = make_env(EnvConfig("MountainCar-v0", {"max_episode_steps": 7}))
-    env.reset(0)
-    assert [env.step(1)[2] for _ in range(7)] == [False] * 6 + [True]
-
-
-def test_rendering_needs_its_mode() -> None:
-    env = toy("Vector", render_mode="rgb_array")
-    env.reset(0)
-    assert (env.render() == 9).all()
-    with pytest.raises(EnvError, match=r"env\.kwargs\.render_mode: expected 'rgb_array'"):
-        toy("Vector").render()
-
-
-@pytest.mark.parametrize(
-    ("id_", "kwargs", "message"),
-    [
-        ("ALE/Frostbit-v5", {}, "did you mean 'ALE/Frostbite-v5'"),
-        ("ALE/Frostbite-v4", {}, "did you mean 'ALE/Frostbite-v5'"),
-        ("ALE/frostbite", {}, "expected a game of ale-py, found 'ALE/frostbite'"),
-        ("ALE/Frostbite-v5", {"noop": 3}, "unknown key 'noop' for an Atari game; did you mean 'noop_max'"),
-        ("ALE/Frostbite-v5", {"xyz": 3}, "expected one of frameskip, maxpool"),
-        ("ALE/Frostbite-v5", {"frameskip": 0}, "env.kwargs.frameskip: expected at least 1, found 0"),
-        ("ALE/Frostbite-v5", {"frameskip": True}, "env.kwargs.frameskip: expected int, found True"),
-        ("ALE/Frostbite-v5", {"maxpool": 1}, "env.kwargs.maxpool: expected bool, found 1"),
-        ("ALE/Frostbite-v5", {"repeat_action_probability": 1.5}, "env.kwargs.repeat_action_probability"),
-        ("CartPol-v1", {}, "found 'CartPol-v1'; did you mean 'CartPole-v1'"),
-        ("CartPole-v77", {}, "did you mean 'CartPole-v1'"),
-        ("nowhere/At-all-v0", {}, "'package.module:Name-v0' imports"),
-        ("no_such_module:Name-v0", {}, "cannot make 'no_such_module:Name-v0': ModuleNotFoundError"),
-        ("CartPole-v1", {"gravity": 3}, "cannot make 'CartPole-v1': TypeError: .*gravity"),
-        ("toy_envs:toys/Table-v0", {}, r"must be a Discrete or a Box of 1 or 3 axes, found Box\("),
-        ("toy_envs:toys/Dict-v0", {}, "observations of 'toys/Dict-v0' must be .* found Dict"),
-        ("toy_envs:toys/ManyActions-v0", {}, "actions of 'toys/ManyActions-v0' must be .* found MultiDiscrete"),
-    ],
-)
-def test_what_cannot_be_made_is_refused_in_one_line(id_: str, kwargs: dict[str, Scalar], message: str) -> None:
-    with pytest.raises(EnvError, match=message) as caught:
-        make_env(EnvConfig(id_, kwargs))
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_ale_py_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

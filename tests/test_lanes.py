@@ -224,7 +224,8 @@ def test_weights_that_are_no_numbers_harm_only_their_own_lane(value: float) -> N
         if played.place % 3:
             assert played.episode == alone[played.place]
         else:
-            assert played.episode.status == Status.NONFINITE
+            assert (played.episode.status, played.episode.steps) == (Status.ERROR, 1)
+            assert played.reason == "PolicyError: policy: expected outputs that are numbers, found [nan, nan] (list)"
     assert {p: played.episode for p, played in play(lanes, range(N_EPISODES)).items()} == alone
 
 

@@ -198,11 +198,21 @@ def test_an_environment_that_cannot_be_made_gives_error_rows() -> None:
 
 def test_a_return_that_is_not_finite_has_its_status() -> None:
     with node_of(faulty_config()) as (node, task):
-        for fault in ("nan", "inf", "text"):
+        for fault in ("nan", "inf"):
             config = faulty_config(fault, every=2)
-            rows, _ = play(node, replace(task, env=config.env, run_id=fault), children(20))
+            rows, reasons = play(node, replace(task, env=config.env, run_id=fault), children(20))
             failed = failures(rows, Status.NONFINITE, struck(config, 20, every=2))
             assert not np.isfinite(rows["return"][failed]).any()
+            assert reasons == dict.fromkeys(failed, f"its return is {fault}")
+
+
+def test_a_reward_that_is_no_number_is_named() -> None:
+    config = faulty_config("text", every=2)
+    with node_of(config) as (node, task):
+        rows, reasons = play(node, task, children(20))
+    failed = failures(rows, Status.ERROR, struck(config, 20, every=2))
+    assert list(reasons) == failed
+    assert all("reward: expected a number, found 'five' (str)" in reason for reason in reasons.values())
 
 
 def test_an_episode_that_kills_its_process_three_times_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,7 +272,7 @@ def test_a_resumed_run_may_change_budget_and_deadline(tmp_path: Path) -> None:
     longer = dataclasses.replace(
         CONFIG,
         budget=BudgetConfig(generations=9),
-        env=dataclasses.replace(CONFIG.env, episode_timeout_s=5.0),
+        env=dataclasses.replace(CONFIG.env, episode_timeout_s=5.0, rehearsal_timeout_s=6.0),
     )
     directory, _ = RunDirectory.resume(tmp_path / "run", longer)
     directory.close()
@@ -287,6 +287,9 @@ def test_a_resumed_run_may_change_budget_and_deadline(tmp_path: Path) -> None:
         ({"ga": GAConfig(population=5, parents=2, candidates=0)}, "ga.population: expected 4 .*, found 5;"),
         ({"env": EnvConfig(id="CartPole-v0")}, "env.id: expected 'CartPole-v1' .*, found 'CartPole-v0';"),
         ({"env": EnvConfig(id="CartPole-v1", kwargs={"a": 1})}, "env.kwargs.a: expected nothing .*, found 1;"),
+        ({"env": EnvConfig(id="CartPole-v1", kwargs={"a": {}})}, "env.kwargs.a: expected nothing .*, found {};"),
+        ({"env": EnvConfig(id="CartPole-v1", kwargs={"a": {"b": [1]}})}, r"env.kwargs.a.b: .*, found \[1\];"),
+        ({"env": EnvConfig(id="CartPole-v1", wrappers=("a.B",))}, r"env.wrappers: expected \[\] .*, found \['a.B'\];"),
         ({"preset": "such2017"}, "preset: expected 'none' .*, found 'such2017';"),
     ],
 )

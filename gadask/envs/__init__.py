@@ -40,13 +40,13 @@ def make_env(config: EnvConfig) -> Env:
 
 
 def make_lane_env(config: EnvConfig, n_lanes: int) -> LaneEnv | None:
-    """Build `n_lanes` lanes of the task of gadask's own that `config` names; None if it names another environment.
+    """Build `n_lanes` lanes of the task of gadask's own that `config` names; None for others, and with wrappers.
 
     Each lane plays the episodes that `make_env(config)` plays for the same seeds. There is no picture of lanes, so that
     `render_mode` has no effect. Raises `EnvError` if a kwarg is unknown or impossible.
     """
     lane_env = LANE_ENVS.get(config.id)
-    if lane_env is None:
+    if lane_env is None or config.wrappers:
         return None
     kwargs = {key: value for key, value in config.kwargs.items() if key != "render_mode"}
     known = list(inspect.signature(lane_env).parameters)[1:]

@@ -57,7 +57,13 @@ def make_atari_env(config: EnvConfig) -> AtariEnv:
         hint = f"did you mean {near[0]!r}?" if near else "such as 'ALE/Frostbite-v5'"
         raise EnvError(f"env.id: expected a game of ale-py, found {config.id!r}; {hint}")
     _check_kwargs(config.kwargs)
-    return AtariEnv(games[config.id], **{**_DEFAULTS, **config.kwargs})  # type: ignore[arg-type]
+    for key, found in (("wrappers", config.wrappers), ("channels", config.channels != "auto")):
+        if found:
+            raise EnvError(
+                f"env.{key}: expected with an environment of Gymnasium, found with {config.id!r}; leave it out, or"
+                f" write 'ale_py:{config.id}' for Gymnasium's own form of the game"
+            )
+    return AtariEnv(games[config.id], **{**_DEFAULTS, **config.kwargs})
 
 
 class AtariEnv(Env):

@@ -2,47 +2,104 @@
 
 | space | supported | becomes |
 | --- | --- | --- |
-| observation | Box of 1 axis; Box of 3 axes | itself; bytes with channels last become channels first |
+| observation | Box of 1 axis; Box of 3 axes | itself; channels last become channels first, see `channels` |
+| observation | Box without axes; Box of 2 axes of uint8 | a vector of one entry; a picture of one channel |
 | observation | Discrete | one-hot float32 vector |
-| action | Discrete, Box | itself |
+| observation | any other | what the `wrappers` of the config make of it |
+| action | Discrete, Box | itself; a Discrete action is given as the space's own type, `np.int64` |
+
+What an environment gives is checked against what it announces at every step (`contract`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
-import math
+import re
 from numbers import Real
+from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.config import EnvConfig
+from gadask.blame import in_one_line, is_of_user, place_of_class, value_in_short
+from gadask.config import Channels, EnvConfig
+from gadask.contract import Announced, AnnouncedNumber, reward_of
 from gadask.envs.base import Action, Env, Observation
 from gadask.errors import EnvError
+from gadask.imports import find_user_function, import_user_module
+from gadask.spaces import ChannelsFirst, are_last, in_short
 
-_MAX_CHANNELS = 4  # a last axis of this length or less, behind longer ones, counts channels
+_FLATTEN = 'wrappers = ["gymnasium.wrappers.FlattenObservation"]'
+_OLD_GAME = re.compile(r"([A-Z][A-Za-z0-9]*?)(?:-ram)?(?:NoFrameskip|Deterministic)?-v\d+")
+_STEP = "step: expected (observation, reward, terminated, truncated, info)"
 
 
 def make_gymnasium_env(config: EnvConfig) -> GymnasiumEnv:
-    """Build `config.id`, also `package.module:Name-v0`, by `gymnasium.make` with `config.kwargs`.
+    """Build `config.id`, also `package.module:Name-v0`, by `gymnasium.make` with `config.kwargs`, and wrap it.
 
     Raises `EnvError` if it is unknown, cannot be made, or has spaces that are not supported.
     """
+    module, colon, _ = config.id.partition(":")
+    if colon:
+        import_user_module(module, "env.id", EnvError)
+    _check_old_game(config.id)
     try:
-        env = gymnasium.make(config.id, disable_env_checker=True, **config.kwargs)
+        # An environment may change what it is given.
+        env = gymnasium.make(config.id, disable_env_checker=True, **copy.deepcopy(config.kwargs))
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(config.id.rpartition(":")[2], gymnasium.registry, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "'package.module:Name-v0' imports the module that registers it"
         raise EnvError(f"env.id: expected an id registered with Gymnasium, found {config.id!r}; {hint}") from error
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise EnvError(f"env.id: cannot make {config.id!r}: {type(error).__name__}: {reason}") from error
+    except (Exception, SystemExit) as error:  # whatever a constructor raises
+        raise EnvError(f"env.id: cannot make {config.id!r}: {in_one_line(error)}") from error
     try:
-        return GymnasiumEnv(env)
+        for name in config.wrappers:
+            env = _wrapped(env, name)
+        return GymnasiumEnv(env, config.channels)
     except EnvError:
-        env.close()
+        with contextlib.suppress(Exception, SystemExit):
+            env.close()
         raise
+
+
+def _check_old_game(id_: str) -> None:
+    """Raise `EnvError` for one of the many names that a game had, each with other preprocessing."""
+    game = _OLD_GAME.fullmatch(id_)
+    spec = gymnasium.registry.get(id_)
+    if game is None or (spec is not None and not str(spec.entry_point).startswith("ale_py.")):
+        return
+    with contextlib.suppress(ImportError):
+        import ale_py
+
+        gymnasium.register_envs(ale_py)
+    if f"ALE/{game[1]}-v5" in gymnasium.registry:
+        raise EnvError(
+            f"env.id: expected 'ALE/{game[1]}-v5', found {id_!r}; it has the preprocessing of Such et al. 2017"
+        )
+
+
+def _wrapped(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """Put around `env` the wrapper that `package.module.Name` or `package.module:factory` names."""
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        module_name, _, function_name = name.rpartition(".")
+    if not module_name or not function_name:
+        raise EnvError(
+            f"env.wrappers: expected names such as 'gymnasium.wrappers.FlattenObservation' or"
+            f" 'package.module:factory', found {name!r}"
+        )
+    module = import_user_module(module_name, "env.wrappers", EnvError)
+    wrapper = find_user_function(module, function_name, "env.wrappers", EnvError)
+    try:
+        wrapped = wrapper(env)
+    except (Exception, SystemExit) as error:  # whatever a wrapper raises
+        raise EnvError(f"env.wrappers: cannot put {name!r} around the environment: {in_one_line(error)}") from error
+    if not isinstance(wrapped, gymnasium.Env):
+        raise EnvError(f"env.wrappers: expected {name!r} to return a gymnasium.Env, found {value_in_short(wrapped)}")
+    return wrapped
 
 
 class GymnasiumEnv(Env):
@@ -50,43 +107,76 @@ class GymnasiumEnv(Env):
 
     frames_per_step = 1
 
-    def __init__(self, env: gymnasium.Env) -> None:
-        """Take over `env`; raises `EnvError` for spaces that are not supported."""
+    def __init__(self, env: gymnasium.Env, channels: Channels = "auto") -> None:
+        """Take over `env`; `channels` says which axis of a picture holds them.
+
+        Raises `EnvError` for spaces that are not supported.
+        """
         self._env = env
-        self._one_hot: NDArray[np.float32] | None = None
+        spec = getattr(env, "spec", None)
+        self._name = spec.id if spec else type(env).__name__
+        self.max_steps: int | None = spec.max_episode_steps if spec else None
+        space, action_space = (self._space(name) for name in ("observation_space", "action_space"))
+        self._fit: Announced | AnnouncedNumber
+        self._shape: tuple[int, ...] | None = None
+        """Of what policies are given, where it is not the environment's."""
         self._channels_last = False
-        space = env.observation_space
-        name = env.spec.id if env.spec else type(env).__name__
         if isinstance(space, gymnasium.spaces.Discrete):
-            self._first = int(space.start)
-            self._one_hot = np.zeros(int(space.n), np.float32)
-            space = gymnasium.spaces.Box(0, 1, self._one_hot.shape, np.float32)
-        elif not isinstance(space, gymnasium.spaces.Box) or len(space.shape) not in (1, 3):
+            self._fit = AnnouncedNumber(int(space.start), int(space.n))
+            space = gymnasium.spaces.Box(0, 1, (int(space.n),), np.float32)
+        elif isinstance(space, gymnasium.spaces.Box):
+            self._fit = self._announced(space)
+            space = self._shown(space, channels)
+        else:
+            raise self._unsupported(space)
+        if channels != "auto" and not isinstance(space, ChannelsFirst):
+            raise EnvError(f"env.channels: expected pictures of 3 axes, found {in_short(space)}; leave it out")
+        if not isinstance(action_space, gymnasium.spaces.Discrete | gymnasium.spaces.Box):
             raise EnvError(
-                f"env.id: observations of {name!r} must be a Discrete or a Box of 1 or 3 axes, found {space};"
-                " wrap the environment"
+                f"env.id: actions of {self._name!r} must be a Discrete or a Box, found {in_short(action_space)}; put a"
+                ' wrapper around it that makes them from one: wrappers = ["package.module:factory"] under [env]'
             )
-        elif space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] <= _MAX_CHANNELS < space.shape[0]:
-            self._channels_last = True
-            space = gymnasium.spaces.Box(np.moveaxis(space.low, 2, 0), np.moveaxis(space.high, 2, 0), dtype=np.uint8)
-        if not isinstance(env.action_space, gymnasium.spaces.Discrete | gymnasium.spaces.Box):
-            raise EnvError(
-                f"env.id: actions of {name!r} must be a Discrete or a Box, found {env.action_space};"
-                " wrap the environment"
-            )
+        if isinstance(action_space, gymnasium.spaces.Box) and 0 in action_space.shape:
+            raise EnvError(f"env.id: actions of {self._name!r} must have entries, found shape {action_space.shape}")
         self.observation_space = space
-        self.action_space = env.action_space
-        self.steps_per_s = float(env.metadata.get("render_fps") or self.steps_per_s)
-        self.has_paired_tasks = bool(env.metadata.get("paired_tasks"))
+        self.action_space = action_space
+        is_discrete = isinstance(action_space, gymnasium.spaces.Discrete)
+        self._action_type: Any = action_space.dtype.type if is_discrete else np.asarray
+        metadata = getattr(env, "metadata", None) or {}
+        with contextlib.suppress(TypeError, ValueError):  # for films alone
+            self.steps_per_s = float(metadata.get("render_fps") or self.steps_per_s)
+        self.has_paired_tasks = bool(metadata.get("paired_tasks"))
 
     def reset(self, seed: int) -> Observation:
         """Start the episode that `seed` determines."""
-        return self._converted(self._env.reset(seed=seed)[0])
+        try:
+            answer = self._env.reset(seed=seed)
+        except TypeError as error:
+            if is_of_user(error):
+                raise
+            raise self._broken(f"reset: expected def reset(self, *, seed=None, options=None), found {error}") from error
+        if not isinstance(answer, tuple | list) or len(answer) != 2 or isinstance(answer[1], Real | np.ndarray):
+            raise self._broken(f"reset: expected (observation, info), found {value_in_short(answer)}")
+        return self._converted(answer[0])
 
     def step(self, action: Action) -> tuple[Observation, float, bool]:
         """Play one step; the episode ends when it is terminated or truncated."""
-        observation, reward, terminated, truncated, _ = self._env.step(action)
-        return self._converted(observation), _number(reward), bool(terminated or truncated)
+        try:
+            answer = self._env.step(self._action_type(action))
+        except ValueError as error:
+            if is_of_user(error):
+                raise
+            raise self._broken(f"{_STEP}, found in Gymnasium's wrapper {in_one_line(error)}") from error
+        try:
+            observation, reward, terminated, truncated, _ = answer
+        except (TypeError, ValueError) as error:
+            raise self._broken(f"{_STEP}, found {value_in_short(answer)}") from error
+        if type(reward) is not float:
+            try:
+                reward = reward_of(reward)
+            except EnvError as error:
+                raise self._broken(str(error)) from error
+        return self._converted(observation), reward, bool(terminated or truncated)
 
     def render(self) -> NDArray[np.uint8]:
         """Return the picture of an environment made with `render_mode = "rgb_array"` among its kwargs."""
@@ -102,16 +192,56 @@ class GymnasiumEnv(Env):
 
     def _converted(self, observation: object) -> Observation:
         """Return the observation in the form that `observation_space` promises."""
-        if self._one_hot is not None:
-            self._one_hot[:] = 0
-            self._one_hot[int(observation) - self._first] = 1  # type: ignore[call-overload]
-            return self._one_hot
-        array = np.asarray(observation)
-        return np.moveaxis(array, 2, 0) if self._channels_last else array
+        try:
+            array = self._fit(observation)
+        except EnvError as error:
+            raise self._broken(str(error)) from error
+        if self._channels_last:
+            return np.moveaxis(array, 2, 0)
+        return array if self._shape is None else array.reshape(self._shape)
 
+    def _space(self, name: str) -> gymnasium.Space:
+        """Return one of the environment's spaces."""
+        space = getattr(self._env, name, None)
+        if not isinstance(space, gymnasium.Space):
+            raise self._broken(
+                f"expected its {name} to be a space of gymnasium.spaces once it is made, found {value_in_short(space)}"
+            )
+        return space
 
-def _number(reward: object) -> float:
-    """Return a reward as a float; NaN if it is no number."""
-    if isinstance(reward, np.ndarray) and reward.size == 1:
-        reward = reward.item()
-    return float(reward) if isinstance(reward, Real) else math.nan
+    def _announced(self, space: gymnasium.spaces.Box) -> Announced:
+        """Return the check of what a Box announces."""
+        try:
+            return Announced(space.dtype, space.shape)
+        except EnvError as error:
+            raise self._broken(str(error)) from error
+
+    def _shown(self, space: gymnasium.spaces.Box, channels: Channels) -> gymnasium.spaces.Box:
+        """Return the space that policies are shown for an environment's Box."""
+        low, high, n_axes = space.low, space.high, len(space.shape)
+        if n_axes == 3:
+            self._channels_last = channels == "last" or (channels == "auto" and are_last(space))
+            if self._channels_last:
+                low, high = (np.moveaxis(bound, 2, 0) for bound in (low, high))
+            return ChannelsFirst(low, high, dtype=space.dtype) if self._channels_last or channels == "first" else space
+        if n_axes == 1:
+            return space
+        if n_axes == 2 and space.dtype == np.uint8:
+            self._shape = (1, *space.shape)
+            return ChannelsFirst(low[None], high[None], dtype=space.dtype)
+        if n_axes == 0:
+            self._shape = (1,)
+            return gymnasium.spaces.Box(low.reshape(1), high.reshape(1), dtype=space.dtype)
+        raise self._unsupported(space)
+
+    def _unsupported(self, space: gymnasium.Space) -> EnvError:
+        return EnvError(
+            f"env.id: observations of {self._name!r} must be a Discrete or a Box of 1 or 3 axes, found"
+            f" {in_short(space)}; to make them one vector, add {_FLATTEN} under [env]"
+        )
+
+    def _broken(self, what: str) -> EnvError:
+        """Return the error of an environment that does not do what it announces."""
+        unwrapped = getattr(self._env, "unwrapped", self._env)
+        place = place_of_class(unwrapped)
+        return EnvError(f"env.id: {self._name!r}{f' ({place})' if place else ''}: {what}")

@@ -34,7 +34,7 @@ def make_gymnasium_lanes(config: EnvConfig, n_lanes: int) -> LaneEnv | None:
     if spec is None or not str(spec.entry_point).startswith(_CHEAP):
         return None
     kwargs = {key: value for key, value in config.kwargs.items() if key != "render_mode"}
-    if config.id == "CartPole-v1" and not kwargs:
+    if config.id == "CartPole-v1" and not kwargs and not config.wrappers:
         return CartPoleLanes(n_lanes)
     return GymnasiumLanes([make_gymnasium_env(replace(config, kwargs=kwargs)) for _ in range(n_lanes)])
 

@@ -20,8 +20,8 @@ All but the first two also play in lanes, and so does any module that has what `
 
 from __future__ import annotations
 
+import copy
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Iterable
 
@@ -29,8 +29,10 @@ import gymnasium
 import numpy as np
 from torch import nn
 
+from gadask.blame import in_one_line
 from gadask.config import PolicyConfig
-from gadask.errors import PolicyError
+from gadask.errors import GadaskError, PolicyError
+from gadask.imports import find_user_function, import_user_module
 from gadask.policies.actions import network_space
 from gadask.policies.conv_memory import conv_fast_weights, conv_gru
 from gadask.policies.convolutional import nature, such2017
@@ -67,7 +69,12 @@ def make_policy(config: PolicyConfig, observation_space: gymnasium.Space, action
     _check_kwargs(config.kind, kwargs, factory)
     if config.normalise:
         _check_vectors(observation_space)
-    module = factory(observation_space, network_space(action_space, actions), **kwargs)
+    try:
+        module = factory(observation_space, network_space(action_space, actions), **copy.deepcopy(kwargs))
+    except GadaskError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a user's function raises
+        raise PolicyError(f"policy.kind: {config.kind!r} cannot make a network: {in_one_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise PolicyError(
             f"policy.kind: expected {config.kind!r} to return a torch.nn.Module, found {type(module).__name__}"
@@ -92,16 +99,9 @@ def _import_factory(kind: str) -> Callable[..., nn.Module]:
         hint = f"did you mean {near[0]!r}?" if near else "use one of those"
         expected = f"{', '.join(map(repr, _KINDS))} or 'package.module:factory'"
         raise PolicyError(f"policy.kind: expected {expected}, found {kind!r}; {hint}")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise PolicyError(f"policy.kind: cannot import {module_name!r} of {kind!r}: {error}") from error
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        near = difflib.get_close_matches(name, vars(module), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PolicyError(f"policy.kind: module {module_name!r} has no function {name!r}{hint}")
-    return factory  # type: ignore[no-any-return]
+    module = import_user_module(module_name, "policy.kind", PolicyError)
+    found: Callable[..., nn.Module] = find_user_function(module, name, "policy.kind", PolicyError)
+    return found
 
 
 def _check_kwargs(kind: str, kwargs: Iterable[str], factory: Callable[..., nn.Module]) -> None:

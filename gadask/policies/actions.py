@@ -18,9 +18,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.blame import value_in_short
 from gadask.errors import PolicyError
 
 _MAX_VALUES = 1000
+_MANY = 32
 
 
 class Actions:
@@ -56,6 +58,39 @@ class Actions:
             self._sums = np.zeros((n_lanes, n), np.float32)
             self._targets = np.zeros((n_lanes, 1), np.float32)
             self._above = np.zeros((n_lanes, n), np.bool_)
+
+    def choose_one(
+        self, outputs: NDArray[np.float32], uniforms: NDArray[np.float32] | None, observation: NDArray[np.generic]
+    ) -> int | NDArray[np.generic]:
+        """Return the action of one lane for `outputs` of shape `(1, n_outputs)`; an int where it is Discrete.
+
+        Raises `PolicyError` if they say nothing about an action, such as NaN; names an infinite `observation`.
+        """
+        if not self.is_discrete:
+            is_small = outputs.size < _MANY  # then Python is faster than numpy
+            total = sum(outputs[0].tolist()) if is_small else np.maximum.reduce(outputs, axis=None)
+            if total != total and self.undecided(outputs)[0]:
+                raise PolicyError(self.complaint(outputs[0], observation))
+            action: NDArray[np.generic] = self.choose(outputs)[0]
+            return action
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            number = int(self.choose(outputs, uniforms)[0])
+        # The largest output is NaN if any is, and so is a sum.
+        evidence = self._sums.item(self.n_outputs - 1) if self.sampled else outputs.item(number - self._first)
+        if evidence != evidence:
+            raise PolicyError(self.complaint(outputs[0], observation))
+        return number
+
+    def undecided(self, outputs: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return of each lane whether its outputs say nothing about an action: NaN, or a softmax of infinity."""
+        largest: NDArray[np.float32] = np.maximum.reduce(outputs, axis=1)  # NaN if there is any
+        return np.isnan(largest) | (np.isposinf(largest) & self.sampled)
+
+    def complaint(self, outputs: NDArray[np.float32], observation: NDArray[np.generic] | None = None) -> str:
+        """Return what is said of such outputs."""
+        is_infinite = observation is not None and observation.dtype.kind == "f" and np.isinf(observation).any()
+        cause = f" for the observation {value_in_short(observation)}" if is_infinite else ""
+        return f"policy: expected outputs that are numbers, found {value_in_short(outputs.tolist())}{cause}"
 
     def choose(self, outputs: NDArray[np.float32], uniforms: NDArray[np.float32] | None = None) -> NDArray[np.generic]:
         """Return one action a lane for `outputs` of shape `(n_lanes, n_outputs)`.

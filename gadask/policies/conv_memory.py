@@ -17,7 +17,7 @@ from torch import nn
 
 from gadask.errors import PolicyError
 from gadask.policies.actions import n_outputs
-from gadask.policies.arguments import whole_number, whole_numbers
+from gadask.policies.arguments import picture_shape, whole_number, whole_numbers
 from gadask.policies.fast_weights import FastWeights
 from gadask.policies.initial import Layer, check_scheme
 from gadask.policies.lane_policy import LaneNetwork, aligned_zeros
@@ -78,18 +78,14 @@ def _over_convolutions(
     initial: str,
     memory: Callable[[int], GRU | FastWeights],
 ) -> ConvMemory:
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 3:
-        raise PolicyError(
-            f"policy {kind!r} needs a Box observation with shape (channels, height, width), found {space};"
-            " use 'gru' for vectors"
-        )
+    shape = picture_shape(kind, space)
     check_scheme(initial)
     texts = {"filters": filters, "kernels": kernels, "strides": strides}
     columns = [whole_numbers(key, text, "numbers such as '16,32'") for key, text in texts.items()]
     if not columns[0] or len({len(column) for column in columns}) > 1:
         found = ", ".join(f"{key} = {text!r}" for key, text in texts.items())
         raise PolicyError(f"policy.kwargs: expected one number of each for every convolution, found {found}")
-    return ConvMemory(tuple(space.shape), list(zip(*columns, strict=True)), memory, initial)
+    return ConvMemory(shape, list(zip(*columns, strict=True)), memory, initial)
 
 
 class ConvMemory(nn.Module):

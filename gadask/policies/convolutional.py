@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from gadask.errors import PolicyError
 from gadask.policies.actions import n_outputs
+from gadask.policies.arguments import picture_shape
 from gadask.policies.initial import Layer, check_scheme
 from gadask.policies.kernels import CompiledNetwork, Convolution, Window, instruction_set
 
@@ -134,7 +135,7 @@ class ConvolutionalNetwork(nn.Module):
 def _image_shape(kind: str, space: gymnasium.Space) -> tuple[int, int, int]:
     """Return (channels, height, width) of an image space; raise `PolicyError` if it is none."""
     if isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
-        channels, height, width = space.shape
+        channels, height, width = picture_shape(kind, space)
         if min(height, width) >= _MIN_SIZE:
             return channels, height, width
     raise PolicyError(

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gadask.errors import PolicyError
 from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.policy import Policy
@@ -68,6 +69,8 @@ class LanePolicy:
     """Whether `reset` needs a stream."""
     outputs: NDArray[np.float32]
     """The network's raw outputs of the last step, shape `(n_lanes, n_outputs)`."""
+    undecided: NDArray[np.bool_] | None
+    """Lanes whose last outputs say nothing about an action, such as NaN, shape `(n_lanes,)`; None if there are none."""
 
     def __init__(self, policy: Policy, n_lanes: int) -> None:
         """Make lanes for a policy whose module `PlaysLanes`."""
@@ -83,6 +86,11 @@ class LanePolicy:
             offset += parameter.numel()
         self._network = module.in_lanes(parameters)
         self.outputs = self._network.outputs
+        self.undecided = None
+        self._all_outputs = _whole(self.outputs)
+        self._zeros = np.zeros(0 if self._all_outputs is None else self._all_outputs.size, np.float32)
+        self._expected = policy.observation_space.dtype, (n_lanes, *policy.observation_space.shape)
+        self._observed: NDArray[np.generic] | None = None
         self._actions = Actions(policy.actions.space, policy.actions.how, n_lanes)
         self._scale = np.float32(1 / 255 if policy.observation_space.dtype == np.uint8 else 1)
         self.sampled = self._actions.sampled
@@ -117,6 +125,14 @@ class LanePolicy:
         """Return one action a lane, valid until the next call, for `observations` of shape `(n_lanes, ...)`."""
         network = self._network
         inputs = network.inputs
+        if observations is not self._observed:  # environments write theirs over and over
+            dtype, shape = self._expected
+            if observations.shape != shape or not np.can_cast(observations.dtype, dtype, "same_kind"):
+                raise PolicyError(
+                    f"observations: expected {dtype} of shape {shape}, found {observations.dtype} of shape"
+                    f" {observations.shape}"
+                )
+            self._observed = observations
         if self._gatherer is not None:
             self._gatherer.add(observations)
         if self._normalising is None:
@@ -127,7 +143,14 @@ class LanePolicy:
             np.multiply(inputs, scale, out=inputs)
             np.clip(inputs, -CLIP, CLIP, out=inputs)
         network.step()
+        self.undecided = None
+        if self._all_outputs is None or self._all_outputs.dot(self._zeros) != 0:  # 0 × NaN, 0 × infinity
+            self.undecided = self._actions.undecided(network.outputs)
         return self._actions.choose(network.outputs, self._drawn() if self.sampled else None)
+
+    def complaint(self, lane: int) -> str:
+        """Return what is said of an undecided lane's outputs."""
+        return self._actions.complaint(self.outputs[lane])
 
     def _drawn(self) -> NDArray[np.float32]:
         """Return the next number of each lane's stream."""
@@ -147,6 +170,16 @@ class LanePolicy:
         if stream is not None:
             stream.random(out=self._blocks[lane], dtype=np.float32)
         self._next[lane] = self._starts[lane]
+
+
+def _whole(outputs: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return all of `outputs` and some zeros as the vector that they lie in; None if there is none."""
+    base = outputs.base
+    n_padded = len(outputs) * -(-outputs[0].size // _LINE) * _LINE
+    if base is not None and base.dtype == outputs.dtype and base.flags.c_contiguous and base.size == n_padded:
+        whole: NDArray[np.float32] = base.reshape(-1)
+        return whole
+    return None
 
 
 def padded_zeros(n_lanes: int, width: int) -> NDArray[np.float32]:

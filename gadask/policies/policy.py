@@ -26,12 +26,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gadask.blame import in_one_line
+from gadask.contract import Announced
 from gadask.errors import PolicyError
 from gadask.noise import Noise
 from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.initial import layers_of, scale_noise
 from gadask.weights import as_tensor, mutate
+
+_TORCH_DTYPES = tuple(map(np.dtype, ["?", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]))
+"""Others, such as uint16, torch does not compute with."""
 
 
 class Compiled(Protocol):
@@ -84,6 +89,9 @@ class Policy:
         self._scheme: str = getattr(module, "initial", "fan-in")
         self._layers = layers_of(module)
         self._compiled = _compile(module, precision)
+        self._fit = Announced(observation_space.dtype, observation_space.shape)
+        self._dtype, self._shape = observation_space.dtype, observation_space.shape
+        self._is_foreign = observation_space.dtype not in _TORCH_DTYPES
         self._takes_uint8: bool = getattr(module, "takes_uint8", False)
         self._uint8 = observation_space.dtype == np.uint8
         self._remembers = callable(getattr(module, "initial_state", None))
@@ -136,8 +144,12 @@ class Policy:
         return None if self._gatherer is None else self._gatherer.packed(0)
 
     def act(self, observation: NDArray[np.generic]) -> int | NDArray[np.generic]:
-        """Return the action for the next observation: an int, or an array of the action space's shape and dtype."""
+        """Return the action for the next observation: an int, or an array of the action space's shape and dtype.
+
+        Raises `EnvError` for an observation that its space does not announce, `PolicyError` for outputs that are NaN.
+        """
         if self._gatherer is not None:
+            observation = self._fit(observation)
             self._gatherer.add(observation[None])
         output = self.output(observation).reshape(1, -1)
         uniforms = None
@@ -145,17 +157,27 @@ class Policy:
             assert self._stream is not None  # reset saw to it
             self._stream.random(out=self._uniforms, dtype=np.float32)
             uniforms = self._uniforms
-        action: NDArray[np.generic] = self.actions.choose(output, uniforms)[0]
-        return int(action) if self.actions.is_discrete else action
+        return self.actions.choose_one(output, uniforms, observation)
 
     def output(self, observation: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return the network's raw output for the next observation: float32, shape `(1, ...)`, valid until the next."""
+        if (
+            type(observation) is not np.ndarray
+            or observation.dtype is not self._dtype
+            or observation.shape != self._shape
+        ):
+            observation = self._fit(observation)
         if self._compiled is not None:
             return self._compiled(observation)
         if self._normalising is not None:
             mean, scale = self._normalising
             observation = np.clip(np.subtract(observation, mean) * scale, -CLIP, CLIP)
-        tensor = torch.from_numpy(observation).unsqueeze(0)
+        if self._is_foreign:
+            observation = observation.astype(np.float32)
+        try:
+            tensor = torch.from_numpy(observation).unsqueeze(0)
+        except ValueError:  # torch knows no negative strides
+            tensor = torch.from_numpy(np.ascontiguousarray(observation)).unsqueeze(0)
         if not self._takes_uint8:
             tensor = tensor.float()
             if self._uint8:
@@ -180,11 +202,10 @@ class Policy:
         try:
             self._state = self._initial_state()
             found = self.output(np.zeros(space.shape, space.dtype)).shape
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-            reason = str(error).partition("\n")[0]
+        except (Exception, SystemExit) as error:  # whatever a user's module raises
             raise PolicyError(
                 f"policy.kind: {type(self.module).__name__} does not take an observation of {space}:"
-                f" {type(error).__name__}: {reason}"
+                f" {in_one_line(error)}"
             ) from error
         if int(np.prod(found)) != self.actions.n_outputs:
             raise PolicyError(

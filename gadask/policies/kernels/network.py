@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+from gadask.errors import PolicyError
 from gadask.policies.kernels.library import instruction_set, load
 
 _BLOCK = 4
@@ -107,6 +108,7 @@ class CompiledNetwork:
         self._mutate.argtypes = c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_float
         self._parameters = [*(convolution.parameters for convolution in convolutions), dense, output]
         self._buffers: list[NDArray[Any]] = []  # which the structures point to
+        self._shape = shape
         self._image = self._contiguous = np.zeros(0, np.uint8)
         self._result = np.zeros((1, output.shape[1]), np.float32)
         self._network = self._build(shape, convolutions, dense, output, relu)
@@ -136,8 +138,15 @@ class CompiledNetwork:
             self._network.measured = 0
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the output, float32 `(1, n_outputs)`, valid until the next call."""
+        """Return the output, float32 `(1, n_outputs)`, valid until the next call.
+
+        Raises `PolicyError` for an image of another dtype or shape, of which the kernels would read other memory.
+        """
         if image is not self._image:  # environments write theirs over and over
+            if image.dtype != np.uint8 or image.shape != self._shape:
+                raise PolicyError(
+                    f"observation: expected uint8 of shape {self._shape}, found {image.dtype} of shape {image.shape}"
+                )
             self._image = image
             self._contiguous = np.ascontiguousarray(image)
             self._network.image = self._contiguous.ctypes.data

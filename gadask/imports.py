@@ -1,0 +1,85 @@
+"""Modules and functions that a config names, found where Python would find them from the user's own command line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gadask.blame import in_one_line
+from gadask.errors import UsageError
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SCRIPTS = tuple(str(_ROOT / name) for name in ("jobs", "analysis"))
+
+
+def leave_script_folder() -> None:
+    """Take the folder of gadask's own scripts off the path, so that `evaluate` or `run` is a user's module.
+
+    Python puts the folder of the script that it runs first; nothing is imported from there.
+    """
+    if sys.path and os.path.realpath(sys.path[0]) in _SCRIPTS:
+        del sys.path[0]
+
+
+@contextmanager
+def imported_meanwhile(*names: str) -> Iterator[None]:
+    """Import modules in a thread while the block waits for something else; an error is left to who needs them."""
+
+    def import_all() -> None:
+        with contextlib.suppress(ImportError):
+            for name in names:
+                importlib.import_module(name)
+
+    thread = threading.Thread(target=import_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def search_path() -> list[str]:
+    """Return where this process finds modules, for a process of its own: whole paths, without gadask's scripts."""
+    folders = [str(Path.cwd()) if folder == "" else folder for folder in sys.path]
+    return [folder for folder in folders if os.path.realpath(folder) not in _SCRIPTS]
+
+
+def import_user_module(name: str, key: str, error_class: type[UsageError]) -> ModuleType:
+    """Import a module that the config's `key` names; raises `error_class` with the place where that fails."""
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
+        if isinstance(error, ModuleNotFoundError) and error.name and (name + ".").startswith(error.name + "."):
+            raise error_class(f"{key}: no module named {error.name!r}; {_where_to_put(error.name)}") from error
+        raise error_class(f"{key}: cannot import {name!r}: {in_one_line(error)}") from error
+
+
+def find_user_function(module: ModuleType, name: str, key: str, error_class: type[UsageError]) -> Any:
+    """Return what a module calls `name`, which can be called; raises `error_class` with the nearest right name."""
+    found = getattr(module, name, None)
+    if not callable(found):
+        near = difflib.get_close_matches(name, vars(module), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise error_class(f"{key}: module {module.__name__!r} has no function {name!r}{hint}")
+    return found
+
+
+def _where_to_put(module: str) -> str:
+    """Return where Python looked, and what to do about it."""
+    here = Path.cwd()
+    given = os.environ.get("PYTHONPATH")
+    looked = f"PYTHONPATH is {given}" if given else "PYTHONPATH is not set"
+    if str(here) in map(os.path.realpath, sys.path):
+        return f"looked in the current folder, {here}, and in PYTHONPATH; {looked}"
+    is_here = any((here / f"{module.partition('.')[0]}{suffix}").exists() for suffix in ("", ".py"))
+    found = "where it lies, " if is_here else ""
+    return f"put its folder on PYTHONPATH, for the current folder, {found}PYTHONPATH={here}; {looked}"
