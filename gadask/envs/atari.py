@@ -7,8 +7,8 @@ action set, no end of the episode at a lost life, no clipped rewards.
 
 The emulator is driven through `ale_py.ALEInterface`, not through `ale_py.vector_env.AtariVectorEnv`, whose pictures
 are the same but for rounding, and which is slower: a seeded reset takes 1 ms here and 85 ms there, since the vector
-environment loads the ROM again to seed it (ale-py 0.12.1). Without sticky actions the emulator draws nothing at random,
-so putting back the state of the freshly loaded ROM is enough, and it leaves nothing of the episode before.
+environment loads the ROM again to seed it (ale-py 0.12.1). Without sticky actions the emulator draws nothing at random;
+`FreshStart` puts it back to the freshly loaded ROM.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, Scalar
+from gadask.envs.atari_start import FreshStart
 from gadask.envs.base import Action, Env, Observation
 from gadask.envs.screen import SIZE, open_screen
 from gadask.errors import EnvError
@@ -81,13 +82,12 @@ class AtariEnv(Env):
         from ale_py import roms
 
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self._rom = roms.get_rom_path(game)
-        if self._rom is None:
+        rom = roms.get_rom_path(game)
+        if rom is None:
             raise EnvError(f"env.id: ale-py has no ROM for {game!r}; reinstall ale-py, which ships them")
         self._ale = ale_py.ALEInterface()
         self._ale.setFloat("repeat_action_probability", repeat_action_probability)
-        self._load(0)
-        self._start = self._ale.cloneSystemState()
+        self._start = FreshStart(self._ale, rom)
         self._sticky = repeat_action_probability > 0
         self._actions: list[Any] = (
             self._ale.getLegalActionSet() if full_action_space else self._ale.getMinimalActionSet()
@@ -95,6 +95,7 @@ class AtariEnv(Env):
         self._fires = use_fire_reset and ale_py.Action.FIRE in self._actions
         self._noop, self._fire = ale_py.Action.NOOP, ale_py.Action.FIRE
         self._noop_max = noop_max
+        self._start.begin_with(self._noop if noop_max else self._fire if self._fires else None)
         self._frameskip = frameskip
         self._maxpool = maxpool
         self._episodic_life = episodic_life
@@ -111,15 +112,13 @@ class AtariEnv(Env):
 
     def reset(self, seed: int) -> Observation:
         """Start the episode that `seed`, at least 0, determines."""
-        if self._sticky:
-            self._load(seed)  # the only way to seed the generator that repeats actions
-        else:
-            self._ale.restoreSystemState(self._start)
-        if self._noop_max:
-            for _ in range(np.random.default_rng(seed).integers(1, self._noop_max + 1)):
-                self._act_alive(self._noop)
-        if self._fires:
-            self._act_alive(self._fire)
+        n_noops = int(np.random.default_rng(seed).integers(1, self._noop_max + 1)) if self._noop_max else 0
+        before = [self._noop] * n_noops + [self._fire] * self._fires
+        self._start.restart(seed if self._sticky else None)  # has played the first of them
+        self._begin_again_if_over()
+        for action in before[1:]:
+            self._ale.act(action)
+            self._begin_again_if_over()
         self._pooled = False
         self._stack[:] = 0
         self._screen.shrink(with_kept=False)
@@ -164,17 +163,10 @@ class AtariEnv(Env):
 
     def close(self) -> None:
         """Release the emulator."""
-        del self._ale, self._screen
+        del self._ale, self._screen, self._start
 
-    def _load(self, seed: int) -> None:
-        """Load the ROM anew with the emulator's generator seeded."""
-        self._ale.setInt("random_seed", seed)
-        self._ale.loadROM(self._rom)
-        self._ale.reset_game()
-
-    def _act_alive(self, action: Any) -> None:
-        """Play one frame before the episode; if that ends the game, start it again."""
-        self._ale.act(action)
+    def _begin_again_if_over(self) -> None:
+        """Start the game again if it ended before the episode began."""
         if self._ale.game_over():
             self._ale.reset_game()
 
