@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gadask import pool
-from gadask.config import Config
+from gadask.config import Config, EnvConfig
 from gadask.envs import make_env
 from gadask.errors import NodeError
 from gadask.genome import count_genes, draw_child
@@ -96,6 +96,19 @@ def test_rows_are_those_of_a_single_process(generation: int, n_processes: int) -
         rows, reasons = play(node, task, children(40, generation))
     assert outcome(rows) == played_here(config, children(40, generation))
     assert reasons == {}
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_global_generators_follow_the_seed_in_all_processes(hashed: bool) -> None:
+    config = replace(faulty_config(), env=EnvConfig("tests.faulty_envs:Careless-v0", {"hashed": hashed}))
+    found = []
+    for n_processes in (1, 3):
+        with node_of(config, n_processes) as (node, task):
+            found.append(outcome(play(node, task, children(20))[0]))
+    assert found[0] == found[1]
+    assert len({row[-2] for row in found[0]}) == 20
+    if not hashed:  # the hash of a text differs in this process
+        assert found[0] == played_here(config, children(20))
 
 
 def test_candidates_are_played_unmutated() -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gadask.config import EnvConfig
 from gadask.envs.base import Action, Env, Observation
 from gadask.errors import EnvError
+from gadask.seeding import seed_global_generators
 
 _MAX_CHANNELS = 4  # a last axis of this length or less, behind longer ones, counts channels
 
@@ -29,6 +30,7 @@ def make_gymnasium_env(config: EnvConfig) -> GymnasiumEnv:
 
     Raises `EnvError` if it is unknown, cannot be made, or has spaces that are not supported.
     """
+    seed_global_generators(0)  # what its constructor draws from them is the same in every process
     try:
         env = gymnasium.make(config.id, disable_env_checker=True, **config.kwargs)
     except gymnasium.error.UnregisteredEnv as error:
