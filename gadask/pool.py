@@ -26,10 +26,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.deadlines import Deadlines, Playing, Verdict
 from gadask.errors import NodeError
 from gadask.fairqueue import FairQueue
 from gadask.forkserver import ForkServer, packet_socketpair
-from gadask.messages import MAX_PACKET_BYTES, ROW, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.messages import (
+    MAX_PACKET_BYTES,
+    ROW,
+    SEVERAL,
+    WORDS_PER_PROCESS,
+    Answer,
+    Job,
+    NewTask,
+    PlayJob,
+    Status,
+    Task,
+)
 
 MAX_DEATHS = 3
 """An episode under which this many processes died gets status `ERROR`."""
@@ -136,6 +148,7 @@ class Pool:
         self._closing = False
         self._failed_starts = 0
         self._failure = "the pool of rollout processes was closed"
+        self._deadlines = Deadlines()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -225,14 +238,16 @@ class Pool:
     def _supervise(self) -> None:
         try:
             while not self._closing:
-                for key, _ in self._selector.select(self._seconds_to_deadline()):
+                wait_s = self._deadlines.seconds_to_look(any(map(_is_playing, self._processes)))
+                for key, _ in self._selector.select(wait_s):
                     if key.fileobj is self._wake_reader:
                         with contextlib.suppress(BlockingIOError):
                             while self._wake_reader.recv(4096):
                                 pass
                     else:
                         self._receive(key.data)
-                self._kill_overdue()
+                if self._deadlines.is_due:
+                    self._kill_overdue()
                 self._dispatch()
                 if all(process.pid for process in self._processes):
                     self._started.set()
@@ -341,23 +356,19 @@ class Pool:
     def _is_unwanted(self, pending: _Pending) -> bool:
         return pending.stopped or pending.job.task_number not in self._tasks
 
-    def _seconds_to_deadline(self) -> float | None:
-        """Return the time until the first running episode is overdue; None while nothing is played."""
-        deadlines = [self._deadline_s(process) for process in self._processes if _is_playing(process)]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
-
-    def _deadline_s(self, process: _Process) -> float:
-        began_s = int(self._words[process.index, 2]) / 1e9
-        return began_s + (process.pending.timeout_s if process.pending else 0.0)
-
     def _kill_overdue(self) -> None:
-        now_s = time.monotonic()
-        for process in self._processes:
-            place = int(self._words[process.index, 1])  # before the time: the process writes them in the other order
-            if _is_playing(process) and now_s >= self._deadline_s(process):
-                process.overdue_place = place
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+        places = self._words[:, 1].tolist()  # before the times: the processes write them in the other order
+        processes = {process.pid: process for process in self._processes if _is_playing(process)}
+        playing = [
+            Playing(pid, int(self._words[process.index, 2]) / 1e9, process.pending.timeout_s if process.pending else 0)
+            for pid, process in processes.items()
+        ]
+        for pid, verdict in self._deadlines.look(playing).items():
+            # Of episodes that are played together none is to blame yet, and none whose process stands still.
+            place = places[processes[pid].index] if verdict is Verdict.OVERDUE else SEVERAL
+            processes[pid].overdue_place = place
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _shut_down(self) -> None:
         with self._lock:
