@@ -26,10 +26,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gadask.batch import Batch
+from gadask.deadlines import Deadlines, Playing, Verdict
 from gadask.errors import NodeError, PacketError
 from gadask.fairqueue import FairQueue
 from gadask.forkserver import CLOSE_S, ForkServer
-from gadask.messages import WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task, unplayed_rows
+from gadask.messages import SEVERAL, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task, unplayed_rows
 from gadask.packets import packet_socketpair, receive, send
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ MAX_DEATHS = 3
 """An episode under which this many processes died gets status `ERROR`."""
 
 _MAX_FAILED_STARTS = 10
-_LONGEST_WAIT_S = 3600.0  # what a selector waits must fit 32 bits in ms; it wakes up, and waits again
 
 
 @dataclass
@@ -106,6 +106,7 @@ class Pool:
         self._failure = "the pool of rollout processes was closed"
         self.failure: str | None = None
         """Why the pool plays nothing any more, if it failed."""
+        self._deadlines = Deadlines()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -212,14 +213,16 @@ class Pool:
     def _supervise(self) -> None:
         try:
             while not self._closing:
-                for key, _ in self._selector.select(self._seconds_to_deadline()):
+                wait_s = self._deadlines.seconds_to_look(any(map(_is_watched, self._processes)))
+                for key, _ in self._selector.select(wait_s):
                     if key.fileobj is self._wake_reader:
                         with contextlib.suppress(BlockingIOError):
                             while self._wake_reader.recv(4096):
                                 pass
                     else:
                         self._receive(key.data)
-                self._kill_overdue()
+                if self._deadlines.is_due:
+                    self._kill_overdue()
                 self._dispatch()
                 if all(process.pid for process in self._processes):
                     self._started.set()
@@ -341,24 +344,21 @@ class Pool:
     def _is_unwanted(self, pending: _Pending) -> bool:
         return pending.stopped_at is not None or pending.job.task_number not in self._tasks
 
-    def _seconds_to_deadline(self) -> float | None:
-        """Return the time until the first running episode is overdue; None while nothing is played."""
-        deadlines = [self._deadline_s(process) for process in self._processes if _is_watched(process)]
-        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT_S) if deadlines else None
-
-    def _deadline_s(self, process: _Process) -> float:
-        if process.pending is None:
-            return process.close_by_s
-        began_s = int(self._words[process.index, 2]) / 1e9
-        return began_s + process.pending.timeout_s
-
     def _kill_overdue(self) -> None:
-        now_s = time.monotonic()
-        for process in self._processes:
-            place = int(self._words[process.index, 1])  # before the time: the process writes them in the other order
-            if _is_watched(process) and now_s >= self._deadline_s(process):
-                process.overdue_place = place
-                _kill(process)
+        places = self._words[:, 1].tolist()  # before the times: the processes write them in the other order
+        watched = {process.pid: process for process in self._processes if _is_watched(process)}
+        verdicts = self._deadlines.look([self._playing(process) for process in watched.values()])
+        for pid, verdict in verdicts.items():
+            # Of episodes that are played together none is to blame yet, and none whose process stands still.
+            process = watched[pid]
+            process.overdue_place = places[process.index] if verdict is Verdict.OVERDUE else SEVERAL
+            _kill(process)
+
+    def _playing(self, process: _Process) -> Playing:
+        """Return since when, and how long at most, a process plays an episode or closes environments."""
+        if process.pending is None:
+            return Playing(process.pid, process.close_by_s - CLOSE_S, CLOSE_S)
+        return Playing(process.pid, int(self._words[process.index, 2]) / 1e9, process.pending.timeout_s)
 
     def _shut_down(self) -> None:
         with self._lock:

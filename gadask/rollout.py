@@ -2,6 +2,9 @@
 
 One genome at a time: interleaving several in one process made each step slower, since the weights of large networks
 evict each other from the cache. `lanes` plays small ones together.
+
+An environment should draw from the generator that its seed makes. For one that draws from the global generators all the
+same, those are seeded before each episode, and before it is made.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 from gadask.envs import Env
 from gadask.envs.base import Action, Observation
 from gadask.messages import Status
+from gadask.seeding import seed_global_generators
 
 
 class Actor(Protocol):
@@ -73,9 +77,10 @@ def watch_episode(
 ) -> Iterator[tuple[int, float, bool]]:
     """Play an episode and yield `(steps, return so far, whether it is over)` after the reset and after every step.
 
-    The environment may be rendered between two yields.
+    The environment may be rendered between two yields. Seeds the global generators of Python, numpy and torch.
     """
     act, step = policy.act, env.step
+    seed_global_generators(seed)
     observation = env.reset(seed)
     policy.reset(stream)
     steps, return_ = 0, 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
@@ -115,6 +117,27 @@ class Printer(Faulty):
         return super().step(action)
 
 
+class Careless(gymnasium.Env):  # type: ignore[misc]
+    """An environment that draws from the generators of its process; `hashed` adds the hash of a text to its rewards."""
+
+    observation_space = Box(-1, 1, (3,), np.float32)
+    action_space = Discrete(2)
+
+    def __init__(self, hashed: bool = False) -> None:
+        self._made = random.random() + np.random.random() + float(torch.rand(()))
+        self._hash = hash("a text") % 1000 if hashed else 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        self._steps = 0
+        return np.random.uniform(-1, 1, 3).astype(np.float32), {}
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        drawn = random.random(), float(np.random.random()), float(torch.rand(()))
+        reward = self._made + self._hash + sum(drawn)
+        return np.array(drawn, np.float32), reward, self._steps == 5, False, {}
+
+
 class DictObservation(gymnasium.Env):  # type: ignore[misc]
     """An environment whose observation gadask does not handle."""
 
@@ -125,3 +148,4 @@ class DictObservation(gymnasium.Env):  # type: ignore[misc]
 gymnasium.register("Faulty-v0", entry_point="tests.faulty_envs:Faulty", disable_env_checker=True)
 gymnasium.register("Printer-v0", entry_point="tests.faulty_envs:Printer", disable_env_checker=True)
 gymnasium.register("DictObservation-v0", entry_point="tests.faulty_envs:DictObservation", disable_env_checker=True)
+gymnasium.register("Careless-v0", entry_point="tests.faulty_envs:Careless", disable_env_checker=True)

@@ -62,7 +62,7 @@ def played_when_loaded(env: Any, game: str, seed: int, n_noops: int) -> list[See
     for action in random_actions(env.action_space.n, seed):
         reward = 0
         for _ in range(4):
-            reward += ale.act(ale_py.Action[env.action_meanings[action]])
+            reward += ale.act(getattr(ale_py.Action, env.action_meanings[action]))
             if ale.game_over():
                 break
         seen.append((float(reward), ale.game_over(), *machine(ale)))

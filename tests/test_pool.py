@@ -27,7 +27,7 @@ from gadask import chunks, packets, pool
 from gadask.ancestors import Ancestors
 from gadask.batch import Batch
 from gadask.chunks import Node
-from gadask.config import Config, config_from_dict, config_to_dict
+from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
 from gadask.fairqueue import FairQueue
@@ -114,6 +114,19 @@ def test_rows_are_those_of_a_single_process(generation: int, n_processes: int) -
         rows, reasons = play(node, task, children(40, generation))
     assert outcome(rows) == played_here(config, children(40, generation))
     assert reasons == {}
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_global_generators_follow_the_seed_in_all_processes(hashed: bool) -> None:
+    config = replace(faulty_config(), env=EnvConfig("tests.faulty_envs:Careless-v0", {"hashed": hashed}))
+    found = []
+    for n_processes in (1, 3):
+        with node_of(config, n_processes) as (node, task):
+            found.append(outcome(play(node, task, children(20))[0]))
+    assert found[0] == found[1]
+    assert len({row[-2] for row in found[0]}) == 20
+    if not hashed:  # the hash of a text differs in this process
+        assert found[0] == played_here(config, children(20))
 
 
 def test_candidates_are_played_unmutated() -> None:

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from gadask.clusters import local_cluster
-from gadask.command_line import interrupts_cancel
 from gadask.config import Config, EnvConfig, config_from_dict
 from gadask.errors import ConfigError, EnvError, PolicyError
+from gadask.leaving import stop_on_signals
 from gadask.master import evolve
 from gadask.record import read_generations
 from gadask.rehearsal_process import rehearse
@@ -136,7 +136,7 @@ def test_a_helper_of_the_environments_own_does_not_interrupt_a_run(name: str, tm
     config = replace(config_of(name), budget=replace(faulty_config().budget, generations=2))
 
     async def main() -> None:
-        async with interrupts_cancel(), local_cluster(1) as cluster:
+        async with stop_on_signals("nothing"), local_cluster(1) as cluster:
             async for _ in evolve(config, cluster.client, tmp_path / "run", n_processes=2, node_timeout_s=60):
                 pass
 

@@ -30,6 +30,7 @@ from gadask.contract import Announced, AnnouncedNumber, reward_of
 from gadask.envs.base import Action, Env, Observation
 from gadask.errors import EnvError
 from gadask.imports import find_user_function, import_user_module
+from gadask.seeding import seed_global_generators
 from gadask.spaces import ChannelsFirst, are_last, in_short
 
 _FLATTEN = 'wrappers = ["gymnasium.wrappers.FlattenObservation"]'
@@ -46,6 +47,7 @@ def make_gymnasium_env(config: EnvConfig) -> GymnasiumEnv:
     if colon:
         import_user_module(module, "env.id", EnvError)
     _check_old_game(config.id)
+    seed_global_generators(0)  # what its constructor draws from them is the same in every process
     try:
         # An environment may change what it is given.
         env = gymnasium.make(config.id, disable_env_checker=True, **copy.deepcopy(config.kwargs))

@@ -28,7 +28,12 @@ N_PROCESSES = 2
 
 def task_of(notes: Path, timeout_s: float = 60.0, **kwargs: float | str) -> Task:
     """Return a task whose environment was not made here, so that nothing was started here."""
-    env = EnvConfig("tests.simulator_envs:Simulator-v0", {"notes": str(notes), **kwargs}, 10**6, timeout_s)
+    env = EnvConfig(
+        "tests.simulator_envs:Simulator-v0",
+        {"notes": str(notes), **kwargs},
+        max_steps=10**6,
+        episode_timeout_s=timeout_s,
+    )
     return replace(prepare_task(faulty_config()), env=env)
 
 
