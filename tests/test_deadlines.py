@@ -17,9 +17,9 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from gadask.chunks import Node
 from gadask.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict
 from gadask.messages import Breeding, Chunk, Kind, Status
-from gadask.chunks import Node
 from gadask.task import prepare_task
 from tests.conftest import faulty_config, wait_until
 

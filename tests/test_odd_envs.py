@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from gadask import task as tasks
+from gadask.chunks import Node
 from gadask.config import Config, config_from_dict
 from gadask.errors import GadaskError
 from gadask.messages import Breeding, Chunk, Facts, Kind, Status
-from gadask.chunks import Node
 from gadask.rehearsal_process import rehearse
 from tests import odd_processes
 from tests.odd_envs import PLAYED, REFUSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
@@ -132,8 +133,12 @@ def _runs(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("name", ["ForkedHelper", "SpawnedHelper"])
-def test_a_helper_of_the_environments_own_does_not_interrupt_a_run(name: str, tmp_path: Path) -> None:
+def test_a_helper_of_the_environments_own_does_not_interrupt_a_run(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     config = replace(config_of(name), budget=replace(faulty_config().budget, generations=2))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        request.addfinalizer(functools.partial(signal.signal, number, signal.getsignal(number)))
 
     async def main() -> None:
         async with stop_on_signals("nothing"), local_cluster(1) as cluster:
