@@ -42,6 +42,7 @@ from analysis.runs import (
 )
 from gadask import files
 from gadask.config import dump_config
+from gadask.imports import own_command
 from gadask.leaving import leave
 from gadask.numerics import numeric_environment
 
@@ -323,7 +324,7 @@ def _add_provenance(page: Page, run_dir: Path) -> None:
 
 def _film(run: Run, path: Path, timeout_s: float) -> str:
     """Film the elite; returns why that did not work. The environment may hang, and start processes of its own."""
-    command = [sys.executable, "-m", "gadask.guard", sys.executable, str(_FILM), str(run.path), "--out", str(path)]
+    command = own_command("gadask.guard", sys.executable, str(_FILM), str(run.path), "--out", str(path))
     environ = numeric_environment()
     with subprocess.Popen(
         command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True

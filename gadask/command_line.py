@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from gadask.errors import ConfigError, GadaskError, UsageError
-from gadask.imports import leave_script_folder
+from gadask.imports import leave_script_folder, own_command
 from gadask.leaving import INTERRUPTED
 from gadask.machine import Machine, check_complete, check_machine, load_machine, machine_names
 from gadask.terminal import outlive_terminal
@@ -273,7 +273,7 @@ async def draw(what: str, script: str, *arguments: Path, timeout_s: float = math
     from gadask.numerics import numeric_environment
 
     print(f"{what}: ", end="", flush=True)
-    command = sys.executable, "-m", "gadask.guard", sys.executable, str(_ANALYSIS / script), *map(str, arguments)
+    command = own_command("gadask.guard", sys.executable, str(_ANALYSIS / script), *map(str, arguments))
     process = await asyncio.create_subprocess_exec(*command, env=numeric_environment(), start_new_session=True)
     try:
         async with asyncio.timeout(timeout_s if timeout_s < math.inf else None):

@@ -218,7 +218,7 @@ class Dispatcher:
                 [pack_chunk(item.chunk) for item in items],
                 # No kwargs: of one above 100 kB Dask makes a task by the kwarg's name, which all chunks would share.
                 [made_from] * len(items),
-                [self.digest] * len(items),
+                [node.identity(self.digest)] * len(items),
                 key=list(addresses),
                 pure=False,
             )

@@ -1,4 +1,4 @@
-"""The process from which a node's rollout processes are forked: `python -m gadask.forkserver`.
+"""The process from which a node's rollout processes are forked.
 
 Importing torch takes seconds, forking takes milliseconds. The fork server imports once, stays single-threaded (so
 that forking is safe), and forks a rollout process whenever the pool asks: at the start, and within milliseconds
@@ -32,9 +32,11 @@ import numpy as np
 from gadask.config import NoiseConfig
 from gadask.errors import GadaskError, NodeError
 from gadask.guard import Wards, end_with_parent, stand_guard
+from gadask.imports import own_command
 from gadask.messages import STOP_ALL, WORDS_PER_PROCESS
 from gadask.numerics import numeric_environment
 from gadask.packets import packet_socketpair, receive, send
+from gadask.provenance import code
 from gadask.terminal import outlive_terminal
 
 CLOSE_S = 3.0
@@ -94,8 +96,8 @@ class ForkServer:
         fds = (theirs.fileno(), self.noise_fd, self.words_fd)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gadask.forkserver", *map(str, fds)],
-                env={**numeric_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                own_command("gadask.forkserver", *map(str, fds), code()),
+                env=numeric_environment(),
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
             )
@@ -115,6 +117,7 @@ class ForkServer:
 def main() -> None:
     """Serve commands from the socket whose descriptor is the first argument until it closes."""
     control_fd, noise_fd, words_fd = map(int, sys.argv[1:4])
+    expected_code = sys.argv[4]
     outlive_terminal()  # an environment that prints is not to fail with its reader
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ending is the master's decision
     wards, server, filler = Wards(), os.getpid(), 0
@@ -140,7 +143,7 @@ def main() -> None:
                 else:
                     stand_guard(server)
                 with socket.socket(fileno=fds[0]) as channel:
-                    _run_child(channel, command, arguments, noise_fd, words_fd)
+                    _run_child(channel, expected_code, command, arguments, noise_fd, words_fd)
             if command == "fill":
                 filler = pid
             for fd in fds:
@@ -161,10 +164,17 @@ def _preload() -> None:
         raise RuntimeError("importing started a thread; forking rollout processes would not be safe")
 
 
-def _run_child(channel: socket.socket, command: str, arguments: list[Any], noise_fd: int, words_fd: int) -> None:
+def _run_child(
+    channel: socket.socket, expected_code: str, command: str, arguments: list[Any], noise_fd: int, words_fd: int
+) -> None:
     """Do a child's work and leave without running the server's exit handlers."""
     status = 1
     try:
+        if code() != expected_code:
+            raise NodeError(
+                f"gadask was changed under a node that runs: it is {code()} now, and was {expected_code} when the node"
+                " started; start the node again"
+            )
         if command == "fill":
             from gadask.noise import generate_into
 

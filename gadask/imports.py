@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import json
 import os
 import sys
 import threading
@@ -18,6 +19,10 @@ from gadask.blame import in_one_line
 from gadask.errors import UsageError
 
 _ROOT = Path(__file__).resolve().parents[1]
+_START = (
+    "import importlib, json, sys; module, root, path = sys.argv[1:4]; sys.path[:] = [root]; import gadask;"
+    " sys.path[:] = json.loads(path); del sys.argv[1:4]; importlib.import_module(module).main()"
+)
 _SCRIPTS = tuple(str(_ROOT / name) for name in ("jobs", "analysis"))
 
 
@@ -51,6 +56,15 @@ def search_path() -> list[str]:
     """Return where this process finds modules, for a process of its own: whole paths, without gadask's scripts."""
     folders = [str(Path.cwd()) if folder == "" else folder for folder in sys.path]
     return [folder for folder in folders if os.path.realpath(folder) not in _SCRIPTS]
+
+
+def own_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that calls `main` of one of gadask's modules, which finds `arguments` in `sys.argv`.
+
+    gadask is the one that this process has imported, whatever else of that name lies on the path or in the current
+    folder, where `python -m` looks first; a user's modules are found where this process finds them.
+    """
+    return [sys.executable, "-P", "-c", _START, module, str(_ROOT), json.dumps(search_path()), *arguments]
 
 
 def import_user_module(name: str, key: str, error_class: type[UsageError]) -> ModuleType:

@@ -98,6 +98,8 @@ class Facts:
     n_params: int
     n_lanes: int
     has_paired_tasks: bool
+    kernels: str
+    """What computes the network, in words."""
     notes: tuple[str, ...] = ()
     """What a user should be told once."""
 

@@ -23,9 +23,12 @@ from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.memory_kills import memory_kills
 from gadask.messages import Kind, Task, pack_rows, unpack_breeding, unpack_chunk
-from gadask.provenance import cpu, has_compiled_kernels
+from gadask.provenance import code, cpu, has_compiled_kernels
 
 PLUGIN_NAME = "gadask"
+
+CODE = code()
+"""The gadask of this process, as it was when it was imported."""
 
 FAREWELL_TOPIC = "gadask-farewells"
 """Dask events `{"address", "host", "reason"}` of nodes that close their worker."""
@@ -124,10 +127,16 @@ def _close_worker(worker: Worker, reason: str) -> None:
     worker.loop.call_later(_FAREWELL_S, worker.close, reason="gadask-node-failed")
 
 
-def play(chunk: bytes, made_from: bytes, digest: str) -> ChunkResult:
-    """Play a chunk on this Dask worker's node; refuses if its noise table is not the run's.
+def identity(digest: str | None) -> str:
+    """Return what master and node must agree in: the digest of the noise table and the gadask that is played."""
+    return f"noise {digest}, gadask {CODE}"
 
-    `chunk` is as `pack_chunk` gives it, `made_from` as `pack_breeding` does.
+
+def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
+    """Play a chunk on this Dask worker's node; refuses if its `identity` is not as the run expects.
+
+    `chunk` is as `pack_chunk` gives it, `made_from` as `pack_breeding` does. Dask may bring a chunk to a node that the
+    master has refused.
 
     It waits outside the worker's threads, so that the chunks of all runs are in the pool's queue at once. In the
     worker's own queue some would wait behind the last episodes of others.
@@ -136,8 +145,8 @@ def play(chunk: bytes, made_from: bytes, digest: str) -> ChunkResult:
     key = worker.get_current_task()
     secede()
     node = _node()
-    if node.digest != digest:
-        raise NodeError(f"noise table {node.digest} differs from the run's {digest}")
+    if identity(node.digest) != expected:
+        raise NodeError(f"this node has {identity(node.digest)}; the run has {expected}")
 
     def is_wanted() -> bool:
         task = worker.state.tasks.get(key)

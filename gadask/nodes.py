@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from distributed import Client, Scheduler
+from distributed import Client, Scheduler, Worker
 from distributed.client import ClosedClientError
 from distributed.protocol.pickle import dumps
 
@@ -280,8 +280,8 @@ class Nodes:
             return {}
         message = {
             "op": "run",
-            "function": dumps(node.answer),
-            "args": dumps((question, *args)),
+            "function": dumps(_answerer()),
+            "args": dumps((node.CODE, dumps((question, *args)))),
             "kwargs": dumps({}),
             "wait": True,
         }
@@ -298,7 +298,7 @@ class Nodes:
             else:
                 self.silent.pop(address, None)
                 self._heard_at[address] = time.monotonic()
-            answers[address] = pickle.loads(answer) if answer else None
+            answers[address] = _understood(answer) if answer else None
         return answers
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -326,6 +326,17 @@ def scheduler_errors() -> Iterator[None]:
         yield
     except (TimeoutError, OSError, ClosedClientError) as error:
         raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None
+
+
+def _understood(answer: bytes) -> NodeInfo | NodeError | None:
+    """Return what a node answers; a `NodeError` of one that has another gadask, which is not asked."""
+    code, host, answered = pickle.loads(answer)
+    if code == node.CODE:
+        return pickle.loads(answered)  # type: ignore[no-any-return]
+    return NodeError(
+        f"its gadask, on {host}, is {code}, the run's is {node.CODE}; install the same on all nodes and start them"
+        " again"
+    )
 
 
 def _infos(answers: _Answers) -> list[NodeInfo]:
@@ -373,6 +384,38 @@ def _asker() -> Callable[..., Coroutine[Any, Any, dict[str, bytes | None]]]:
         return dict(zip(addresses, await asyncio.gather(*map(ask_one, addresses)), strict=True))
 
     return ask
+
+
+def _answerer() -> Callable[..., bytes]:
+    """Return a function that asks a worker's node a question, if it has this gadask; pickled by value, too.
+
+    It answers with the worker's gadask, its host, and what the node answers, pickled, if that can be understood.
+    """
+
+    def answer_if_alike(code: str, asked: bytes, dask_worker: Worker) -> bytes:
+        import importlib.metadata
+        import importlib.util
+        import pickle
+        import socket
+
+        answered = b""
+        try:
+            from gadask import node
+
+            own_code = node.CODE
+        except (ImportError, AttributeError):  # one of before that name, or none
+            if importlib.util.find_spec("gadask") is None:
+                raise
+            try:
+                own_code = importlib.metadata.version("gadask")
+            except importlib.metadata.PackageNotFoundError:
+                own_code = "of no version"
+        if own_code == code:
+            question, *args = pickle.loads(asked)
+            answered = node.answer(question, *args, dask_worker=dask_worker)
+        return pickle.dumps((own_code, socket.gethostname(), answered))
+
+    return answer_if_alike
 
 
 def _lister() -> Callable[..., list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -75,6 +76,15 @@ def source_digest(folder: Path) -> str:
             content = file.read_bytes()
             digest.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def code() -> str:
+    """Return version and source digest of the gadask that this process has imported, such as `0.1.0 (3f2a…)`.
+
+    Processes that exchange rows or weights must agree in it.
+    """
+    return f"{_versions().get('gadask', 'of no version')} ({source_digest(_HERE)})"
 
 
 def has_compiled_kernels() -> bool:

@@ -60,7 +60,8 @@ def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
             raise EpisodeError(
                 f"env.id: {config.env.id!r} with policy {config.policy.kind!r} cannot be played: {in_one_line(error)}"
             ) from error
-        yield Facts(policy.n_params, n_lanes, env.has_paired_tasks, tuple(_notes(config.env, env)))
+        kernels = f"numpy, {n_lanes} episodes together" if n_lanes else policy.kernels
+        yield Facts(policy.n_params, n_lanes, env.has_paired_tasks, kernels, tuple(_notes(config.env, env)))
     finally:
         with contextlib.suppress(Exception, SystemExit):
             env.close()

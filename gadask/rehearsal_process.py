@@ -13,7 +13,6 @@ process, before a task is refused for what it plays; what cannot be made, or han
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import json
 import logging
@@ -28,16 +27,14 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from gadask import errors
 from gadask.blame import in_one_line, place_among
 from gadask.config import Config
 from gadask.errors import EnvError, GadaskError
-from gadask.imports import search_path
+from gadask.guard import be_subreaper, end_descendants
+from gadask.imports import own_command
 from gadask.messages import Facts
 from gadask.numerics import numeric_environment
 
@@ -47,14 +44,6 @@ VARIABLE = "GADASK_REHEARSAL"
 _EPISODES = 3
 _CLOSE_S = 5.0
 """An environment may take so long to close before it is ended."""
-_PR_SET_CHILD_SUBREAPER = 36
-_ROOT = Path(__file__).resolve().parents[1]
-# gadask is to be the one that this process imported, whatever else of that name lies on the path.
-_START = (
-    "import json, sys; fd, root, path = sys.argv[1:]; sys.path[:] = [root]; import gadask;"
-    " gadask.__path__ = [root + '/gadask']; sys.path[:] = json.loads(path); del sys.argv[1:];"
-    " from gadask.rehearsal_process import main; main(int(fd))"
-)
 _FRAME = re.compile(r'File "(.*)", line (\d+) in (.*)')
 _logger = logging.getLogger(__name__)
 
@@ -67,9 +56,8 @@ def rehearse(configs: Sequence[Config]) -> Generator[Facts | GadaskError]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), str(_ROOT), json.dumps(search_path())]
             process = subprocess.Popen(
-                command,
+                own_command("gadask.rehearsal_process", str(theirs.fileno())),
                 env={**numeric_environment(), VARIABLE: "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=sys.__stderr__.fileno() if sys.__stderr__ is not None else subprocess.DEVNULL,
@@ -110,12 +98,12 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def main(fd: int) -> None:
-    """Be the guardian: rehearse the configs that come over the socket `fd`, and answer a line each."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def main() -> None:
+    """Be the guardian: rehearse the configs that come over the socket of the command line; a line answers each."""
+    be_subreaper()
     import gadask.rehearsal  # noqa: F401 (before the first fork and deadline, since torch takes seconds)
 
-    with socket.socket(fileno=fd) as master, master.makefile("rwb") as stream:
+    with socket.socket(fileno=int(sys.argv[1])) as master, master.makefile("rwb") as stream:
         for config in pickle.load(stream):
             answer = _rehearsal_of(config, master)
             try:
@@ -134,7 +122,7 @@ def _rehearsal_of(config: Config, master: socket.socket) -> dict[str, Any]:
         try:
             answer = actor.answer(master, deadline)
         finally:
-            _end_all()
+            end_descendants(0)
         if "failed" not in answer:
             return answer
         failure = failure or {"error": ["EnvError", answer["failed"]]}
@@ -162,7 +150,8 @@ class _Actor:
             while not text.endswith(b"\n"):
                 ready = _ready((self.answers, self.pidfd, master.fileno()), deadline)
                 if master.fileno() in ready:
-                    os._exit(_end_all())
+                    end_descendants(0)
+                    os._exit(0)
                 if self.answers in ready and (more := os.read(self.answers, 65536)):
                     text += more
                 elif ready:
@@ -242,17 +231,3 @@ def _ready(fds: Iterable[int], deadline: float) -> list[int]:
         poll.register(fd, select.POLLIN)
     left_s = max(0.0, deadline - time.monotonic())
     return [fd for fd, _ in poll.poll(min(1000 * left_s, 2**31 - 1))]
-
-
-def _end_all() -> int:
-    """Kill everything that a rehearsal has left behind; returns 0."""
-    this = psutil.Process()
-    while left := this.children(recursive=True):
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        time.sleep(0.001)
-    return 0

@@ -41,6 +41,11 @@ def prepare_tasks(configs: Iterable[Config]) -> list[Task]:
     return [_task(config, _facts[_what(config)]) for config in configs]
 
 
+def kernels_of(config: Config) -> str:
+    """Return in words what computes the networks of a config that `prepare_task` was given."""
+    return _facts[_what(config)].kernels
+
+
 def _what(config: Config) -> str:
     return repr((config.env, config.policy))
 

@@ -194,10 +194,12 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
 async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
     """Open the cluster; says what runs where, and at the end what it cost."""
     from gadask.record import read_generations
+    from gadask.task import kernels_of
 
     config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
     earlier = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(run_dir))
     print(f"evolving {config.env.id} with {config.policy.kind} on {nodes.where}")
+    print(f"networks are computed by {kernels_of(config)}")
     used = 0.0
     try:
         async with nodes.open(run_dir) as cluster:

@@ -42,6 +42,9 @@ _TORCH_DTYPES = tuple(map(np.dtype, ["?", "u1", "i1", "i2", "i4", "i8", "f2", "f
 class Compiled(Protocol):
     """The same network as a module, computed faster: what a module's method `compiled(precision)` may return."""
 
+    kernels: str
+    """What computes it, in words."""
+
     def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, mutation_power: float) -> None:
         """Write `parent + mutation_power × noise` to the policy's `flat`, in the bits of `torch.add`."""
 
@@ -103,6 +106,14 @@ class Policy:
         self._normalising: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
         self._check_shapes()
         self._state = self._initial_state()
+
+    @property
+    def kernels(self) -> str:
+        """What computes the network, in words."""
+        if self._compiled is not None:
+            return self._compiled.kernels
+        is_slow = hasattr(self.module, "compiled")
+        return "torch" + (" without gadask's compiled kernels, several times slower than with them" if is_slow else "")
 
     @torch.no_grad()
     def initialise(self, noise: torch.Tensor) -> torch.Tensor:

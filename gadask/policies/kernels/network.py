@@ -103,6 +103,7 @@ class CompiledNetwork:
         library = load()
         assert library is not None
         self._bytes = precision == "int8"
+        self.kernels = f"gadask's compiled kernels ({instruction_set()}, {precision})"
         self._forward = getattr(library, f"forward_{'bytes' if self._bytes else 'float'}_{instruction_set()}")
         self._mutate = getattr(library, f"mutate_{instruction_set()}")
         self._mutate.argtypes = c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_float

@@ -1,0 +1,1 @@
+"""Evolve neural-network policies with a distributed genetic algorithm on Dask."""

@@ -1,0 +1,138 @@
+"""Master, nodes and rollout processes play one gadask: that which the master imported (fault 23)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gadask import forkserver, node
+from gadask.clusters import local_cluster
+from gadask.config import NoiseConfig
+from gadask.errors import NodeError
+from gadask.imports import own_command
+from gadask.master import evolve
+from gadask.provenance import code, has_compiled_kernels
+from gadask.record import read_episodes
+from tests.conftest import faulty_config
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+ROOT = Path(__file__).parents[1]
+ANOTHER = "0.0.9 (cafe0123cafe0123)"
+
+GAMES = """
+preset = "such2017"
+[policy]
+kwargs = {}
+[noise]
+size = 8_000_000
+[env]
+id = "ALE/Frostbite-v5"
+max_steps = 20
+[ga]
+population = 4
+parents = 2
+candidates = 0
+[budget]
+generations = 1
+test_episodes = 0
+"""
+
+
+def be_another(how: str, dask_worker: Any) -> None:
+    """Make the gadask of a worker's process another: of other sources, or of before it could be told."""
+    from gadask import node
+
+    if how == "changed":
+        node.CODE = "0.0.9 (cafe0123cafe0123)"
+    else:
+        del node.CODE
+
+
+@pytest.mark.parametrize("how", ["changed", "of before"])
+def test_a_node_with_another_gadask_is_refused_by_name_and_version(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = faulty_config()
+
+    async def main() -> str:
+        async with local_cluster(2) as cluster:
+            client = cluster.client
+            await client.register_plugin(node.NodePlugin(config.noise, 1))
+            bad: str = next(iter(await client.run(node.describe)))
+            await client.run(be_another, how, workers=[bad])
+            async for _ in evolve(config, client, tmp_path / "run", n_processes=1):
+                pass
+            return bad
+
+    bad = asyncio.run(main())
+    told = [message for message in caplog.messages if "a node is refused and plays nothing: " in message]
+    assert len(told) == 1
+    found = ANOTHER if how == "changed" else code().partition(" ")[0]
+    assert all(part in told[0] for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
+    for generation in range(config.budget.generations or 0):
+        assert bad not in read_episodes(tmp_path / "run", generation)["node"].to_pylist()
+
+
+def test_a_chunk_is_not_played_by_another_gadask(tmp_path: Path) -> None:
+    config = faulty_config()
+
+    async def main() -> None:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
+            await client.register_plugin(node.NodePlugin(config.noise, 1))
+            (info,) = (await client.run(node.describe)).values()
+            expected = node.identity(info.digest)
+            await client.run(be_another, "changed")
+            await client.submit(node.play, b"", b"", expected, pure=False)
+
+    with pytest.raises(NodeError, match=r"this node has noise .*cafe0123.*; the run has noise .*"):
+        asyncio.run(main())
+
+
+def test_rollout_processes_of_another_gadask_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkserver, "code", lambda: ANOTHER)
+    with pytest.raises(NodeError, match=r"gadask was changed under a node that runs: it is .*cafe0123"):
+        forkserver.ForkServer(NoiseConfig(size=1000), 1, 1)
+
+
+@pytest.fixture
+def beside_another(tmp_path: Path) -> Path:
+    """Return a folder in which another `gadask` lies."""
+    folder = tmp_path / "elsewhere"
+    (folder / "gadask").mkdir(parents=True)
+    for name in ("__init__", "forkserver", "guard", "player", "rehearsal_process"):
+        (folder / "gadask" / f"{name}.py").write_text("raise SystemExit('the gadask of the current folder')\n")
+    return folder
+
+
+def test_a_folder_of_that_name_is_not_played(beside_another: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(GAMES)
+    command = [sys.executable, ROOT / "jobs" / "run.py", tmp_path / "config.toml", "--run-dir", tmp_path / "run"]
+    result = subprocess.run(
+        [*command, "--no-pictures"], cwd=beside_another, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    second = result.stdout.splitlines()[1]
+    kernels = "gadask's compiled kernels (avx" if has_compiled_kernels() else "torch without gadask's compiled kernels"
+    assert second.startswith(f"networks are computed by {kernels}")
+
+
+def test_a_module_of_ones_own_is_found_in_the_current_folder(
+    beside_another: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (beside_another / "my_module.py").write_text("")
+    monkeypatch.chdir(beside_another)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    command = own_command("gadask.guard", sys.executable, "-c", "print('guarded')")
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "guarded\n"
+    probe = [sys.executable, *command[1:3], command[3].replace(".main()", ""), *command[4:]]
+    probe[3] += "; import my_module, gadask; print(gadask.__file__)"
+    found = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert Path(found.strip()).parent == ROOT / "gadask"
