@@ -296,7 +296,7 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     games = [
         [fields for run, fields in zip(runs, flat, strict=True) if run.game == game] for game in {r.game for r in runs}
     ]
-    differing = [key for key in keys if any(len({fields.get(key) for fields in own}) > 1 for own in games)]
+    differing = [key for key in keys if any(len({repr(fields.get(key)) for fields in own}) > 1 for own in games)]
     if not differing:
         return ["gadask"] * len(runs)
     return [", ".join(f"{key.rpartition('.')[2]} = {fields.get(key)}" for key in differing) for fields in flat]

@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -84,7 +85,7 @@ def code() -> str:
 
     Processes that exchange rows or weights must agree in it.
     """
-    return f"{_versions().get('gadask', 'of no version')} ({source_digest(_HERE)})"
+    return f"{_versions(('gadask',)).get('gadask', 'of no version')} ({source_digest(_HERE)})"
 
 
 def has_compiled_kernels() -> bool:
@@ -109,9 +110,9 @@ def cpu() -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     versions = {}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -37,6 +37,7 @@ from gadask.guard import be_subreaper, end_descendants
 from gadask.imports import own_command
 from gadask.messages import Facts
 from gadask.numerics import numeric_environment
+from gadask.terminal import outlive_terminal
 
 VARIABLE = "GADASK_REHEARSAL"
 """Set in the environment of a rehearsal."""
@@ -100,6 +101,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     """Be the guardian: rehearse the configs that come over the socket of the command line; a line answers each."""
+    outlive_terminal()  # an environment that prints is not to fail with its reader
     be_subreaper()
     import gadask.rehearsal  # noqa: F401 (before the first fork and deadline, since torch takes seconds)
 

@@ -1,4 +1,4 @@
-"""Environments that start processes of their own: `tests.simulator_envs:Simulator-v0`.
+"""Environments that start processes of their own: `tests.simulator_envs:Starter-v0`.
 
 Each environment starts one helper of every kind in `HELPERS`, and names all of them in the file `started` of the folder
 `notes`, one number a line; closing it in order ends its child alone and adds a line to the file `closed`.
@@ -107,4 +107,4 @@ def noted(notes: Path, name: str) -> list[int]:
     return list(map(int, path.read_text().split())) if path.exists() else []
 
 
-gymnasium.register("Simulator-v0", entry_point="tests.simulator_envs:Simulator", disable_env_checker=True)
+gymnasium.register("Starter-v0", entry_point="tests.simulator_envs:Simulator", disable_env_checker=True)

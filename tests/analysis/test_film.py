@@ -81,7 +81,8 @@ def test_the_typical_episode_is_nearest_to_the_mean(recorded: dict[str, Path], n
 @pytest.mark.parametrize("paired", [False, True])
 def test_an_episodes_seeds_are_those_it_was_played_with(common: bool, paired: bool) -> None:
     ga = replace(GA, common_random_numbers=common, paired_tasks=paired, episodes_per_child=2, candidate_episodes=4)
-    config = replace(SWATCH, ga=ga)
+    env = replace(SWATCH.env, id=f"tests.analysis.recorded:{SWATCH.env.id}")
+    config = replace(SWATCH, env=env, ga=ga)
     task = prepare_task(config)
     for kind in Kind:
         seed, actions = Recorded(kind, 2, 3, 4, 0.0).seeds(config)

@@ -29,7 +29,7 @@ N_PROCESSES = 2
 def task_of(notes: Path, timeout_s: float = 60.0, **kwargs: float | str) -> Task:
     """Return a task whose environment was not made here, so that nothing was started here."""
     env = EnvConfig(
-        "tests.simulator_envs:Simulator-v0",
+        "tests.simulator_envs:Starter-v0",
         {"notes": str(notes), **kwargs},
         max_steps=10**6,
         episode_timeout_s=timeout_s,
@@ -186,7 +186,7 @@ def test_helpers_end_when_worker_and_fork_server_are_killed_together(left: Left,
 
 CONFIG = """
 [env]
-id = "tests.simulator_envs:Simulator-v0"
+id = "tests.simulator_envs:Starter-v0"
 max_steps = 1_000_000
 [env.kwargs]
 notes = "{notes}"
