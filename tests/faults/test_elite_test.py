@@ -67,7 +67,7 @@ def document(folder: Path) -> dict[str, Any]:
         ("kill", "3 rollout processes died under it"),
         ("step", "RuntimeError: it cannot step"),
         ("hang", "no end after 2.0 s; its process was killed"),
-        ("nan", "its return is not finite"),
+        ("nan", "its return is nan"),
     ],
 )
 def test_failed_episodes_are_left_out_and_told(tmp_path: Path, fault: str, reason: str) -> None:
