@@ -114,7 +114,13 @@ def beside_another(tmp_path: Path) -> Path:
 
 def test_a_folder_of_that_name_is_not_played(beside_another: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(GAMES)
-    command = [sys.executable, ROOT / "jobs" / "run.py", tmp_path / "config.toml", "--run-dir", tmp_path / "run"]
+    command: list[str | Path] = [
+        sys.executable,
+        ROOT / "jobs" / "run.py",
+        tmp_path / "config.toml",
+        "--run-dir",
+        tmp_path / "run",
+    ]
     result = subprocess.run(
         [*command, "--no-pictures"], cwd=beside_another, capture_output=True, text=True, timeout=120, check=False
     )
