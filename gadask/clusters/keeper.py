@@ -264,7 +264,7 @@ class Keeper:
         for name, node in self._nodes.items():
             # A script that was handed in twice gives two jobs; its worker is the first one's that runs.
             mine = sorted(found.pop(name, []), key=lambda job: (job.over, job.job_id != node.job_id))
-            if mine:
+            if mine and not (node.submission.refused and mine[0].over):  # Slurm lists what it refuses as failed jobs
                 node.see(mine[0], now, name in connected)
                 found[name] = mine[1:]
             elif name in connected:
