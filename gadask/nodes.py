@@ -11,17 +11,15 @@ import asyncio
 import contextlib
 import functools
 import logging
-import pickle
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from distributed import Client, Scheduler, Worker
+from distributed import Client
 from distributed.client import ClosedClientError
-from distributed.protocol.pickle import dumps
 
-from gadask import node
+from gadask import node, questions
 from gadask.errors import ClusterError, NodeError
 from gadask.messages import Kind, Task
 from gadask.node import FAREWELL_TOPIC, NodeInfo, NodePlugin
@@ -88,7 +86,7 @@ class Nodes:
         if infos and all(fits):
             return  # late joiners get the plugin that is registered
         masters = frozenset[str]().union(*(info.client_ids for info in infos))
-        if masters and masters & set(await self.ask(self._client.run_on_scheduler(_lister()))):
+        if masters and masters & set(await self.ask(self._client.run_on_scheduler(questions.lister()))):
             raise NodeError(
                 f"another run uses these nodes with {infos[0].noise} and {infos[0].n_processes} processes; give this"
                 " run the same, or a cluster of its own"
@@ -278,17 +276,13 @@ class Nodes:
         """Return what nodes answer in time, more of it where one of them is silent: None of those that did not."""
         if not addresses:
             return {}
-        message = {
-            "op": "run",
-            "function": dumps(_answerer()),
-            "args": dumps((node.CODE, dumps((question, *args)))),
-            "kwargs": dumps({}),
-            "wait": True,
-        }
+        message = questions.message(question, *args)
         deadline_s = _LATE_ANSWER_S if self.silent.keys() & addresses else _ANSWER_S
         self._asked.update(addresses)
         try:
-            packed = await self.ask(self._client.run_on_scheduler(_asker(), message, list(addresses), deadline_s))
+            packed = await self.ask(
+                self._client.run_on_scheduler(questions.asker(), message, list(addresses), deadline_s)
+            )
         finally:
             self._asked.difference_update(addresses)
         answers: _Answers = {}
@@ -298,7 +292,7 @@ class Nodes:
             else:
                 self.silent.pop(address, None)
                 self._heard_at[address] = time.monotonic()
-            answers[address] = _understood(answer) if answer else None
+            answers[address] = questions.understood(answer) if answer else None
         return answers
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -328,17 +322,6 @@ def scheduler_errors() -> Iterator[None]:
         raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None
 
 
-def _understood(answer: bytes) -> NodeInfo | NodeError | None:
-    """Return what a node answers; a `NodeError` of one that has another gadask, which is not asked."""
-    code, host, answered = pickle.loads(answer)
-    if code == node.CODE:
-        return pickle.loads(answered)  # type: ignore[no-any-return]
-    return NodeError(
-        f"its gadask, on {host}, is {code}, the run's is {node.CODE}; install the same on all nodes and start them"
-        " again"
-    )
-
-
 def _infos(answers: _Answers) -> list[NodeInfo]:
     return [answer for answer in answers.values() if isinstance(answer, NodeInfo)]
 
@@ -347,81 +330,3 @@ def _infos(answers: _Answers) -> list[NodeInfo]:
 def _warn_once(text: str) -> None:
     """Log a warning that the runs of a sweep, each with nodes of its own, would repeat."""
     _logger.warning("%s", text)
-
-
-def _asker() -> Callable[..., Coroutine[Any, Any, dict[str, bytes | None]]]:
-    """Return a function for `client.run_on_scheduler`: an inner one, pickled by value, needs no gadask there.
-
-    `Client.run` gives no answer before it has all, and one that is given up leaves its questions running (distributed
-    2026.8.0, `Scheduler.broadcast`).
-    """
-
-    async def ask(
-        message: dict[str, Any], addresses: list[str], deadline_s: float, dask_scheduler: Scheduler
-    ) -> dict[str, bytes | None]:
-        import asyncio
-
-        from distributed.core import send_recv
-        from distributed.protocol import deserialize
-
-        async def exchange(address: str) -> Any:
-            comm = await dask_scheduler.rpc.connect(address)
-            try:
-                return await send_recv(comm, close=True, **message)
-            finally:
-                dask_scheduler.rpc.reuse(address, comm)
-
-        async def ask_one(address: str) -> bytes | None:
-            try:
-                reply = await asyncio.wait_for(exchange(address), deadline_s)
-                result = reply["result"]
-                return result if isinstance(result, bytes) else deserialize(result.header, result.frames)
-            except TimeoutError:
-                return None
-            except Exception:  # it has gone, or has no gadask
-                return b""
-
-        return dict(zip(addresses, await asyncio.gather(*map(ask_one, addresses)), strict=True))
-
-    return ask
-
-
-def _answerer() -> Callable[..., bytes]:
-    """Return a function that asks a worker's node a question, if it has this gadask; pickled by value, too.
-
-    It answers with the worker's gadask, its host, and what the node answers, pickled, if that can be understood.
-    """
-
-    def answer_if_alike(code: str, asked: bytes, dask_worker: Worker) -> bytes:
-        import importlib.metadata
-        import importlib.util
-        import pickle
-        import socket
-
-        answered = b""
-        try:
-            from gadask import node
-
-            own_code = node.CODE
-        except (ImportError, AttributeError):  # one of before that name, or none
-            if importlib.util.find_spec("gadask") is None:
-                raise
-            try:
-                own_code = importlib.metadata.version("gadask")
-            except importlib.metadata.PackageNotFoundError:
-                own_code = "of no version"
-        if own_code == code:
-            question, *args = pickle.loads(asked)
-            answered = node.answer(question, *args, dask_worker=dask_worker)
-        return pickle.dumps((own_code, socket.gethostname(), answered))
-
-    return answer_if_alike
-
-
-def _lister() -> Callable[..., list[str]]:
-    """Return a function for `client.run_on_scheduler`, which tells the clients that are connected."""
-
-    def list_clients(dask_scheduler: Scheduler) -> list[str]:
-        return list(dask_scheduler.clients)
-
-    return list_clients

@@ -16,12 +16,11 @@ import logging
 import mmap
 import os
 import selectors
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,8 +29,9 @@ from gadask.deadlines import Deadlines, Playing, Verdict
 from gadask.errors import NodeError, PacketError
 from gadask.fairqueue import FairQueue
 from gadask.forkserver import CLOSE_S, ForkServer
-from gadask.messages import SEVERAL, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task, unplayed_rows
-from gadask.packets import packet_socketpair, receive, send
+from gadask.messages import SEVERAL, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.packets import packet_socketpair, receive
+from gadask.supervised import Pending, Process
 
 _logger = logging.getLogger(__name__)
 
@@ -39,34 +39,6 @@ MAX_DEATHS = 3
 """An episode under which this many processes died gets status `ERROR`."""
 
 _MAX_FAILED_STARTS = 10
-
-
-@dataclass
-class _Pending:
-    """A job that waits or is being played."""
-
-    number: int
-    job: Job
-    batch: Batch
-    timeout_s: float
-    deaths: int = 0
-    stopped_at: float | None = None
-    sent_at: float = 0.0
-
-
-@dataclass
-class _Process:
-    """One rollout process and what the pool knows of it."""
-
-    index: int
-    channel: socket.socket
-    pid: int = 0  # 0 until it said that it is ready
-    pending: _Pending | None = None
-    overdue_place: int | None = None  # of the episode for which the process was killed
-    fault: NodeError | None = None  # for which it was killed, beside that
-    known_tasks: set[int] = field(default_factory=set)
-    closing: set[int] = field(default_factory=set)  # tasks that were removed, whose environments it closes
-    close_by_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +70,7 @@ class Pool:
         self._words = np.frombuffer(self._mapping, np.int64).reshape(-1, WORDS_PER_PROCESS)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._queue: FairQueue[_Pending] = FairQueue(n_processes)
+        self._queue: FairQueue[Pending] = FairQueue(n_processes)
         self._must_drop = False
         self._tasks: dict[int, _SharedTask] = {}
         self._closing = False
@@ -171,7 +143,7 @@ class Pool:
             for job in jobs:
                 shared = self._tasks.get(job.task_number)
                 timeout_s = shared.message.task.env.episode_timeout_s if shared else 0.0  # removed: answered unplayed
-                self._queue.put(job.task_number, _Pending(next(self._numbers), job, batch, timeout_s))
+                self._queue.put(job.task_number, Pending(next(self._numbers), job, batch, timeout_s))
                 self._must_drop |= shared is None
         self._wake()
         return batch
@@ -195,9 +167,9 @@ class Pool:
         with self._lock:
             for process in () if self._closing else self._processes:
                 stopped_at = process.pending.stopped_at if process.pending else None
-                if stopped_at is not None and stopped_at < since_s and not _is_dying(process):
+                if stopped_at is not None and stopped_at < since_s and not process.is_dying:
                     process.fault = NodeError("it went on after it was stopped")
-                    _kill(process)
+                    process.kill()
 
     def close(self) -> None:
         """End all processes; whoever waits for a batch gets a `NodeError`."""
@@ -213,7 +185,7 @@ class Pool:
     def _supervise(self) -> None:
         try:
             while not self._closing:
-                wait_s = self._deadlines.seconds_to_look(any(map(_is_watched, self._processes)))
+                wait_s = self._deadlines.seconds_to_look(any(process.is_watched for process in self._processes))
                 for key, _ in self._selector.select(wait_s):
                     if key.fileobj is self._wake_reader:
                         with contextlib.suppress(BlockingIOError):
@@ -236,17 +208,17 @@ class Pool:
                 self._on_failure(self.failure)
             self._started.set()
 
-    def _spawn(self, index: int) -> _Process:
+    def _spawn(self, index: int) -> Process:
         ours, theirs = packet_socketpair()
         ours.setblocking(False)  # one process that does not read must not hold up the others
         self._words[index] = 0
         with theirs:
             self._server.spawn(index, self._cpus[index % len(self._cpus)] if self._cpus else None, theirs)
-        process = _Process(index, ours)
+        process = Process(index, ours)
         self._selector.register(ours, selectors.EVENT_READ, process)
         return process
 
-    def _receive(self, process: _Process) -> None:
+    def _receive(self, process: Process) -> None:
         """Take a process's next packet: that it is ready, an answer, why it failed, or its death."""
         message: object
         try:
@@ -254,7 +226,7 @@ class Pool:
             if not isinstance(message, int | Answer | NodeError | None):
                 raise PacketError(f"a message that no process sends: {str(message)[:80]!r}")
         except PacketError as error:
-            _kill(process)
+            process.kill()
             message = error
         if isinstance(message, int) and message < 0:
             process.closing.discard(-message)
@@ -269,7 +241,7 @@ class Pool:
         else:
             self._bury(process, message if isinstance(message, Exception) else process.fault)
 
-    def _bury(self, process: _Process, error: Exception | None) -> None:
+    def _bury(self, process: Process, error: Exception | None) -> None:
         """Replace a dead process and decide on the episodes that it had."""
         self._selector.unregister(process.channel)
         process.channel.close()
@@ -283,7 +255,7 @@ class Pool:
                 self._requeue(pending, int(self._words[process.index, 1]), process.overdue_place, error)
             self._processes[process.index] = self._spawn(process.index)
 
-    def _take_back(self, process: _Process) -> _Pending | None:
+    def _take_back(self, process: Process) -> Pending | None:
         """Free a process from its job, and charge the job's run for the time."""
         pending, process.pending = process.pending, None
         if pending is not None:
@@ -291,7 +263,7 @@ class Pool:
             process.close_by_s = time.monotonic() + CLOSE_S
         return pending
 
-    def _requeue(self, pending: _Pending, place: int, overdue: int | None, error: Exception | None) -> None:
+    def _requeue(self, pending: Pending, place: int, overdue: int | None, error: Exception | None) -> None:
         """Queue a dead process's job again, episode by episode.
 
         It died under the episode at `place`, or was killed for the one at `overdue`; `error` is what it said. While
@@ -308,9 +280,9 @@ class Pool:
             deaths = pending.deaths + (i == place)
             waiting = replace(pending, number=next(self._numbers), job=part, deaths=deaths)
             if i == place and overdue is not None and isinstance(part, PlayJob):
-                _answer_unplayed(waiting, Status.TIMEOUT, f"no end after {pending.timeout_s} s; its process was killed")
+                waiting.answer_unplayed(Status.TIMEOUT, f"no end after {pending.timeout_s} s; its process was killed")
             elif deaths >= MAX_DEATHS:
-                _answer_unplayed(waiting, Status.ERROR, str(error or f"{deaths} rollout processes died under it"))
+                waiting.answer_unplayed(Status.ERROR, str(error or f"{deaths} rollout processes died under it"))
             else:
                 again.append(waiting)
         self._queue.put_back(job.task_number, again)
@@ -321,40 +293,40 @@ class Pool:
             if self._must_drop:
                 self._must_drop = False
                 for unwanted in self._queue.drop(self._is_unwanted):
-                    _answer_unplayed(unwanted, Status.STOPPED, "stopped")
+                    unwanted.answer_unplayed(Status.STOPPED, "stopped")
             for process in self._processes:
                 for number in process.known_tasks - self._tasks.keys():
                     process.known_tasks.remove(number)
                     process.closing.add(number)
                     process.close_by_s = time.monotonic() + CLOSE_S
-                    _tell(process, number)
+                    process.tell(number)
                 # A job that is sent to a process which closes an environment would be blamed for a close that hangs.
-                if not process.pid or _is_dying(process) or _is_watched(process):
+                if not process.pid or process.is_dying or process.is_watched:
                     continue
                 if pending := self._queue.take():
                     number = pending.job.task_number
                     if number not in process.known_tasks:
                         process.known_tasks.add(number)
                         shared = self._tasks[number]
-                        _tell(process, shared.message, shared.weights_fd)
+                        process.tell(shared.message, shared.weights_fd)
                     self._words[process.index, 1:] = 0, time.monotonic_ns()
                     process.pending, pending.sent_at = pending, time.monotonic()
-                    _tell(process, (pending.number, pending.job))
+                    process.tell((pending.number, pending.job))
 
-    def _is_unwanted(self, pending: _Pending) -> bool:
+    def _is_unwanted(self, pending: Pending) -> bool:
         return pending.stopped_at is not None or pending.job.task_number not in self._tasks
 
     def _kill_overdue(self) -> None:
         places = self._words[:, 1].tolist()  # before the times: the processes write them in the other order
-        watched = {process.pid: process for process in self._processes if _is_watched(process)}
+        watched = {process.pid: process for process in self._processes if process.is_watched}
         verdicts = self._deadlines.look([self._playing(process) for process in watched.values()])
         for pid, verdict in verdicts.items():
             # Of episodes that are played together none is to blame yet, and none whose process stands still.
             process = watched[pid]
             process.overdue_place = places[process.index] if verdict is Verdict.OVERDUE else SEVERAL
-            _kill(process)
+            process.kill()
 
-    def _playing(self, process: _Process) -> Playing:
+    def _playing(self, process: Process) -> Playing:
         """Return since when, and how long at most, a process plays an episode or closes environments."""
         if process.pending is None:
             return Playing(process.pid, process.close_by_s - CLOSE_S, CLOSE_S)
@@ -378,44 +350,3 @@ class Pool:
             self._wake_reader.close()
             self._wake_writer.close()
         self._server.close()
-
-
-def _is_watched(process: _Process) -> bool:
-    """Whether a deadline runs: of an episode, or of environments that are to close."""
-    return not _is_dying(process) and (process.pending is not None or bool(process.closing))
-
-
-def _is_dying(process: _Process) -> bool:
-    """Whether the process was killed and has only its socket left to close."""
-    return process.overdue_place is not None or process.fault is not None
-
-
-def _kill(process: _Process) -> None:
-    if process.pid:  # before it said that it is ready its socket is all there is to close
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-
-
-def _tell(process: _Process, message: object, *fds: int) -> None:
-    """Send a message. A process that does not take it is killed; that it has died shows when its socket reads empty."""
-    if _is_dying(process):
-        return
-    try:
-        send(process.channel, message, *fds)
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    except OSError as error:  # it has not read for long, or the machine has no memory for a large message
-        process.fault = NodeError(f"its process cannot be told of it: {error.strerror}")
-        _kill(process)
-
-
-def _answer_unplayed(pending: _Pending, status: Status, reason: str) -> None:
-    """Answer for a job that no process can answer for: a row an episode, with this status."""
-    job = pending.job
-    if not isinstance(job, PlayJob):
-        pending.batch.add(b"", {0: reason})
-        return
-    episodes = [(planned.slot, planned.episode) for planned in job.episodes]
-    rows = unplayed_rows(job.generation, job.kind, episodes, status)
-    reasons = {} if status is Status.STOPPED else dict.fromkeys(range(len(rows)), reason)
-    pending.batch.add(rows.tobytes(), reasons)

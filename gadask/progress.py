@@ -171,7 +171,17 @@ def generation_line(generation: Generation) -> str:
 
 
 def nodes_line(counts: NodeCounts) -> str:
-    """Return how a cluster stands in one line of less than 80 columns; a long reason is cut."""
+    """Return how a cluster stands in one line of less than 80 columns; a long reason is cut.
+
+    Where there is no room for the jobs that start they are among those that are pending.
+    """
+    line = _nodes_line(counts)
+    if len(line) > _NODES_WIDTH:
+        line = _nodes_line(replace(counts, pending=counts.pending + counts.starting, starting=0))
+    return line
+
+
+def _nodes_line(counts: NodeCounts) -> str:
     before = f"nodes: {counts.running} of {counts.wanted} running"
     after = f", {counts.starting} starting" if counts.starting else ""
     after += f", {counts.lost} lost" if counts.lost else ""

@@ -109,7 +109,7 @@ class Faulty(gymnasium.Env):  # type: ignore[misc]
         return {"nan": float("nan"), "inf": float("inf"), "text": "five"}.get(self._fault, reward)
 
 
-class Printer(Faulty):
+class Talker(Faulty):
     """A walk that is printed."""
 
     def step(self, action: int) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
@@ -146,6 +146,6 @@ class DictObservation(gymnasium.Env):  # type: ignore[misc]
 
 
 gymnasium.register("Faulty-v0", entry_point="tests.faulty_envs:Faulty", disable_env_checker=True)
-gymnasium.register("Printer-v0", entry_point="tests.faulty_envs:Printer", disable_env_checker=True)
+gymnasium.register("Talker-v0", entry_point="tests.faulty_envs:Talker", disable_env_checker=True)
 gymnasium.register("DictObservation-v0", entry_point="tests.faulty_envs:DictObservation", disable_env_checker=True)
 gymnasium.register("Careless-v0", entry_point="tests.faulty_envs:Careless", disable_env_checker=True)

@@ -327,7 +327,7 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
     def digest(dask_worker: Worker) -> str:
         info = node.describe(dask_worker)
         assert info is not None
-        return info.digest
+        return node.identity(info.digest)
 
     def is_playing(dask_worker: Worker) -> bool:
         plugin: Any = dask_worker.plugins[node.PLUGIN_NAME]

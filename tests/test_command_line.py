@@ -67,7 +67,8 @@ def test_every_field_of_a_machine_is_a_flag() -> None:
     for field in dataclasses.fields(Machine):
         value = values.get(field.name, ["7"] if not field.name.endswith("directives") else [])
         flag = f"--machine.{field.name.replace('_', '-')}"
-        given = [f"{flag}=--qos=7"] if not value else [flag, *value]
+        directive = "--no-requeue" if field.name == "skip_directives" else "--qos=7"
+        given = [f"{flag}={directive}"] if not value else [flag, *value]
         needed = [] if field.name != "required" else ["--machine.partition", "p"]
         assert getattr(parsed(*SLURM, *given, *needed).fields, field.name) != getattr(Machine(), field.name)
 

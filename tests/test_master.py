@@ -256,7 +256,7 @@ def test_every_closing_rule_evolves(
         truncation=truncation,
         closing=closing,
         late=late,
-        spare_episodes=1,
+        spare_episodes=4,
     )
     config = replace(config, ga=ga, budget=replace(config.budget, generations=3))
     lines = run(config, tmp_path / "run")

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +138,18 @@ def test_candidates_are_played_unmutated() -> None:
     assert len({row[-2] for row in outcome(rows)}) == 12  # another seed for each episode
 
 
+def fork_server(pid: int) -> int:
+    """Return the number of the process that forked a rollout process's guard."""
+    server: int = psutil.Process(psutil.Process(pid).ppid()).ppid()
+    return server
+
+
 @pytest.mark.parametrize(("victims", "n_a_job"), [(slice(0, 1), 1), (slice(None), 10)], ids=["one", "all"])
 def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: slice, n_a_job: int) -> None:
     config = faulty_config(step_s=0.002)
     with node_of(config, n_a_job=n_a_job) as (node, task):
         before = node.pool.pids
-        server = psutil.Process(before[0]).ppid()
+        server = fork_server(before[0])
         results: list[NDArray[np.void]] = []
         player = threading.Thread(target=lambda: results.append(play(node, task, children(60))[0]))
         player.start()
@@ -151,7 +157,7 @@ def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: 
         for pid in before[victims]:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(set(node.pool.pids) - set(before)) >= len(before[victims]), 30, "replaced")
-        assert {psutil.Process(pid).ppid() for pid in node.pool.pids} == {server}  # forked, without importing anew
+        assert set(map(fork_server, node.pool.pids)) == {server}  # forked, without importing anew
         player.join()
     assert outcome(results[0]) == played_here(config, children(60))
 
@@ -159,8 +165,7 @@ def test_killed_processes_are_replaced_and_their_episodes_played_again(victims: 
 def test_the_fork_server_is_replaced() -> None:
     with node_of(faulty_config()) as (node, task):
         before = node.pool.pids
-        guard = psutil.Process(before[0]).parent()
-        os.kill(guard.ppid(), signal.SIGKILL)
+        os.kill(fork_server(before[0]), signal.SIGKILL)
         wait_until(lambda: len(node.pool.pids) == 2 and not set(node.pool.pids) & set(before), 30, "replaced")
         rows, _ = play(node, task, children(10))
     assert (rows["status"] == Status.OK).all()
@@ -267,7 +272,9 @@ def test_a_hanging_process_is_killed_at_its_deadline_though_nothing_else_happens
 @pytest.mark.parametrize("timeout_s", [math.inf, 1e308, 2_147_484.0])
 def test_an_episode_may_have_any_time(timeout_s: float) -> None:
     config = faulty_config(step_s=0.001)
-    config = config_from_dict(config_to_dict(config) | {"env": asdict(config.env) | {"episode_timeout_s": timeout_s}})
+    config = config_from_dict(
+        config_to_dict(config) | {"env": config_to_dict(config)["env"] | {"episode_timeout_s": timeout_s}}
+    )
     with node_of(config) as (node, task):
         rows, _ = play(node, task, children(10))
     assert outcome(rows) == played_here(config, children(10))

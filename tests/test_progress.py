@@ -254,7 +254,7 @@ def test_nodes_are_one_line(counts: NodeCounts, text: str) -> None:
 NODES = st.integers(0, 99_999)
 
 
-@given(st.builds(NodeCounts, NODES, NODES, NODES, NODES, st.text(), st.floats(0, 1e18)))
+@given(st.builds(NodeCounts, NODES, NODES, NODES, NODES, NODES, st.text(), st.floats(0, 1e18)))
 def test_nodes_fit_80_columns(counts: NodeCounts) -> None:
     line = nodes_line(counts)
     assert len(line) < 80

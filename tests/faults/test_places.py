@@ -125,11 +125,11 @@ def test_a_run_on_a_terminal_that_knows_ascii_alone(folder: Path) -> None:
     assert " x " in result.stdout
 
 
-PRINTER = CONFIG.replace("Faulty-v0", "Printer-v0").replace("kwargs = { step_s = 0.001 }", "")
+TALKER = CONFIG.replace("Faulty-v0", "Talker-v0").replace("kwargs = { step_s = 0.001 }", "")
 
 
 def test_an_environment_that_prints_is_played_without_a_reader(folder: Path) -> None:
-    (folder / "config.toml").write_text(PRINTER)
+    (folder / "config.toml").write_text(TALKER)
     command = [sys.executable, *map(str, command_in(folder, COMMANDS["run"])), str(folder / "run")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, env=environment()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import stat
@@ -62,6 +63,14 @@ async def read_page(dashboard: str, folder: Path) -> tuple[str, list[str]]:
         return str(text), shown.errors
 
 
+def rollout_processes(server: psutil.Process) -> int:
+    """Return how many rollout processes a process has forked, which is none unless it is a fork server that lives."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if "gadask.forkserver" in server.cmdline() and "gadask.forkserver" not in server.parent().cmdline():
+            return len(server.children())
+    return 0
+
+
 @pytest.fixture(scope="module")
 def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> QuietRun:
     """An undisturbed run on two nodes with as many processes as gadask chooses."""
@@ -74,8 +83,7 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         nodes = slurm_session.processes()
         ports = listeners([psutil.Process(run.process.pid), *nodes])
         open_ports = open_to_strangers(ports)
-        servers = [process for process in nodes if "gadask.forkserver" in process.cmdline()]
-        rollouts = [len(child.children()) for child in servers if len(child.children()) > 1]
+        rollouts = [n for n in map(rollout_processes, nodes) if n > 1]
         (dashboard,) = re.findall(r"dashboard: (\S+)", run.out)
         page, page_errors = asyncio.run(read_page(dashboard, folder)) if CHROMIUM else ("", [])
         status = run.finish()
