@@ -20,6 +20,7 @@ from distributed import Client
 from distributed.client import ClosedClientError
 
 from gadask import node, questions
+from gadask.deadlines import RunningClock
 from gadask.errors import ClusterError, NodeError
 from gadask.messages import Kind, Task
 from gadask.node import FAREWELL_TOPIC, NodeInfo, NodePlugin
@@ -64,9 +65,10 @@ class Nodes:
         self._process_s = 0.0
         self._counted_at = time.monotonic()
         self._node_timeout_s = node_timeout_s
-        self._connected_at = time.monotonic()
-        self._last_node_at = time.monotonic()
-        self._hopeful_at = time.monotonic()
+        self._clock = RunningClock(3 * POLL_S)
+        self._connected_at = self._clock()
+        self._last_node_at = self._clock()
+        self._hopeful_at = self._clock()
         self._changed = asyncio.Event()
         self._cpus: set[str] = set()
         self._told_cpus = False
@@ -104,7 +106,7 @@ class Nodes:
 
     def begin_waiting(self) -> None:
         """Count the time without a node from now on."""
-        self._last_node_at = time.monotonic()
+        self._last_node_at = self._clock()
 
     async def look(self) -> None:
         """Find nodes that came, left or speak again; to be called about once a `POLL_S`.
@@ -128,8 +130,8 @@ class Nodes:
         for addresses_alike in (due - silent, due & silent):
             self._in_background(self._attend(addresses_alike - self._asked))
         if not addresses or addresses - self.refused.keys():
-            self._hopeful_at = time.monotonic()
-        elif time.monotonic() - self._hopeful_at > _ALL_REFUSED_S:
+            self._hopeful_at = self._clock()
+        elif self._clock() - self._hopeful_at > _ALL_REFUSED_S:
             raise ClusterError(
                 f"all nodes are refused ({len(addresses)}), the first: {self.refused[min(addresses)]};"
                 " compare their environment with provenance.json"
@@ -146,8 +148,8 @@ class Nodes:
     def check(self) -> None:
         """Raise `ClusterError` if no node was there for too long."""
         if self.usable:
-            self._last_node_at = time.monotonic()
-        elif time.monotonic() - self._last_node_at > self._node_timeout_s:
+            self._last_node_at = self._clock()
+        elif self._clock() - self._last_node_at > self._node_timeout_s:
             refusals = "".join(f"; refused {reason}" for reason in self.refused.values())
             raise ClusterError(f"no node for {self._node_timeout_s:.0f} s{refusals}")
 
@@ -308,8 +310,8 @@ class Nodes:
 
     def _check_connection(self) -> None:
         if self._client.status == "running":
-            self._connected_at = time.monotonic()
-        elif self._client.status != "connecting" or time.monotonic() - self._connected_at > _RECONNECT_S:
+            self._connected_at = self._clock()
+        elif self._client.status != "connecting" or self._clock() - self._connected_at > _RECONNECT_S:
             raise ClusterError("the Dask scheduler is lost: the connection to it broke and cannot be made again")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -22,9 +22,12 @@ from gadask import chunks
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import Config
-from gadask.errors import NodeError
+from gadask.deadlines import RunningClock
+from gadask.errors import ClusterError, NodeError
 from gadask.master import Progress, evolve
+from gadask.nodes import Nodes
 from gadask.record import read_episodes
+from gadask.task import prepare_task
 from tests.conftest import faulty_config
 
 pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(300)]
@@ -311,3 +314,16 @@ async def _be_killed(address: str, run_dir: Path) -> None:
 
 if __name__ == "__main__":
     asyncio.run(_be_killed(sys.argv[1], Path(sys.argv[2])))
+
+
+def test_while_the_master_stood_still_no_node_was_missed() -> None:
+    now_s = 1000.0
+    nodes = Nodes(cast(Client, None), prepare_task(first_config()), 1, None, node_timeout_s=60)
+    nodes._clock = RunningClock(3.0, lambda: now_s)
+    nodes.begin_waiting()
+    now_s += 3600
+    nodes.check()
+    with pytest.raises(ClusterError, match="no node for 60 s"):
+        for _ in range(60):
+            now_s += 1
+            nodes.check()
