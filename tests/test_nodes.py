@@ -323,7 +323,9 @@ def test_while_the_master_stood_still_no_node_was_missed() -> None:
     nodes.begin_waiting()
     now_s += 3600
     nodes.check()
+    for _ in range(57):  # seconds; the pause counts as three
+        now_s += 1
+        nodes.check()
+    now_s += 1
     with pytest.raises(ClusterError, match="no node for 60 s"):
-        for _ in range(60):
-            now_s += 1
-            nodes.check()
+        nodes.check()
