@@ -121,11 +121,11 @@ class RunningClock:
     A gap of more than `longest_gap_s` between two readings counts as that: the process stood still.
     """
 
-    def __init__(self, longest_gap_s: float = 10 * LOOK_S, clock: _Clock = time.monotonic) -> None:
-        """`clock` returns seconds."""
+    def __init__(self, longest_gap_s: float, clock: _Clock | None = None) -> None:
+        """`clock` returns seconds, by default those of the monotonic clock."""
         self._longest_gap_s = longest_gap_s
-        self._clock = clock
-        self._read_s = clock()
+        self._clock = clock or time.monotonic
+        self._read_s = self._clock()
         self._ran_s = 0.0
 
     def __call__(self) -> float:

@@ -22,7 +22,6 @@ from gadask import chunks
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import Config
-from gadask.deadlines import RunningClock
 from gadask.errors import ClusterError, NodeError
 from gadask.master import Progress, evolve
 from gadask.nodes import Nodes
@@ -316,10 +315,10 @@ if __name__ == "__main__":
     asyncio.run(_be_killed(sys.argv[1], Path(sys.argv[2])))
 
 
-def test_while_the_master_stood_still_no_node_was_missed() -> None:
-    now_s = 1000.0
-    nodes = Nodes(cast(Client, None), prepare_task(first_config()), 1, None, node_timeout_s=60)
-    nodes._clock = RunningClock(3.0, lambda: now_s)
+def test_while_the_master_stood_still_no_node_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, now_s = prepare_task(first_config()), 1000.0
+    monkeypatch.setattr("gadask.nodes.time.monotonic", lambda: now_s)
+    nodes = Nodes(cast(Client, None), task, 1, None, node_timeout_s=60)
     nodes.begin_waiting()
     now_s += 3600
     nodes.check()
