@@ -29,6 +29,7 @@ from gadask.clusters.base import NodeCounts, end_of_log
 from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime, log_path
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import JobState, cancel, marked_jobs
+from gadask.deadlines import RunningClock
 from gadask.errors import ClusterError
 from gadask.machine import Machine
 
@@ -73,10 +74,10 @@ class _Node:
         return self.state.cores * self.seconds
 
     def see(self, state: JobState, now: float, is_connected: bool) -> None:
-        """Take note of what the queue says."""
+        """Take note of what the queue says; `now` is the keeper's time."""
         if state.seconds < self.state.seconds:
             self.earlier_s += self.state.seconds
-        self.state, self.looked_at, self.absent_since = state, now, None
+        self.state, self.looked_at, self.absent_since = state, time.monotonic(), None
         if state.state != "RUNNING" or is_connected:
             self.silent_since = None
         elif self.silent_since is None:
@@ -125,7 +126,8 @@ class Keeper:
         self._start_timeout_s = start_timeout_s
         self._periods = periods
         self._nodes: dict[str, _Node] = {}
-        self._node_at = time.monotonic()
+        self._clock = RunningClock(machine.poll_s + periods.command_s)  # what passes between two looks
+        self._node_at = self._clock()
         self._submit_at = -math.inf
         self._ended_core_s = 0.0
         self._ended_node_s = 0.0
@@ -236,7 +238,7 @@ class Keeper:
         doubtful = any(not node.job_id or node.absent_since is not None for node in self._nodes.values())
         is_soon = doubtful or self._n_soon > 0
         pause_s = min(self._machine.poll_s, periods.soon_s) if is_soon else self._machine.poll_s
-        pause_s = min(pause_s, self._node_at + self._start_timeout_s - time.monotonic())
+        pause_s = min(pause_s, self._node_at + self._start_timeout_s - self._clock())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._workers.one_left.wait(), max(0.0, pause_s))
         if self._workers.one_left.is_set():
@@ -257,7 +259,7 @@ class Keeper:
                 node.silent_since = node.absent_since = None
             return
         self._silence = ""
-        now, connected = time.monotonic(), self._connected()  # as they are behind a command that took its time
+        now, connected = self._clock(), self._connected()  # as they are behind a command that took its time
         found: dict[str, list[JobState]] = defaultdict(list)
         for job in jobs:
             found[job.name].append(job)
@@ -292,7 +294,7 @@ class Keeper:
 
     async def _cancel_silent(self) -> None:
         """Cancel jobs that run and have no worker."""
-        now, silent_s = time.monotonic(), self._periods.silent_s
+        now, silent_s = self._clock(), self._periods.silent_s
         silent = [
             node.job_id
             for name, node in self._nodes.items()
@@ -361,7 +363,7 @@ class Keeper:
 
     def _check_arrival(self) -> None:
         """Raise `ClusterError` if there was no node for too long."""
-        now = time.monotonic()
+        now = self._clock()
         if self._connected():
             self._node_at = now
         if now - self._node_at < self._start_timeout_s:

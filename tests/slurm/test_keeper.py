@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +110,16 @@ def test_too_little_memory_is_named(slurm: LocalSlurm, tmp_path: Path, caplog: p
         assert caplog.text.count("are killed") == 1
 
     keep(tmp_path, MACHINE, full)
+
+
+def test_while_the_master_stood_still_no_node_was_missed(
+    slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stand_still(cluster: Slurm) -> None:
+        await eventually(lambda: cluster.counts().pending_reason, 60, "a job that waits")
+        clock = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
+        slurm.call("scancel", slurm.wait_for(1, "PENDING")[0].id)
+        await eventually(lambda: cluster.counts().lost == 1, 60, "a keeper that goes on")
+
+    keep(tmp_path, replace(MACHINE, partition="closed"), stand_still, start_timeout_s=600)
