@@ -120,6 +120,7 @@ def test_while_the_master_stood_still_no_node_was_missed(
         clock = time.monotonic
         monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
         slurm.call("scancel", slurm.wait_for(1, "PENDING")[0].id)
-        await eventually(lambda: cluster.counts().lost == 1, 60, "a keeper that goes on")
+        await eventually(lambda: cluster.counts().lost == 1, 60, "its end")
+        await eventually(lambda: slurm.in_state("PENDING"), 60, "another job")
 
     keep(tmp_path, replace(MACHINE, partition="closed"), stand_still, start_timeout_s=600)
