@@ -115,10 +115,13 @@ def test_too_little_memory_is_named(slurm: LocalSlurm, tmp_path: Path, caplog: p
 def test_while_the_master_stood_still_no_node_was_missed(
     slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock, stood_still_s = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + stood_still_s)
+
     async def stand_still(cluster: Slurm) -> None:
+        nonlocal stood_still_s
         await eventually(lambda: cluster.counts().pending_reason, 60, "a job that waits")
-        clock = time.monotonic
-        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600)
+        stood_still_s = 3600.0
         slurm.call("scancel", slurm.wait_for(1, "PENDING")[0].id)
         await eventually(lambda: cluster.counts().lost == 1, 60, "its end")
         await eventually(lambda: slurm.in_state("PENDING"), 60, "another job")
