@@ -116,7 +116,7 @@ def test_the_summary_tells_of_dashboard_and_core_hours(quiet: QuietRun) -> None:
     assert re.search(r"dashboard: http://127.0.0.1:(\d+)/status after ssh -N -L \1:127.0.0.1:\1 \S+@\S+", quiet.out)
     hours = re.search(r"core-hours: ([\d.]+)", quiet.out)
     assert hours is not None
-    assert 0 < float(hours[1]) < 64 * 120 / 3600
+    assert 0 < float(hours[1]) < 64 * 240 / 3600
 
 
 @needs_browser
