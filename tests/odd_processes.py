@@ -1,4 +1,4 @@
-"""Environments that start processes, exit, print, or change what is not theirs: `tests.odd_processes:Name-v0`."""
+"""Environments that start processes, exit, print, or change what is not theirs: `tests.odd_processes:odd/Name-v0`."""
 
 from __future__ import annotations
 
@@ -137,4 +137,4 @@ ALL = (
 )
 """Those that are played."""
 for _class in (*ALL, Noted, HangsWithHelper, Plain):
-    gymnasium.register(f"{_class.__name__}-v0", _class)
+    gymnasium.register(f"odd/{_class.__name__}-v0", _class)

@@ -32,7 +32,7 @@ def config_of(id_: str, tables: dict[str, Any]) -> Config:
 
 CONFIGS = {name: config_of(f"tests.odd_envs:{name}-v0", tables) for name, tables in PLAYED.items()}
 CONFIGS |= {name: config_of(f"tests.odd_envs:{name}-v0", tables) for name, (_, tables) in REFUSED.items()}
-CONFIGS |= {name: config_of(f"tests.odd_processes:{name}-v0", {}) for name in PROCESSES}
+CONFIGS |= {name: config_of(f"tests.odd_processes:odd/{name}-v0", {}) for name in PROCESSES}
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ RUN = [sys.executable, str(ROOT / "jobs" / "run.py")]
 
 def config_of(name: str, **env: object) -> Config:
     config = faulty_config(population=8)
-    table = {"id": f"tests.odd_processes:{name}-v0", "max_steps": 20, **env}
+    table = {"id": f"tests.odd_processes:odd/{name}-v0", "max_steps": 20, **env}
     return replace(config, env=config_from_dict({"env": table}).env)
 
 
