@@ -75,7 +75,7 @@ def rollout_processes(server: psutil.Process) -> int:
 def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> QuietRun:
     """An undisturbed run on two nodes with as many processes as gadask chooses."""
     folder = tmp_path_factory.mktemp("quiet")
-    write_files(folder, step_s=0.05, generations=20, population=200)
+    write_files(folder, step_s=0.05, generations=8, population=200)
     with started(slurm_command(folder, "--nodes", 2), folder) as run:
         run.wait_for("gen +1 ")  # both nodes play by then, and go on until all is read
         keys = folder / "run" / "cluster"
@@ -90,9 +90,10 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
     return QuietRun(folder, status, run.out, run.err, modes, ports, open_ports, rollouts, page, page_errors)
 
 
+@pytest.mark.timeout(400)  # the run of the fixture is played in it
 def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: Path) -> None:
     assert (quiet.status, quiet.err) == (0, "")
-    write_files(tmp_path, step_s=0, generations=20, population=200)
+    write_files(tmp_path, step_s=0, generations=8, population=200)
     subprocess.run(command(tmp_path), env=environment(), capture_output=True, check=True)
     assert parents(quiet.folder / "run") == parents(tmp_path / "run")
 
