@@ -21,7 +21,7 @@ def message(question: Callable[..., Any], *args: object) -> dict[str, Any]:
     """Return the message that asks a worker's node, of this gadask, a question of `gadask.node`."""
     return {
         "op": "run",
-        "function": dumps(answerer()),
+        "function": dumps(_answerer()),
         "args": dumps((node.CODE, dumps((question, *args)))),
         "kwargs": dumps({}),
         "wait": True,
@@ -76,7 +76,7 @@ def asker() -> Callable[..., Coroutine[Any, Any, dict[str, bytes | None]]]:
     return ask
 
 
-def answerer() -> Callable[..., bytes]:
+def _answerer() -> Callable[..., bytes]:
     """Return a function that asks a worker's node a question, if it has this gadask; pickled by value, too.
 
     It answers with the worker's gadask, its host, and what the node answers, pickled, if that can be understood.

@@ -311,10 +311,6 @@ async def _be_killed(address: str, run_dir: Path) -> None:
             pass
 
 
-if __name__ == "__main__":
-    asyncio.run(_be_killed(sys.argv[1], Path(sys.argv[2])))
-
-
 def test_while_the_master_stood_still_no_node_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     task, now_s = prepare_task(first_config()), 1000.0
     monkeypatch.setattr("gadask.nodes.time.monotonic", lambda: now_s)
@@ -328,3 +324,7 @@ def test_while_the_master_stood_still_no_node_was_missed(monkeypatch: pytest.Mon
     now_s += 1
     with pytest.raises(ClusterError, match="no node for 60 s"):
         nodes.check()
+
+
+if __name__ == "__main__":
+    asyncio.run(_be_killed(sys.argv[1], Path(sys.argv[2])))

@@ -272,9 +272,8 @@ def test_a_hanging_process_is_killed_at_its_deadline_though_nothing_else_happens
 @pytest.mark.parametrize("timeout_s", [math.inf, 1e308, 2_147_484.0])
 def test_an_episode_may_have_any_time(timeout_s: float) -> None:
     config = faulty_config(step_s=0.001)
-    config = config_from_dict(
-        config_to_dict(config) | {"env": config_to_dict(config)["env"] | {"episode_timeout_s": timeout_s}}
-    )
+    tables = config_to_dict(config)
+    config = config_from_dict(tables | {"env": tables["env"] | {"episode_timeout_s": timeout_s}})
     with node_of(config) as (node, task):
         rows, _ = play(node, task, children(10))
     assert outcome(rows) == played_here(config, children(10))
