@@ -173,8 +173,9 @@ class Dispatcher:
         astray = {future.key: future for future, item in self._in_flight.items() if item.address not in self.nodes}
         if not astray or not self.nodes:
             return
-        keys = await self._nodes.ask(self._client.run_on_scheduler(_unrunnable))
-        await self._nodes.ask(self._client.cancel([astray[key] for key in keys if key in astray], force=True))
+        keys = await self._nodes.ask(lambda: self._client.run_on_scheduler(_unrunnable))
+        unrunnable = [astray[key] for key in keys if key in astray]
+        await self._nodes.ask(lambda: self._client.cancel(unrunnable, force=True))
 
     def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
         """Give every node as many episodes as keep it busy, the emptiest first."""

@@ -37,6 +37,7 @@ _RENEW_S = 30.0  # a third of a lease, of a node from which no rows came
 _SCHEDULER_TIMEOUT_S = 100.0  # longer than a connection survives a cut; a lost scheduler breaks it at once
 _ALL_REFUSED_S = 20.0  # others may be about to connect
 _OTHERS_S = 10.0  # when one node is set up, others that need not much longer are waited for
+_AGAIN_S, _TRIES = 0.2, 3  # where a connection broke
 _RECONNECT_S = 8.0  # Dask's client tries for 30 s; a scheduler on a busy machine takes it back within a few
 
 
@@ -59,7 +60,7 @@ class Nodes:
         self._n_processes = n_processes
         self._closed: dict[Kind, int] = {}
         self._asked: set[str] = set()
-        self._unknown: set[str] = set()
+        self._connected: set[str] = set()
         self._heard_at: dict[str, float] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._process_s = 0.0
@@ -83,12 +84,22 @@ class Nodes:
 
         Raises `NodeError` if no node can be set up, or if another run uses nodes that do not fit.
         """
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                await self._register_plugin()
+                break
+            except OSError as error:  # a connection broke, the master's or that of the only node
+                if not tries_left:
+                    raise NodeError(f"no node could be set up: {error}") from error
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _register_plugin(self) -> None:
         infos = _infos(await self._describe_all())
         fits = [info.noise == self._task.noise and self._n_processes in (None, info.n_processes) for info in infos]
         if infos and all(fits):
             return  # late joiners get the plugin that is registered
         masters = frozenset[str]().union(*(info.client_ids for info in infos))
-        if masters and masters & set(await self.ask(self._client.run_on_scheduler(questions.lister()))):
+        if masters and masters & set(await self.ask(lambda: self._client.run_on_scheduler(questions.lister()))):
             raise NodeError(
                 f"another run uses these nodes with {infos[0].noise} and {infos[0].n_processes} processes; give this"
                 " run the same, or a cluster of its own"
@@ -102,6 +113,8 @@ class Nodes:
             registering.result()
         except Exception as error:  # what any worker's setup raised, or the loss of one
             if not _infos(await self._describe_all()):
+                if isinstance(error, OSError):
+                    raise
                 raise NodeError(f"no node could be set up: {error}") from error
 
     def begin_waiting(self) -> None:
@@ -114,7 +127,8 @@ class Nodes:
         Raises `ClusterError` if the scheduler is lost, or all nodes that are connected were refused for a while.
         """
         addresses = await self._worker_addresses()
-        gone = (self.usable.keys() | self._unknown) - addresses
+        gone = (self.usable.keys() | self._connected) - addresses  # dispatch may have dropped it first
+        self._connected = addresses
         for address in gone:
             self.drop(address)
         for address in self.silent.keys() - addresses:
@@ -122,13 +136,13 @@ class Nodes:
         if gone - self.refused.keys():
             await self._hear_farewells(gone)
         now_s = time.monotonic()
-        self._unknown = addresses - self.usable.keys() - self.refused.keys()
+        unknown = addresses - self.usable.keys() - self.refused.keys()
         due = {a for a in self.usable if a in self.silent or now_s - self._heard_at[a] > _RENEW_S}
         silent = self.silent.keys()
-        for addresses_alike in (self._unknown - silent, self._unknown & silent):
-            self._in_background(self._admit_all(addresses_alike - self._asked))
+        for addresses_alike in (unknown - silent, unknown & silent):
+            self._in_background(self._admit_all, addresses_alike - self._asked)
         for addresses_alike in (due - silent, due & silent):
-            self._in_background(self._attend(addresses_alike - self._asked))
+            self._in_background(self._attend, addresses_alike - self._asked)
         if not addresses or addresses - self.refused.keys():
             self._hopeful_at = self._clock()
         elif self._clock() - self._hopeful_at > _ALL_REFUSED_S:
@@ -189,15 +203,31 @@ class Nodes:
         self._process_s += sum(info.n_processes for info in self.usable.values()) * (now_s - self._counted_at)
         self._counted_at = now_s
 
-    async def ask(self, request: Awaitable[_Answer]) -> _Answer:
-        """Return the scheduler's answer; raises `ClusterError` where the connection breaks for good before."""
+    async def ask(self, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Return the scheduler's answer, asking again where a connection broke.
+
+        Raises `ClusterError` where connections break for good.
+        """
+        broken_at: float | None = None
+        while True:
+            with scheduler_errors():
+                try:
+                    return await self._answer(request())
+                except TimeoutError:
+                    raise
+                except OSError:
+                    broken_at = self._clock() if broken_at is None else broken_at
+                    if self._clock() - broken_at > _RECONNECT_S:
+                        raise
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _answer(self, request: Awaitable[_Answer]) -> _Answer:
         answer = asyncio.ensure_future(request)
         try:
-            with scheduler_errors():
-                while not answer.done():
-                    await asyncio.wait({answer}, timeout=POLL_S)
-                    self._check_connection()
-                return answer.result()
+            while not answer.done():
+                await asyncio.wait({answer}, timeout=POLL_S)
+                self._check_connection()
+            return answer.result()
         finally:
             answer.cancel()
 
@@ -265,14 +295,14 @@ class Nodes:
 
     async def _hear_farewells(self, gone: Collection[str]) -> None:
         """Say of nodes that closed themselves why they did."""
-        for _, farewell in await self.ask(self._client.get_events(FAREWELL_TOPIC)):
+        for _, farewell in await self.ask(lambda: self._client.get_events(FAREWELL_TOPIC)):
             address = farewell["address"]
             if address in gone and address not in self.refused:
                 self._refuse(address, f"{address} ({farewell['host']})", farewell["reason"])
 
     async def _worker_addresses(self) -> set[str]:
         self._check_connection()  # a client that has given up has no scheduler to ask
-        return set(await self.ask(asyncio.wait_for(self._client.scheduler.ncores(), _SCHEDULER_TIMEOUT_S)))
+        return set(await self.ask(lambda: asyncio.wait_for(self._client.scheduler.ncores(), _SCHEDULER_TIMEOUT_S)))
 
     async def _ask_nodes(self, addresses: Collection[str], question: Callable[..., Any], *args: object) -> _Answers:
         """Return what nodes answer in time, more of it where one of them is silent: None of those that did not."""
@@ -283,7 +313,7 @@ class Nodes:
         self._asked.update(addresses)
         try:
             packed = await self.ask(
-                self._client.run_on_scheduler(questions.asker(), message, list(addresses), deadline_s)
+                lambda: self._client.run_on_scheduler(questions.asker(), message, list(addresses), deadline_s)
             )
         finally:
             self._asked.difference_update(addresses)
@@ -297,16 +327,19 @@ class Nodes:
             answers[address] = questions.understood(answer) if answer else None
         return answers
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what may take until a deadline; a lost scheduler is noticed elsewhere too."""
+    def _in_background(
+        self, ask: Callable[[Collection[str]], Coroutine[Any, Any, None]], addresses: Collection[str]
+    ) -> None:
+        """Ask nodes what may take until a deadline; a lost scheduler is noticed elsewhere too."""
 
         async def quietly() -> None:
             with contextlib.suppress(ClusterError):
-                await work
+                await ask(addresses)
 
-        task = asyncio.create_task(quietly())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        if addresses:
+            task = asyncio.create_task(quietly())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
 
     def _check_connection(self) -> None:
         if self._client.status == "running":

@@ -102,19 +102,23 @@ def test_a_terminal_that_goes_is_no_second_wish() -> None:
         assert (process.returncode, process.stderr.read()) == (130, "")
 
 
+def buffered() -> dict[str, str]:
+    """Return an environment in which output to a pipe waits in a buffer, as it does for most users."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def test_a_thread_that_never_ends_does_not_keep_the_command() -> None:
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    ended = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=30, env=environ)
+    ended = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=30, env=buffered())
     assert (ended.returncode, ended.stdout) == (3, "recorded\nexit handler\n")
     assert ended.stderr == "warning: left behind, since they do not end: for ever\n"
 
 
 def test_signals_do_not_change_the_status_of_a_command_that_leaves() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", THREADS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", THREADS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=buffered()
     ) as process:
         assert process.stdout is not None
-        process.stdout.read(1)  # the handler has run, or Python is about to end
+        process.stdout.read(1)  # written by the exit handler
         while process.poll() is None:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 process.send_signal(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import psutil
 import pytest
 from distributed import Client, LocalCluster, Worker
+from distributed.comm.core import FatalCommClosedError
+from distributed.diagnostics.plugin import WorkerPlugin
 
 import gadask.node
 from gadask import chunks
@@ -81,6 +85,10 @@ def break_pool(dask_worker: Worker) -> None:
     plugin: Any = dask_worker.plugins["gadask"]
     plugin.node.pool._selector.close()
     plugin.node.pool._wake()
+
+
+def leave(dask_worker: Worker) -> None:
+    gadask.node._close_worker(dask_worker, "its processes failed")
 
 
 async def is_free(client: Client) -> bool:
@@ -187,6 +195,34 @@ def test_a_node_whose_processes_fail_is_closed_and_says_why(tmp_path: Path, capl
     (refusal,) = told()
     assert broken in refusal
     assert "the pool of rollout processes failed: " in refusal
+
+
+def test_a_node_that_leaves_after_a_chunk_of_it_failed_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
+            await client.wait_for_workers(1)
+            nodes = Nodes(client, prepare_task(first_config()), 1, None, node_timeout_s=60)
+            await nodes.register_plugin()
+
+            async def is_usable() -> bool:
+                await nodes.look()
+                return bool(nodes.usable)
+
+            await until(is_usable, "a node")
+            (address,) = nodes.usable
+            nodes.drop(address)  # as for the chunk
+            await client.run(leave)
+
+            async def has_left() -> bool:
+                return not await client.scheduler.ncores()
+
+            await until(has_left, "it has left")
+            await nodes.look()
+            await nodes.close()
+            assert nodes.refused[address].endswith("its processes failed")
+
+    asyncio.run(main())
 
 
 def test_a_node_that_cannot_be_set_up_late_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -309,6 +345,52 @@ async def _be_killed(address: str, run_dir: Path) -> None:
     async with Client(address, asynchronous=True, set_as_default=False) as client:
         async for _ in evolve(config, client, run_dir, n_processes=1):
             pass
+
+
+class _Breaking:
+    """Requests to a scheduler of which the first `n` break."""
+
+    def __init__(self, n: float) -> None:
+        self._n = n
+
+    async def __call__(self) -> str:
+        self._n -= 1
+        if self._n >= 0:
+            raise FatalCommClosedError("in the middle of a handshake")
+        return "answer"
+
+
+def test_a_request_whose_connection_broke_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(cast(Client, SimpleNamespace(status="running")), prepare_task(first_config()), 1, None, 60)
+    assert asyncio.run(nodes.ask(_Breaking(2))) == "answer"
+    monkeypatch.setattr("gadask.nodes._RECONNECT_S", 0.5)
+    with pytest.raises(ClusterError, match="scheduler is lost: FatalCommClosedError"):
+        asyncio.run(nodes.ask(_Breaking(math.inf)))
+
+
+def test_a_connection_that_breaks_while_nodes_are_set_up_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with local_cluster(1) as cluster:
+            client = cluster.client
+            await client.wait_for_workers(1)
+            breaking, register = _Breaking(1), client.register_plugin
+
+            async def register_plugin(plugin: WorkerPlugin) -> None:
+                await breaking()
+                await register(plugin)
+
+            monkeypatch.setattr(client, "register_plugin", register_plugin)
+            nodes = Nodes(client, prepare_task(first_config()), 1, None, node_timeout_s=60)
+            await nodes.register_plugin()
+
+            async def is_usable() -> bool:
+                await nodes.look()
+                return bool(nodes.usable)
+
+            await until(is_usable, "a node")
+            await nodes.close()
+
+    asyncio.run(main())
 
 
 def test_while_the_master_stood_still_no_node_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask import chunks, packets, pool
+from gadask import chunks, packets, pool, supervised
 from gadask.ancestors import Ancestors
 from gadask.batch import Batch
 from gadask.chunks import Node
@@ -301,7 +301,7 @@ def test_a_process_that_cannot_be_told_of_its_job_is_replaced(n_episodes: int, m
         packets.send(channel, message, *fds)
 
     with node_of(config) as (node, task):
-        monkeypatch.setattr(pool, "send", send)
+        monkeypatch.setattr(supervised, "send", send)
         rows, reasons = play(node, task, children(n_episodes, generation=0))
     assert len(refused) == 2
     assert reasons == {}

@@ -20,7 +20,7 @@ from tests.chaos.runs import TIMEOUT_S
 
 Injector = Callable[[Arena, Random, Strike], Awaitable[bool]]
 
-_GONE_S = 30.0
+_GONE_S = 100.0  # a nanny that is told to end while its worker starts waits for that, a minute at most
 _INTERRUPTED_S = 90.0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gadask.config import Config, config_from_dict
 
-NOISE = {"size": 2_500_000}
+NOISE = {"size": 5_000_000}
 TIMEOUT_S = 3.0
 """Of an episode that hangs. The others take a tenth of a second."""
 

@@ -94,7 +94,7 @@ def test_a_node_that_plays_is_not_cancelled_for_a_slow_answer(
         assert cluster.counts().lost == 0
         assert [job.state for job in slurm.jobs(ended=True)] == ["RUNNING"]
 
-    keep(tmp_path, MACHINE, be_slow, periods=replace(QUICK, silent_s=10.0, command_s=11.0))
+    keep(tmp_path, MACHINE, be_slow, periods=replace(QUICK, silent_s=40.0, command_s=41.0))
 
 
 @pytest.mark.slow
