@@ -112,7 +112,8 @@ def main() -> None:
                 stream.write(json.dumps(answer).encode() + b"\n")
                 stream.flush()
             except OSError:  # the master is gone
-                os._exit(0)
+                break
+    os._exit(0)  # torch takes a second to leave in order
 
 
 def _rehearsal_of(config: Config, master: socket.socket) -> dict[str, Any]:

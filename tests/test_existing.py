@@ -23,7 +23,7 @@ from gadask.master import evolve
 from gadask.record import read_episodes, read_generations, without_wall_clock
 from tests.conftest import faulty_config
 
-pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 @asynccontextmanager

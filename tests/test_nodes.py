@@ -33,7 +33,7 @@ from gadask.record import read_episodes
 from gadask.task import prepare_task
 from tests.conftest import faulty_config
 
-pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[1]
 DEADLINE_S = 170.0

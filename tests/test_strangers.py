@@ -25,7 +25,7 @@ from gadask.master import evolve
 from gadask.record import read_generations, without_wall_clock
 from tests.conftest import faulty_config
 
-pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 Address = tuple[str, int]
 

@@ -18,7 +18,7 @@ from gadask.clusters.security import temporary_keys
 from gadask.record import read_episodes, read_generations, without_wall_clock
 from tests.conftest import wait_until
 
-pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """

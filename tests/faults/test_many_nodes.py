@@ -27,7 +27,6 @@ SPEED = 5.0  # the nodes' episodes, so that what is tested is the master
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # a quarter of a minute on two idle cores
 def test_a_generation_on_many_nodes(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     master = [sys.executable, "-c", f"from tests.faults.test_many_nodes import main; main({str(run_dir)!r})"]

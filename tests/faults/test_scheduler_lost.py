@@ -98,7 +98,6 @@ def test_a_connection_that_is_made_again_changes_nothing(whole: Path, tmp_path: 
     assert log(tmp_path / "run") == log(whole)
 
 
-@pytest.mark.timeout(200)
 def test_a_worker_that_stands_still_is_replaced(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection stays open, so that nothing but its silence tells."""
     monkeypatch.setitem(DASK_CONFIG, "distributed.scheduler.worker-ttl", "5s")
@@ -115,7 +114,6 @@ def test_a_worker_that_stands_still_is_replaced(whole: Path, tmp_path: Path, mon
     assert log(tmp_path / "run") == log(whole)
 
 
-@pytest.mark.timeout(200)
 def test_a_worker_that_dies_while_the_parents_are_sent_is_not_waited_for(whole: Path, tmp_path: Path) -> None:
     async def evolve_and_kill() -> None:
         async with local_cluster(2) as cluster:

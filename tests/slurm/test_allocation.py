@@ -20,7 +20,7 @@ from tests.conftest import wait_until
 from tests.slurm.local_slurm import LocalSlurm
 from tests.test_strangers import listeners, open_to_strangers
 
-pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.timeout(400)]  # seconds each on an idle machine
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

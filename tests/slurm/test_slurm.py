@@ -105,7 +105,6 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
-@pytest.mark.timeout(400)  # the run of the fixture is played in it
 def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: Path) -> None:
     assert (quiet.status, quiet.err) == (0, "")
     write_files(tmp_path, step_s=0, generations=8, population=200)
@@ -154,7 +153,6 @@ def test_the_runs_of_a_study_share_a_job(slurm: LocalSlurm, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_nodes_that_are_cancelled_or_preempted_lose_nothing_and_are_replaced(
     slurm: LocalSlurm, tmp_path: Path, reference: list[object]
 ) -> None:
@@ -183,7 +181,6 @@ def test_nodes_that_are_cancelled_or_preempted_lose_nothing_and_are_replaced(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_job_of_two_minutes_is_left_in_good_order_and_replaced(
     slurm: LocalSlurm, tmp_path: Path, reference: list[object]
 ) -> None:
@@ -209,7 +206,6 @@ def guardians(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_killed_master_leaves_nothing_behind_and_its_run_goes_on(
     slurm: LocalSlurm, tmp_path: Path, reference: list[object]
 ) -> None:
@@ -229,7 +225,6 @@ def test_a_killed_master_leaves_nothing_behind_and_its_run_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("cluster", ["slurm", "local"])
 def test_what_a_master_and_its_guardian_left_is_cleared_away_by_the_next_start(
     slurm: LocalSlurm, tmp_path: Path, cluster: str
