@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tomli_w
 
@@ -228,75 +229,68 @@ def dump_config(config: Config) -> str:
 
 def check_config(config: Config) -> None:
     """Raise `ConfigError` at the first value that no run can have."""
-    ga = config.ga
-    rules: list[tuple[bool, str, str, object]] = [
-        (0 <= config.seed <= MAX_RUN_SEED, "seed", f"0 to {MAX_RUN_SEED}", config.seed),
-        (bool(config.env.id), "env.id", "a Gymnasium id such as 'ALE/Frostbite-v5'", config.env.id),
-        _count("env.max_steps", config.env.max_steps, 1),
-        (config.env.episode_timeout_s > 0, "env.episode_timeout_s", "more than 0", config.env.episode_timeout_s),
-        (
-            config.env.rehearsal_timeout_s > 0,
-            "env.rehearsal_timeout_s",
-            "more than 0",
-            config.env.rehearsal_timeout_s,
-        ),
-        (0 <= config.noise.seed <= MAX_RUN_SEED, "noise.seed", f"0 to {MAX_RUN_SEED}", config.noise.seed),
-        (1 <= config.noise.size <= MAX_RUN_SEED, "noise.size", f"1 to {MAX_RUN_SEED}", config.noise.size),
-        _count("ga.population", ga.population, 1),
-        (1 <= ga.parents <= ga.population, "ga.parents", f"1 to ga.population ({ga.population})", ga.parents),
-        (
-            0 < ga.mutation_power < math.inf,
-            "ga.mutation_power",
-            "a finite number above 0",
-            ga.mutation_power,
-        ),
-        (0 <= ga.candidates <= ga.population, "ga.candidates", f"0 to ga.population ({ga.population})", ga.candidates),
-        _count("ga.episodes_per_child", ga.episodes_per_child, 1),
-        (ga.candidates != 1, "ga.candidates", "0, or at least 2: a single candidate is the elite for ever", 1),
-        _count("ga.candidate_episodes", ga.candidate_episodes, 1),
-        _count("ga.spare_episodes", ga.spare_episodes, 0),
-        (ga.min_steps >= 0, "ga.min_steps", "at least 0", ga.min_steps),
-        (0 <= ga.max_failed_share <= 1, "ga.max_failed_share", "0 to 1", ga.max_failed_share),
-        _count("budget.test_episodes", config.budget.test_episodes, 0),
+    env, noise, ga, budget = config.env, config.noise, config.ga, config.budget
+    rules = [
+        _Rule(0 <= config.seed <= MAX_RUN_SEED, "seed", f"0 to {MAX_RUN_SEED}", config.seed),
+        _Rule(bool(env.id), "env.id", "a Gymnasium id such as 'ALE/Frostbite-v5'", env.id),
+        _count("env.max_steps", env.max_steps, 1),
+        _Rule(env.episode_timeout_s > 0, "env.episode_timeout_s", "more than 0", env.episode_timeout_s),
+        _Rule(env.rehearsal_timeout_s > 0, "env.rehearsal_timeout_s", "more than 0", env.rehearsal_timeout_s),
+        _Rule(0 <= noise.seed <= MAX_RUN_SEED, "noise.seed", f"0 to {MAX_RUN_SEED}", noise.seed),
+        _Rule(1 <= noise.size <= MAX_RUN_SEED, "noise.size", f"1 to {MAX_RUN_SEED}", noise.size),
+        *_ga_rules(ga),
+        _count("budget.test_episodes", budget.test_episodes, 0),
     ]
     for key in ("generations", "frames", "hours"):
-        limit = getattr(config.budget, key)
-        rules.append((limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
+        limit = getattr(budget, key)
+        rules.append(_Rule(limit is None or limit > 0, f"budget.{key}", "more than 0", limit))
+    for rule in rules:
+        if not rule.holds:
+            raise ConfigError(f"{rule.key}: expected {rule.expected}, found {rule.found!r}")
+
+
+class _Rule(NamedTuple):
+    """One thing that must be true of a config, and what is said where it is not."""
+
+    holds: bool
+    key: str
+    expected: str
+    found: object
+
+
+def _ga_rules(ga: GAConfig) -> Iterator[_Rule]:
+    yield _count("ga.population", ga.population, 1)
+    up_to_population = f"to ga.population ({ga.population})"
+    yield _Rule(1 <= ga.parents <= ga.population, "ga.parents", f"1 {up_to_population}", ga.parents)
+    yield _Rule(0 < ga.mutation_power < math.inf, "ga.mutation_power", "a finite number above 0", ga.mutation_power)
+    yield _Rule(0 <= ga.candidates <= ga.population, "ga.candidates", f"0 {up_to_population}", ga.candidates)
+    yield _count("ga.episodes_per_child", ga.episodes_per_child, 1)
+    several = "0, or at least 2: a single candidate is the elite for ever"
+    yield _Rule(ga.candidates != 1, "ga.candidates", several, ga.candidates)
+    yield _count("ga.candidate_episodes", ga.candidate_episodes, 1)
+    yield _count("ga.spare_episodes", ga.spare_episodes, 0)
+    yield _Rule(ga.min_steps >= 0, "ga.min_steps", "at least 0", ga.min_steps)
+    yield _Rule(0 <= ga.max_failed_share <= 1, "ga.max_failed_share", "0 to 1", ga.max_failed_share)
     if ga.episodes_per_child > 1:
-        rules.append((ga.late == "drop", "ga.late", "'drop' with ga.episodes_per_child above 1", ga.late))
+        yield _Rule(ga.late == "drop", "ga.late", "'drop' with ga.episodes_per_child above 1", ga.late)
     if ga.paired_tasks:
         for key in ("episodes_per_child", "candidate_episodes"):
             found = getattr(ga, key)
-            rules.append((found % 2 == 0, f"ga.{key}", "an even number with ga.paired_tasks", found))
-        rules.append((ga.spare_episodes == 0, "ga.spare_episodes", "0 with ga.paired_tasks", ga.spare_episodes))
+            yield _Rule(found % 2 == 0, f"ga.{key}", "an even number with ga.paired_tasks", found)
+        yield _Rule(ga.spare_episodes == 0, "ga.spare_episodes", "0 with ga.paired_tasks", ga.spare_episodes)
     if ga.min_steps:
-        rules.append((ga.closing == "first", "ga.closing", "'first' with ga.min_steps", ga.closing))
+        yield _Rule(ga.closing == "first", "ga.closing", "'first' with ga.min_steps", ga.closing)
     if ga.truncation == "ga-dist":
-        rules.append((ga.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", ga.parents))
-        rules.append((ga.candidates >= 1, "ga.candidates", "at least 2 with ga.truncation = 'ga-dist'", ga.candidates))
+        yield _Rule(ga.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", ga.parents)
+        yield _Rule(ga.candidates >= 2, "ga.candidates", "at least 2 with ga.truncation = 'ga-dist'", ga.candidates)
     if ga.population_counts_evaluations:
-        n_evaluations = ga.candidates * ga.candidate_episodes
-        rules.append(
-            (
-                ga.elite_evaluation == "overlapped",
-                "ga.population_counts_evaluations",
-                "ga.elite_evaluation = 'overlapped'",
-                ga.elite_evaluation,
-            )
-        )
-        rules.append(
-            (
-                ga.population - n_evaluations >= ga.parents,
-                "ga.population",
-                f"at least ga.parents + ga.candidates × ga.candidate_episodes ({ga.parents + n_evaluations})",
-                ga.population,
-            )
-        )
-    for holds, key, expected, found in rules:
-        if not holds:
-            raise ConfigError(f"{key}: expected {expected}, found {found!r}")
+        overlapped = "'overlapped' with ga.population_counts_evaluations"
+        yield _Rule(ga.elite_evaluation == "overlapped", "ga.elite_evaluation", overlapped, ga.elite_evaluation)
+        least = ga.parents + ga.candidates * ga.candidate_episodes
+        needed = f"at least ga.parents + ga.candidates × ga.candidate_episodes ({least})"
+        yield _Rule(ga.population >= least, "ga.population", needed, ga.population)
 
 
-def _count(key: str, found: int, least: int) -> tuple[bool, str, str, object]:
+def _count(key: str, found: int, least: int) -> _Rule:
     """Return the rule that a number fits the 32-bit integers that rows hold."""
-    return least <= found <= _MAX_COUNT, key, f"{least} to {_MAX_COUNT}", found
+    return _Rule(least <= found <= _MAX_COUNT, key, f"{least} to {_MAX_COUNT}", found)

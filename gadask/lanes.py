@@ -93,70 +93,102 @@ class Lanes:
         `stopped` is asked before every step; once it is true, all episodes that have not ended come back as `STOPPED`.
         What `begin`, the environment or the policy raises is not caught.
         """
-        env, policy = self._env, self.policy
-        lanes = range(policy.n_lanes)
         waiting = iter(places)
-        place_of, first_step = [-1 for _ in lanes], [0 for _ in lanes]
-        start_s, first_share = [0.0 for _ in lanes], [0.0 for _ in lanes]
-        last_step = np.full(len(lanes), _NEVER)  # at which an episode is cut
-        returns = np.zeros(len(lanes))
-        playing, ended, failed = (np.zeros(len(lanes), np.bool_) for _ in range(3))
-        step = 0
-        share = 0.0  # of the time until now, for a lane that played all of it
-        counted_at = time.perf_counter()
-
-        def begin_next(lane: int) -> None:
-            place_of[lane] = place = next(waiting, -1)
-            playing[lane], last_step[lane] = place >= 0, _NEVER
-            if place >= 0:
-                start_s[lane], first_share[lane] = time.time(), share
-                first_step[lane], last_step[lane] = step, step + self._max_steps
-                returns[lane] = 0
-                seed, stream = begin(place, lane)
-                env.reset(lane, seed)
-                policy.reset(lane, stream)
-
-        def result(lane: int, status: Status) -> Played:
-            return_, steps = float(returns[lane]), step - first_step[lane]
-            reason = f"PolicyError: {policy.complaint(lane)}" if status is Status.ERROR else ""
-            if not math.isfinite(return_) and not reason:
-                status = Status.NONFINITE
-            episode = Episode(return_, steps, steps, status)
-            seconds = share - first_share[lane]
-            return Played(place_of[lane], episode, seconds, start_s[lane], policy.moments(lane), reason)
-
-        for lane in lanes:
-            begin_next(lane)
+        side_by_side = _SideBySide(self._env, self.policy, self._max_steps, waiting, begin)
         is_stopped = False
-        while (n_playing := np.count_nonzero(playing)) and not is_stopped:
-            next_cut = last_step.min()
-            with np.errstate(all="ignore"):  # of lanes that idle, and of returns that are not finite
-                while not (is_stopped := stopped()):
-                    actions = policy.act(env.observations)
-                    if policy.undecided is not None:
-                        np.logical_and(policy.undecided, playing, out=failed)
-                        actions[policy.undecided] = 0  # any action, as for a lane that is over
-                    env.step(actions)
-                    step += 1
-                    np.add(returns, env.rewards, out=returns)
-                    np.logical_and(env.over, playing, out=ended)
-                    if step == next_cut:
-                        ended |= last_step == step
-                    if policy.undecided is not None:
-                        ended |= failed
-                    if np.count_nonzero(ended):
-                        break
-            now = time.perf_counter()
-            share += (now - counted_at) / n_playing
-            counted_at = now
-            for lane in np.flatnonzero(playing if is_stopped else ended).tolist():
-                status = Status.STOPPED if is_stopped else Status.ERROR if failed[lane] else Status.OK
-                yield result(lane, status)
-                failed[lane] = False
+        while not is_stopped and side_by_side.playing.any():
+            is_stopped = side_by_side.advance(stopped)
+            for lane in side_by_side.ended_lanes(is_stopped):
+                yield side_by_side.end(lane, is_stopped)
                 if not is_stopped:
-                    begin_next(lane)
+                    side_by_side.begin_next(lane)
         for place in waiting:
             yield Played(place, Episode(0.0, 0, 0, Status.STOPPED), 0.0, time.time())
+
+
+class _SideBySide:
+    """The episodes of one call of `Lanes.play`: which lane plays which of them, and what it has come to so far."""
+
+    def __init__(
+        self,
+        env: LaneEnv,
+        policy: LanePolicy,
+        max_steps: int,
+        waiting: Iterator[int],
+        begin: Callable[[int, int], Beginning],
+    ) -> None:
+        """Begin an episode in every lane, as far as they go."""
+        self._env, self._policy, self._max_steps = env, policy, max_steps
+        self._waiting, self._begin = waiting, begin
+        n_lanes = policy.n_lanes
+        self.playing, self._ended, self._failed = (np.zeros(n_lanes, np.bool_) for _ in range(3))
+        self._places = [-1] * n_lanes
+        self._start_s = [0.0] * n_lanes
+        self._first_step = [0] * n_lanes
+        self._last_step = np.full(n_lanes, _NEVER)  # at which an episode is cut
+        self._returns = np.zeros(n_lanes)
+        self._step = 0
+        self._share_s = 0.0  # of the time until now, for a lane that played all of it
+        self._first_share_s = [0.0] * n_lanes
+        self._counted_at = time.perf_counter()
+        for lane in range(n_lanes):
+            self.begin_next(lane)
+
+    def begin_next(self, lane: int) -> None:
+        """Begin the next episode that waits; without one the lane idles."""
+        self._places[lane] = place = next(self._waiting, -1)
+        self.playing[lane], self._last_step[lane] = place >= 0, _NEVER
+        if place >= 0:
+            self._start_s[lane], self._first_share_s[lane] = time.time(), self._share_s
+            self._first_step[lane], self._last_step[lane] = self._step, self._step + self._max_steps
+            self._returns[lane] = 0
+            seed, stream = self._begin(place, lane)
+            self._env.reset(lane, seed)
+            self._policy.reset(lane, stream)
+
+    def advance(self, stopped: Callable[[], bool]) -> bool:
+        """Play until an episode ends, or all are stopped; returns whether they were."""
+        env, policy, step = self._env, self._policy, self._step
+        playing, ended, failed, returns = self.playing, self._ended, self._failed, self._returns
+        n_playing, next_cut = np.count_nonzero(playing), self._last_step.min()
+        with np.errstate(all="ignore"):  # of lanes that idle, and of returns that are not finite
+            while not (is_stopped := stopped()):
+                actions = policy.act(env.observations)
+                if policy.undecided is not None:
+                    np.logical_and(policy.undecided, playing, out=failed)
+                    actions[policy.undecided] = 0  # any action, as for a lane that is over
+                env.step(actions)
+                step += 1
+                np.add(returns, env.rewards, out=returns)
+                np.logical_and(env.over, playing, out=ended)
+                if step == next_cut:
+                    np.logical_or(ended, self._last_step == step, out=ended)
+                if policy.undecided is not None:
+                    np.logical_or(ended, failed, out=ended)
+                if np.count_nonzero(ended):
+                    break
+        now = time.perf_counter()
+        self._share_s += (now - self._counted_at) / n_playing
+        self._step, self._counted_at = step, now
+        return is_stopped
+
+    def ended_lanes(self, is_stopped: bool) -> list[int]:
+        """Return the lanes whose episodes have ended: all that played, once they are stopped."""
+        lanes: list[int] = np.flatnonzero(self.playing if is_stopped else self._ended).tolist()
+        return lanes
+
+    def end(self, lane: int, is_stopped: bool) -> Played:
+        """Return what came of a lane's episode."""
+        return_, steps = float(self._returns[lane]), self._step - self._first_step[lane]
+        status, reason = Status.STOPPED if is_stopped else Status.OK, ""
+        if self._failed[lane] and not is_stopped:
+            status, reason = Status.ERROR, f"PolicyError: {self._policy.complaint(lane)}"
+        elif not math.isfinite(return_):
+            status = Status.NONFINITE
+        self._failed[lane] = False
+        episode = Episode(return_, steps, steps, status)
+        seconds = self._share_s - self._first_share_s[lane]
+        return Played(self._places[lane], episode, seconds, self._start_s[lane], self._policy.moments(lane), reason)
 
 
 class FirstLane:

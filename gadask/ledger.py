@@ -52,7 +52,7 @@ class Quota:
     first: bool = False
     """Close at the first `children` results, whatever their slots, and go on issuing children until then."""
     admit: bool = False
-    """Keep children that are not counted any more for the next generation, and count those kept for this one."""
+    """Children that arrive after the close count in the next generation; those that came so late before, in this."""
     min_steps: int = 0
     """With `first`: count children until the counted episodes have this many steps, however many children they are."""
     child_episodes: int = 1

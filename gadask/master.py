@@ -306,7 +306,8 @@ class _Run:
         rows = books.selectable(Kind.CHILD)
         rows = rows[np.lexsort((rows["slot"], rows["generation"]))]
         generations, slots, returns = rows["generation"], rows["slot"], rows["return"].tolist()
-        begins = np.flatnonzero(np.diff(generations, prepend=-1) | np.diff(slots, prepend=-1))
+        is_first = (np.diff(generations, prepend=-1) != 0) | (np.diff(slots, prepend=-1) != 0)
+        begins = np.flatnonzero(is_first)  # where the rows of the next child begin
         n_episodes = self._ga.episodes_per_child
         whole = begins[np.diff(begins, append=len(rows)) == n_episodes]
         drawn = self._drawn(generations[whole], slots[whole])

@@ -137,10 +137,20 @@ class Player:
                 reasons[played.place] = played.reason
             if episode.status is Status.NONFINITE:
                 reasons.setdefault(played.place, f"its return is {episode.return_}")
-            rows[played.place] = (
-                job.generation, planned.slot, planned.episode, episode.steps, episode.frames,
-                played.seconds, episode.return_, played.start_s, self._index, job.kind, episode.status,
-            )  # fmt: skip
+            values = {
+                "generation": job.generation,
+                "slot": planned.slot,
+                "episode": planned.episode,
+                "steps": episode.steps,
+                "frames": episode.frames,
+                "seconds": played.seconds,
+                "return": episode.return_,
+                "start_s": played.start_s,
+                "process": self._index,
+                "kind": job.kind,
+                "status": episode.status,
+            }
+            rows[played.place] = tuple(values[name] for name in ROW.names or ())
             if played.moments is not None and _is_observed(job.kind, planned):
                 moments[played.place] = played.moments
         return Answer(job_number, rows.tobytes(), reasons, moments)

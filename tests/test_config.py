@@ -190,7 +190,7 @@ GA_DIST = {"truncation": "ga-dist"}
         ({"ga": {**GA_DIST, "candidates": 0}}, "ga.candidates: expected at least 2 with ga.truncation = 'ga-dist'"),
         (
             {"ga": {"population_counts_evaluations": True}},
-            "ga.population_counts_evaluations: expected ga.elite_evaluation = 'overlapped', found 'barrier'",
+            "ga.elite_evaluation: expected 'overlapped' with ga.population_counts_evaluations, found 'barrier'",
         ),
         (
             {"preset": "ga-dist", "ga": {"population": 319}},

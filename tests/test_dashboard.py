@@ -278,7 +278,7 @@ def test_a_page_opened_in_the_middle_of_a_run_shows_all_of_it_and_goes_on(tmp_pa
             standing = await shown.wait_for(text)
             assert "frostbite-a" in standing
             assert "411/1300" in standing
-            assert "frostbite-&lt;b>" in standing
+            assert "frostbite-&lt;b&gt;" in standing
             assert await shown.wait_for(f"{points} == 4")
             assert await shown.evaluate("document.querySelector('.navbar a[href=ga]') !== null")
             await client.log_event(events.TOPIC, close(3))

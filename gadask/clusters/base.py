@@ -22,9 +22,10 @@ DASK_CONFIG = {
     "distributed.scheduler.work-stealing": False,
     # A worker that died a moment ago is not to hold up the others for the usual 30 s.
     "distributed.comm.timeouts.connect": "10s",
-    # A worker ends when its connection breaks. The kernel tries again after as long as it has tried already, so this
-    # rides out a cut of half the time; with Dask's 30 s a cut of 15 s can cost a node. It is also how long a node that
-    # vanished without a word, as in a power cut, holds up the generation.
+    # How long a connection may be silent before it counts as broken, which ends its worker. While the network is cut
+    # the kernel sends again and again, and doubles the pause each time: the first try after a cut of 40 s may come at
+    # 80 s. So 90 s survive a cut of 45 s; with Dask's 30 s one of 15 s can cost a node. The price: a node that vanishes
+    # without a word, as in a power cut, holds up the generation for 90 s.
     "distributed.comm.timeouts.tcp": "90s",
     # A worker that says nothing for so long, its connection open all the while, is replaced (Dask: 5 min). It is longer
     # than a cut that its connection rides out.

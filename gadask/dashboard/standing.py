@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from bokeh.models.widgets import Div
@@ -9,6 +10,7 @@ from bokeh.models.widgets import Div
 from gadask.dashboard.figures import Figure
 from gadask.dashboard.history import RunHistory
 from gadask.dashboard.shown import coloured, is_silent, left_out, ranked
+from gadask.units import count_text
 
 _MAX_ROWS = 12
 _HEADS = (
@@ -51,36 +53,29 @@ def _row(run: RunHistory, colour: str) -> str:
         state = "silent"
     else:
         state = "starts" if now is None else f"{now['generation']}"
-    values = [f"<span style='color:{colour}'>●</span> {_escaped(run.name)}", _escaped(run.env), _escaped(state)]
+    values = [
+        f"<span style='color:{colour}'>●</span> {html.escape(run.name)}",
+        html.escape(run.env),
+        html.escape(state),
+    ]
     if now is None:
-        values += ["", _count(last["frames"]) if last else ""]
+        values += ["", count_text(last["frames"]) if last else ""]
     else:
         share = now["n_counted"] / now["n_wanted"] if now["n_wanted"] else 0.0
         bar = f"<progress max='1' value='{share:.3f}' style='width:80px'></progress>"
-        values += [f"{bar} {now['n_counted']}/{now['n_wanted']}", _count(now["frames"])]
+        values += [f"{bar} {now['n_counted']}/{now['n_wanted']}", count_text(now["frames"])]
     best = (now or {}).get("best")
     values.append("" if best is None else f"{best:,.1f}")
     elite = last["elite"] if last else None
     error = last["elite_error"] if last else None
     values.append("" if elite is None else f"{elite:,.1f}" + ("" if error is None else f" ± {error:,.1f}"))
     values.append("" if now is None else f"{now['nodes']} ({now['processes']} processes)")
-    values.append("" if last is None else _count(last["frames_per_s"]))
+    values.append("" if last is None else count_text(last["frames_per_s"]))
     done = (now or {}).get("budget_share")
     values.append("" if done is None else f"{min(1.0, done):.0%}")
     left_s = now["elapsed_s"] * (1 - done) / done if now and done and run.ended is None else None
     values.append("" if left_s is None else _duration(max(0.0, left_s)))
     return "<tr>" + "".join(f"<td {_CELL}>{value}</td>" for value in values) + "</tr>"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _count(number: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {unit}"
-    return f"{number:.0f}"
 
 
 def _duration(seconds: float) -> str:

@@ -114,8 +114,9 @@ class HarlowLanes(LaneEnv):
         """Start the episode of `seed`: draw images, the good one, and their sides; the gaze rests on the cross."""
         stream = episode_stream(seed // 2)
         self._images[lane] = draw_pair(stream, self.image_set, self.retina // 2)
-        good, *self.left_images[lane] = stream.integers(2, size=1 + self.n_trials)
-        self._good_images[lane] = good ^ (seed % 2)
+        draws = stream.integers(2, size=1 + self.n_trials)
+        self._good_images[lane] = draws[0] ^ (seed % 2)
+        self.left_images[lane] = draws[1:]
         self.trials_correct[lane] = -1
         for state in (self.phases, self.gazes, self.trials, self.rewards, self._held, self._steps):
             state[lane] = 0

@@ -7,9 +7,10 @@ The output is a dense layer of h. Gates stand in the order of PyTorch's cells: r
 parameters are one matrix `(inputs + 1, outputs)`, the bias in the last row, since every input ends with a 1. Initial
 scales are those of PyTorch's cells: W and U each by its own number of inputs.
 
-Biases start at 0, but those of the gates that keep the memory: unit by unit these are such that it fades within 2 to
-`memory_steps` steps, the times evenly spaced in the logarithm (Tallec and Ollivier 2018, arXiv 1804.11188). From 2 for
-all, where 0 is right, evolution would have to find hundreds of steps by many small mutations in a row.
+Biases start at 0, except those of the gates that keep the memory. These make each unit forget after a time of its own:
+the times lie between 2 and `memory_steps` steps, evenly spaced in the logarithm (Tallec and Ollivier 2018, arXiv
+1804.11188). With `memory_steps = 2` all these biases are 0 too; a task that asks for hundreds of steps of memory would
+then need many small mutations in a row.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def gru(
     memory_steps: int = 2,
     initial: str = "fan-in",
 ) -> GRU:
-    """Build a GRU of `units` units that remember for up to `memory_steps` steps at first; raises `PolicyError`."""
+    """Build a GRU of `units` units, which at first remember 2 to `memory_steps` steps; raises `PolicyError`."""
     n_inputs = vector_size("gru", observation_space)
     check_scheme(initial)
     units, memory_steps = whole_number("units", units, 1), whole_number("memory_steps", memory_steps, 2)
@@ -50,7 +51,7 @@ def lstm(
     memory_steps: int = 2,
     initial: str = "fan-in",
 ) -> LSTM:
-    """Build an LSTM of `units` units that remember for up to `memory_steps` steps at first; raises `PolicyError`."""
+    """Build an LSTM of `units` units, which at first remember 2 to `memory_steps` steps; raises `PolicyError`."""
     n_inputs = vector_size("lstm", observation_space)
     check_scheme(initial)
     units, memory_steps = whole_number("units", units, 1), whole_number("memory_steps", memory_steps, 2)

@@ -84,6 +84,22 @@ class Convolution:
     window: Window
 
 
+_NOTHING_FOLLOWS = Window(kernel=0, stride=0, rows=0, columns=0, top=0, left=0, bottom=0, right=0)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Cells in rows, which a layer reads or writes."""
+
+    cells: int
+    """The address of the first."""
+    changed: int
+    """The address of the first of the bytes that say which cells have changed."""
+    columns: int
+    depth: int
+    """Entries of a cell."""
+
+
 class CompiledNetwork:
     """The network of these parameters, at one observation after the other."""
 
@@ -165,11 +181,10 @@ class CompiledNetwork:
         relu: bool,
     ) -> _Network:
         channels, height, width = shape
-        cell_dtype = np.uint8 if self._bytes else np.float32
         first = convolutions[0].window
         assert (first.kernel, first.stride) == (2 * _BLOCK, _BLOCK)
         block_rows, block_columns = first.rows + 1, first.columns + 1
-        block_pixels = channels * _BLOCK**2
+        n_blocks, block_pixels = block_rows * block_columns, channels * _BLOCK**2
         network = _Network(
             channels=channels,
             height=height,
@@ -179,55 +194,60 @@ class CompiledNetwork:
             block_rows=block_rows,
             block_columns=block_columns,
             fresh=1,
-            blocks=self._buffer(block_rows * block_columns * block_pixels, np.uint8),
-            scaled=None if self._bytes else self._buffer(block_rows * block_columns * block_pixels, np.float32),
-            changed=self._buffer(block_rows * block_columns, np.uint8),
-            n_hidden=dense.shape[1],
-            n_outputs=output.shape[1],
-            dense=dense.data_ptr(),
-            output=output.data_ptr(),
-            hidden=self._buffer(dense.shape[1], np.float32),
+            blocks=self._buffer(n_blocks * block_pixels, np.uint8),
+            scaled=None if self._bytes else self._buffer(n_blocks * block_pixels, np.float32),
+            changed=self._buffer(n_blocks, np.uint8),
             result=self._result.ctypes.data,
         )
-        source, changed = network.blocks if self._bytes else network.scaled, network.changed
-        columns, n_inputs, window, step = block_columns, block_pixels, 2, 1
-        following = [*(convolution.window for convolution in convolutions[1:]), None]
+        source = _Grid(network.blocks if self._bytes else network.scaled, network.changed, block_columns, block_pixels)
+        window, step = 2, 1  # in blocks, what the first convolution's kernel and stride are in pixels
+        following = [*(convolution.window for convolution in convolutions[1:]), _NOTHING_FOLLOWS]
         for layer, convolution, after in zip(network.layers, convolutions, following, strict=True):
-            this, parameters = convolution.window, convolution.parameters
-            n_outputs = parameters.shape[1]
-            top, left, bottom, right = (after.top, after.left, after.bottom, after.right) if after else (0, 0, 0, 0)
-            target_columns = left + this.columns + right
-            n_cells = (top + this.rows + bottom) * target_columns
-            target, target_changed = self._buffer(n_cells * n_outputs, cell_dtype), self._buffer(n_cells, np.uint8)
-            begin = top * target_columns + left
-            layer.rows, layer.columns, layer.window, layer.step = this.rows, this.columns, window, step
-            layer.n_inputs, layer.n_outputs, layer.relu = n_inputs, n_outputs, relu
-            layer.source_columns, layer.target_columns = columns, target_columns
-            layer.source, layer.source_changed = source, changed
-            layer.target = target + begin * n_outputs * np.dtype(cell_dtype).itemsize
-            layer.target_changed = target_changed + begin
-            layer.parameters = parameters.data_ptr()
-            if self._bytes:
-                layer.weights = self._buffer(parameters.numel() - n_outputs, np.int8)
-                layer.scales = self._buffer(n_outputs, np.float32)
-                layer.sums = self._buffer(this.rows * this.columns * n_outputs, np.int32)
-                layer.largest = self._buffer(this.rows * this.columns, np.float32)
-            source, changed, columns, n_inputs = target, target_changed, target_columns, n_outputs
-            if after:
-                window, step = after.kernel, after.stride
-        network.features = source
-        network.n_features = dense.shape[0] - 1
+            layer.window, layer.step, layer.relu = window, step, relu
+            source = self._connect(layer, source, convolution, after)
+            window, step = after.kernel, after.stride
+        network.features = source.cells
+        self._add_dense_layers(network, dense, output, source.depth)
         size = max(first.rows * first.columns, network.n_features) + 2 * _SPARE
         network.list = self._buffer(size, np.int32) + _SPARE * np.dtype(np.int32).itemsize
-        network.dense_scales = self._buffer(network.n_hidden, np.float32)
+        return network
+
+    def _connect(self, layer: _Layer, source: _Grid, convolution: Convolution, after: Window) -> _Grid:
+        """Have a layer read `source`; returns what it writes, inside the zeros that the convolution `after` needs."""
+        this, parameters = convolution.window, convolution.parameters
+        n_outputs, n_patches = parameters.shape[1], this.rows * this.columns
+        columns = after.left + this.columns + after.right
+        n_cells = (after.top + this.rows + after.bottom) * columns
+        dtype = np.dtype(np.uint8 if self._bytes else np.float32)
+        target = _Grid(self._buffer(n_cells * n_outputs, dtype), self._buffer(n_cells, np.uint8), columns, n_outputs)
+        n_before = after.top * columns + after.left  # cells before the first that is written
+        layer.rows, layer.columns = this.rows, this.columns
+        layer.n_inputs, layer.n_outputs = source.depth, n_outputs
+        layer.source, layer.source_changed, layer.source_columns = source.cells, source.changed, source.columns
+        layer.target = target.cells + n_before * n_outputs * dtype.itemsize
+        layer.target_changed, layer.target_columns = target.changed + n_before, columns
+        layer.parameters = parameters.data_ptr()
         if self._bytes:
-            network.dense_weights = self._buffer(network.n_features * network.n_hidden, np.int8)
+            layer.weights = self._buffer(parameters.numel() - n_outputs, np.int8)
+            layer.scales = self._buffer(n_outputs, np.float32)
+            layer.sums = self._buffer(n_patches * n_outputs, np.int32)
+            layer.largest = self._buffer(n_patches, np.float32)
+        return target
+
+    def _add_dense_layers(self, network: _Network, dense: torch.Tensor, output: torch.Tensor, depth: int) -> None:
+        """Add the hidden layer, which reads cells of `depth` features, and the output layer."""
+        network.n_features, network.n_hidden, network.n_outputs = dense.shape[0] - 1, dense.shape[1], output.shape[1]
+        network.dense, network.output = dense.data_ptr(), output.data_ptr()
+        network.hidden = self._buffer(network.n_hidden, np.float32)
+        network.dense_scales = self._buffer(network.n_hidden, np.float32)
+        n_weights = network.n_features * network.n_hidden
+        if self._bytes:
+            network.dense_weights = self._buffer(n_weights, np.int8)
             network.dense_sums = self._buffer(network.n_hidden, np.int32)
             network.seen = self._buffer(network.n_features, np.uint8)
         else:
-            network.dense_words = self._buffer(network.n_features * network.n_hidden * 5 // 8, np.int32)
-            network.partials = self._buffer(network.n_features // n_outputs * network.n_hidden, np.float32)
-        return network
+            network.dense_words = self._buffer(n_weights * 5 // 8, np.int32)  # 20 bits each
+            network.partials = self._buffer(network.n_features // depth * network.n_hidden, np.float32)
 
     def _buffer(self, size: int, dtype: DTypeLike) -> int:
         """Return the address of new zeros, which live as long as this."""
