@@ -85,7 +85,7 @@ def no_leaks() -> Iterator[None]:
             child.pid
             for child in this.children(recursive=True)
             # Python's own helper of multiprocessing lives as long as the interpreter.
-            if "resource_tracker" not in " ".join(_command_line(child))
+            if "resource_tracker" not in " ".join(command_line(child))
         }
         memory: set[object] = {target for target in _fd_targets() if "memfd:gadask" in target}
         # Semaphores and temporary directories there are other programs'.
@@ -101,9 +101,10 @@ def no_leaks() -> Iterator[None]:
         time.sleep(0.02)
 
 
-def _command_line(process: psutil.Process) -> list[str]:
+def command_line(process: psutil.Process | None) -> list[str]:
+    """Return the words of a process's command; none of one that has ended."""
     try:
-        command: list[str] = process.cmdline()
+        command: list[str] = process.cmdline() if process is not None else []
     except psutil.Error:
         return []
     return command

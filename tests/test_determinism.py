@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from gadask.record import read_generations, without_wall_clock
-from tests.conftest import wait_until
+from tests.conftest import command_line, wait_until
 
 pytest.importorskip("ale_py")
 pytest.importorskip("mujoco")
@@ -169,12 +169,12 @@ def wait_for_generation(number: int, process: subprocess.Popen[bytes], run_dir: 
 
 
 def rollout_processes(master: psutil.Process) -> list[psutil.Process]:
-    servers = [p for p in master.children(recursive=True) if "gadask.forkserver" in p.cmdline()]
+    servers = [p for p in master.children(recursive=True) if "gadask.forkserver" in command_line(p)]
     return [p for p in servers if p.parent() in servers]
 
 
 def workers(master: psutil.Process) -> list[psutil.Process]:
-    return [p for p in master.children() if "spawn_main" in " ".join(p.cmdline())]
+    return [p for p in master.children() if "spawn_main" in " ".join(command_line(p))]
 
 
 @pytest.mark.parametrize("victims", [rollout_processes, workers], ids=["rollout process", "worker"])

@@ -20,7 +20,7 @@ from gadask.messages import Kind
 from gadask.record import read_episodes, read_generations, read_run
 from gadask.task import prepare_task
 from tests.analysis.pictures import decoded
-from tests.conftest import wait_until
+from tests.conftest import command_line, wait_until
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -160,12 +160,4 @@ def test_ctrl_c_leaves_nothing(run_dir: Path) -> None:
 
 def _rollout_processes(pid: int) -> list[psutil.Process]:
     children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "gadask.forkserver" in _command(child)]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        command: list[str] = process.cmdline()
-    except psutil.Error:
-        return []
-    return command
+    return [child for child in children if "gadask.forkserver" in command_line(child)]

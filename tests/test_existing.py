@@ -21,7 +21,7 @@ from gadask.clusters.existing import existing_cluster
 from gadask.errors import ClusterError, UsageError
 from gadask.master import evolve
 from gadask.record import read_episodes, read_generations, without_wall_clock
-from tests.conftest import faulty_config
+from tests.conftest import command_line, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -70,7 +70,7 @@ def plugins(dask_worker: Worker) -> list[str]:
 
 
 def rollout_processes() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in p.cmdline()]
+    return [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in command_line(p)]
 
 
 def test_a_run_leaves_the_workers_as_they_were(tmp_path: Path) -> None:

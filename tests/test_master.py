@@ -32,7 +32,7 @@ from gadask.messages import Breeding, Task, pack_breeding
 from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
 from gadask.selection import rank
 from gadask.task import prepare_task
-from tests.conftest import eventually, faulty_config
+from tests.conftest import command_line, eventually, faulty_config
 from tests.genomes import child_genome, scored
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -143,8 +143,8 @@ def test_a_killed_rollout_process_changes_nothing(expected: Expected, tmp_path: 
 
     def kill_one(progress: Progress) -> None:
         if progress.generation == 1 and not killed:
-            victims = [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in p.cmdline()]
-            victims = [p for p in victims if "gadask.forkserver" in " ".join(p.parent().cmdline())]
+            victims = [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in command_line(p)]
+            victims = [p for p in victims if "gadask.forkserver" in " ".join(command_line(p.parent()))]
             killed.append(victims[0].pid)
             os.kill(victims[0].pid, signal.SIGKILL)
 
@@ -158,7 +158,7 @@ def test_a_killed_worker_changes_nothing(expected: Expected, tmp_path: Path, nod
 
     def kill_one(progress: Progress) -> None:
         if progress.generation == 1 and progress.n_counted and not killed:
-            workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+            workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(command_line(p))]
             killed.extend(workers[:1] + workers[0].children(recursive=True))
             os.kill(workers[0].pid, signal.SIGKILL)
 
@@ -486,7 +486,7 @@ def test_an_interrupt_while_the_cluster_starts_leaves_nothing() -> None:
         this = psutil.Process()
 
         def starts() -> bool:
-            return any("spawn_main" in " ".join(child.cmdline()) for child in this.children())
+            return any("spawn_main" in " ".join(command_line(child)) for child in this.children())
 
         await eventually(starts, 60, "a worker starts")
         task.cancel()

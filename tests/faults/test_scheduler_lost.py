@@ -22,7 +22,7 @@ from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
 from gadask.master import Progress, evolve
 from gadask.record import read_generations, without_wall_clock
-from tests.conftest import faulty_config, wait_until
+from tests.conftest import command_line, faulty_config, wait_until
 
 ROOT = Path(__file__).parents[2]
 CONFIG = faulty_config(step_s=0.004)
@@ -131,8 +131,8 @@ def test_a_worker_that_dies_while_the_parents_are_sent_is_not_waited_for(whole: 
 def workers() -> list[psutil.Process]:
     """Return this process's workers that are nodes by now."""
     children = psutil.Process().children(recursive=True)
-    parents = [p.parent() for p in children if "gadask.forkserver" in p.cmdline()]
-    return [p for p in parents if p is not None and "gadask.forkserver" not in p.cmdline()]
+    parents = [p.parent() for p in children if "gadask.forkserver" in command_line(p)]
+    return [p for p in parents if p is not None and "gadask.forkserver" not in command_line(p)]
 
 
 async def evolve_locally(

@@ -18,7 +18,7 @@ from gadask.chunks import Node
 from gadask.config import EnvConfig
 from gadask.messages import Breeding, Chunk, Kind, Status, Task
 from gadask.task import prepare_task
-from tests.conftest import faulty_config, wait_until
+from tests.conftest import command_line, faulty_config, wait_until
 from tests.simulator_envs import HELPERS, noted
 from tests.test_guard import alive
 
@@ -178,7 +178,8 @@ def test_environments_are_closed_when_the_dask_worker_is_killed(left: Left, tmp_
 def test_helpers_end_when_worker_and_fork_server_are_killed_together(left: Left, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", NODE, str(tmp_path)]) as worker:
         wait_until(lambda: len(left.now()) >= N_PROCESSES * len(HELPERS), 60, "helpers of all processes")
-        server = next(child for child in psutil.Process(worker.pid).children() if "forkserver" in str(child.cmdline()))
+        children = psutil.Process(worker.pid).children()
+        server = next(child for child in children if "gadask.forkserver" in command_line(child))
         for process in (worker, server):
             process.kill()
     wait_until(lambda: not left.now(), 10, "helpers gone")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from gadask.record import read_episodes, read_generations, without_wall_clock
-from tests.conftest import wait_until
+from tests.conftest import command_line, wait_until
 from tests.slurm.local_slurm import LocalSlurm
 from tests.test_strangers import listeners, open_to_strangers
 
@@ -127,7 +127,7 @@ def processes_of(job: Job) -> list[psutil.Process]:
 
 def worker(job: Job, name: str) -> psutil.Process:
     """Return the Dask worker of this name, not the job step that waits for it."""
-    (found,) = {p for p in processes_of(job) if p.cmdline()[0] == sys.executable and name in p.cmdline()}
+    (found,) = {p for p in processes_of(job) if command_line(p)[:1] == [sys.executable] and name in command_line(p)}
     return found
 
 
@@ -202,7 +202,7 @@ def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]], tmp_
 
 def test_a_run_that_is_warned_while_it_starts_is_requeued(job: Job) -> None:
     job.submit(requeues=1)
-    job.wait_for(lambda: [p for p in processes_of(job) if "jobs/run.py" in p.cmdline()], 60, "it starts")
+    job.wait_for(lambda: [p for p in processes_of(job) if "jobs/run.py" in command_line(p)], 60, "it starts")
     job.control("scancel", "--batch", "--signal=TERM")
     job.wait_for(lambda: job.n_closed >= 1, 120, "a generation, played by the second start")
     assert job.output.count("evolving tests.faulty_envs:Faulty-v0") in (1, 2)

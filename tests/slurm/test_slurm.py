@@ -17,7 +17,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from tests.browser import CHROMIUM, browser
-from tests.conftest import wait_until
+from tests.conftest import command_line, wait_until
 from tests.slurm.local_slurm import LocalSlurm
 from tests.slurm.runs import command, environment, parents, slurm_command, started, sweep_command, write_files
 from tests.test_dashboard import needs_browser
@@ -68,7 +68,7 @@ async def read_page(dashboard: str, folder: Path) -> tuple[str, list[str]]:
 def rollout_processes(server: psutil.Process) -> int:
     """Return how many rollout processes a process has forked, which is none unless it is a fork server that lives."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        if "gadask.forkserver" in server.cmdline() and "gadask.forkserver" not in server.parent().cmdline():
+        if "gadask.forkserver" in command_line(server) and "gadask.forkserver" not in command_line(server.parent()):
             return len(server.children())
     return 0
 
@@ -234,7 +234,7 @@ def test_what_a_master_and_its_guardian_left_is_cleared_away_by_the_next_start(
     with started(words, tmp_path) as run:
         run.wait_for("1 pending")
         (guardian,) = (
-            child for child in psutil.Process(run.process.pid).children() if "guardian" in child.cmdline()[2]
+            child for child in psutil.Process(run.process.pid).children() if "guardian" in str(command_line(child)[2:3])
         )
         guardian.kill()
         run.process.kill()
