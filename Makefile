@@ -4,6 +4,8 @@ BIN := .venv/bin
 RUN_DIR ?= runs/frostbite-quick
 # Threads of BLAS and OpenMP are set per process by gadask; tests and benchmarks are to see the same.
 export OMP_NUM_THREADS = 1
+# Compiled modules are kept, as on users' machines: tests start thousands of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check docs bench pictures setup clean
 
