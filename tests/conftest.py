@@ -14,6 +14,7 @@ import pytest
 from gadask.config import Config, config_from_dict
 
 _LONGEST = (
+    "tests/chaos/",
     "tests/slurm/",
     "tests/test_two_hosts.py",
     "tests/test_determinism.py",
