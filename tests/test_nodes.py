@@ -91,6 +91,19 @@ def leave(dask_worker: Worker) -> None:
     gadask.node._close_worker(dask_worker, "its processes failed")
 
 
+async def first_node(client: Client) -> tuple[Nodes, str]:
+    """Set up nodes; returns them with the address of the first that is ready."""
+    nodes = Nodes(client, prepare_task(first_config()), 1, None, node_timeout_s=60)
+    await nodes.register_plugin()
+
+    async def is_usable() -> bool:
+        await nodes.look()
+        return bool(nodes.usable)
+
+    await until(is_usable, "a node")
+    return nodes, next(iter(nodes.usable))
+
+
 async def is_free(client: Client) -> bool:
     return not any((await client.run(count_tasks)).values())
 
@@ -202,15 +215,7 @@ def test_a_node_that_leaves_after_a_chunk_of_it_failed_says_why(tmp_path: Path) 
         async with local_cluster(1) as cluster:
             client = cluster.client
             await client.wait_for_workers(1)
-            nodes = Nodes(client, prepare_task(first_config()), 1, None, node_timeout_s=60)
-            await nodes.register_plugin()
-
-            async def is_usable() -> bool:
-                await nodes.look()
-                return bool(nodes.usable)
-
-            await until(is_usable, "a node")
-            (address,) = nodes.usable
+            nodes, address = await first_node(client)
             nodes.drop(address)  # as for the chunk
             await client.run(leave)
 
@@ -380,14 +385,7 @@ def test_a_connection_that_breaks_while_nodes_are_set_up_is_made_again(monkeypat
                 await register(plugin)
 
             monkeypatch.setattr(client, "register_plugin", register_plugin)
-            nodes = Nodes(client, prepare_task(first_config()), 1, None, node_timeout_s=60)
-            await nodes.register_plugin()
-
-            async def is_usable() -> bool:
-                await nodes.look()
-                return bool(nodes.usable)
-
-            await until(is_usable, "a node")
+            nodes, _ = await first_node(client)
             await nodes.close()
 
     asyncio.run(main())
