@@ -311,7 +311,7 @@ def test_a_master_killed_at_any_moment_resumes_to_the_same_result(config: Path, 
     assert run(config, "--run-dir", tmp_path / "whole", "--no-pictures", "--budget.generations", 6).returncode == 0
     run_dir = tmp_path / "run"
     resume: tuple[str, ...] = ()
-    for moment in (b"processes", b"gen    0", b"gen    3"):
+    for moment in (b"processes", b"gen    0", b"gen    2", b"gen    3"):
         process, terminal = start(config, run_dir, "--budget.generations", "6", *resume)
         output = bytearray()
         for data in read(terminal):

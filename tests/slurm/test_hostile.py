@@ -60,7 +60,7 @@ def test_a_signal_while_a_job_is_submitted_leaves_no_job(
         wait_until(lambda: hostile.is_done, 60, "a job is accepted")
         run.process.send_signal(number)
         hostile.behave("sbatch")
-        assert run.finish() == 130
+        assert run.finish(30) == 130
     assert "Traceback" not in run.err
     assert slurm.in_state(*LIVE) == []
     left = {path.name for path in (tmp_path / "run" / "cluster").iterdir() if path.suffix != ".log"}
@@ -107,7 +107,7 @@ def test_ctrl_c_ends_a_run_whose_queue_has_gone_silent(slurm: LocalSlurm, hostil
         hostile.order("squeue", "child")
         wait_until(lambda: hostile.n_calls("squeue") > before, 60, "a squeue that hangs")
         run.process.send_signal(signal.SIGINT)
-        assert run.finish() == 130
+        assert run.finish(30) == 130
     (job,) = slurm.in_state(*LIVE)
     assert f"scancel {job.id}; squeue --me" in run.err
     assert not list((tmp_path / "run").glob("**/*.pem"))
@@ -116,7 +116,7 @@ def test_ctrl_c_ends_a_run_whose_queue_has_gone_silent(slurm: LocalSlurm, hostil
         slurm.wait_for(1, "CANCELLED", deadline_s=60)
         run.wait_for("1 pending")
         run.process.send_signal(signal.SIGINT)
-        assert (run.finish(), run.err) == (130, "")
+        assert (run.finish(30), run.err) == (130, "")
     assert job.id in [other.id for other in slurm.in_state("CANCELLED")]
 
 

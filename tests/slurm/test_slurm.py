@@ -278,7 +278,7 @@ def test_an_interrupt_leaves_no_job_and_no_key(slurm: LocalSlurm, tmp_path: Path
     with started(slurm_command(tmp_path, "--machine.partition", partition), tmp_path) as run:
         run.wait_for("nodes: 0 of 1 running, 1 pending")
         run.process.send_signal(signal.SIGTERM)
-        assert run.finish() == 130
+        assert run.finish(20) == 130
     assert "continue with: " in run.out
     assert run.err == ""
     left = {path.name for path in (tmp_path / "run" / "cluster").iterdir() if path.suffix != ".log"}
