@@ -14,9 +14,13 @@ import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster, Worker
+from distributed.comm import registry
+from distributed.comm.core import CommClosedError
+from distributed.comm.tcp import TLSConnector
 from distributed.security import Security
 
 from gadask.clusters import existing, local_cluster
+from gadask.clusters.connector import survive_cut_handshakes
 from gadask.clusters.existing import existing_cluster
 from gadask.errors import ClusterError, UsageError
 from gadask.master import evolve
@@ -194,3 +198,17 @@ def test_an_unencrypted_scheduler_on_a_network_is_warned_of(
     monkeypatch.setattr(existing, "_CONNECT_S", 0.2)
     asyncio.run(refusal(f"tcp://{host}:1"))
     assert ("not encrypted" in caplog.text) == warned
+
+
+def test_a_handshake_that_is_cut_is_a_broken_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Dask's own reconnecting takes it; what tornado raises would end that for good."""
+
+    async def cut(*arguments: object, **kwargs: object) -> None:
+        raise ValueError("IOStream is not idle; cannot convert to SSL")
+
+    monkeypatch.setitem(registry.backends, "tls", registry.backends["tls"])
+    monkeypatch.setattr(TLSConnector, "connect", cut)
+    survive_cut_handshakes()
+    connector = registry.get_backend("tls").get_connector()
+    with pytest.raises(CommClosedError, match="not idle"):
+        asyncio.run(connector.connect("127.0.0.1:1", ssl_context=None))

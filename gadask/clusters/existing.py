@@ -21,6 +21,7 @@ from distributed import Client, Lock, Semaphore
 from distributed.security import Security
 
 from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts, meanwhile
+from gadask.clusters.connector import survive_cut_handshakes
 from gadask.errors import ClusterError, UsageError
 from gadask.node import PLUGIN_NAME
 
@@ -61,6 +62,7 @@ async def existing_cluster(address: str) -> AsyncIterator[Existing]:
     `ClusterError` if no scheduler answers there within seconds.
     """
     security = _security(address)
+    survive_cut_handshakes()
     with dask.config.set(DASK_CONFIG):
         async with _closed_at_the_end(await _connect(address, security)) as client:
             identity = await client.scheduler.identity(n_workers=-1)
