@@ -62,6 +62,27 @@ class _InFlight:
     n_errors: int
 
 
+class _Arrivals(as_completed):  # type: ignore[misc]
+    """Chunks and what came of them, as they finish; one whose result cannot be fetched arrives too, cancelled.
+
+    Dask's own loses such a future (distributed 2026.8.0), and a generation would wait for it for ever.
+    """
+
+    def __init__(self, client: Client) -> None:
+        """Begin with none."""
+        super().__init__(loop=client.loop, with_results=True, raise_errors=False)
+        self.unfetched: dict[Future, Exception] = {}
+        """Why results did not come."""
+
+    async def _track_future(self, future: Future) -> None:
+        try:
+            await super()._track_future(future)
+        except Exception as error:  # a connection broke, the master's or the scheduler's to the node
+            self.unfetched[future] = error
+            await future.cancel(reason="unfetched", msg=f"{error}")
+            await super()._track_future(future)
+
+
 class Dispatcher:
     """The nodes that play one task, and what they are playing."""
 
@@ -79,7 +100,7 @@ class Dispatcher:
         self._in_flight: dict[Future, _InFlight] = {}
         self._again: list[_InFlight] = []
         self._last_packed: tuple[Breeding, bytes] | None = None
-        self._arrivals: as_completed | None = None
+        self._arrivals: _Arrivals | None = None
         self._next: asyncio.Future[tuple[Future, object]] | None = None
         self._n_outstanding: Counter[str] = Counter()
         self._pace = Pace(LANE_ROUNDS * task.n_lanes)
@@ -104,7 +125,7 @@ class Dispatcher:
         """Set up the nodes and wait for the first."""
         await self._nodes.register_plugin()
         self._nodes.begin_waiting()
-        self._arrivals = as_completed(loop=self._client.loop, with_results=True, raise_errors=False)
+        self._arrivals = _Arrivals(self._client)
         self._watch = asyncio.create_task(self._watch_nodes())
         while not self.nodes:
             self._check()
@@ -252,6 +273,7 @@ class Dispatcher:
 
     def _take(self, future: Future, result: object) -> Arrival | None:
         """Return a chunk's rows, or queue it again."""
+        assert self._arrivals is not None
         item = self._in_flight.pop(future)
         self._n_outstanding[item.address] -= len(item.chunk.episodes)
         if future.status == "finished" and isinstance(result, ChunkResult):
@@ -260,8 +282,12 @@ class Dispatcher:
             self._pace.learn(rows["seconds"][rows["status"] == Status.OK])
             return Arrival(result.node, rows, result.reasons, result.moments)
         n_errors = item.n_errors
-        if future.status == "error":
+        error: object = self._arrivals.unfetched.pop(future, None)
+        if isinstance(error, OSError):
+            error = None  # a connection broke, which is nobody's error
+        elif future.status == "error":
             error = result[1] if isinstance(result, tuple) else result
+        if error is not None:
             n_errors += 1
             if n_errors >= _MAX_ERRORS:
                 raise ClusterError(f"a chunk failed {n_errors} times, last on {item.address}: {error}")

@@ -7,19 +7,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from distributed import Client
+from distributed.comm.core import CommClosedError
 from distributed.security import Security
 
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
+from gadask.errors import ClusterError
 from gadask.master import Progress, evolve
 from gadask.record import read_generations, without_wall_clock
 from tests.conftest import command_line, faulty_config, wait_until
@@ -98,6 +101,23 @@ def test_a_connection_that_is_made_again_changes_nothing(whole: Path, tmp_path: 
     assert log(tmp_path / "run") == log(whole)
 
 
+def test_a_result_that_cannot_be_fetched_is_played_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a connection breaks under a request while the client's own is whole."""
+    errors = iter([CommClosedError("in gather: Stream is closed"), ValueError("IOStream is not idle")])
+    fail_to_fetch(monkeypatch, errors)
+    asyncio.run(asyncio.wait_for(evolve_locally(tmp_path / "run"), 150))
+    assert next(errors, None) is None
+    assert log(tmp_path / "run") == log(whole)
+
+
+def test_results_that_never_can_be_fetched_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_fetch(monkeypatch, repeat(ValueError("no such class")))
+    with pytest.raises(ClusterError, match="a chunk failed 5 times.*no such class"):
+        asyncio.run(asyncio.wait_for(evolve_locally(tmp_path / "run"), 150))
+
+
 def test_a_worker_that_stands_still_is_replaced(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection stays open, so that nothing but its silence tells."""
     monkeypatch.setitem(DASK_CONFIG, "distributed.scheduler.worker-ttl", "5s")
@@ -126,6 +146,19 @@ def test_a_worker_that_dies_while_the_parents_are_sent_is_not_waited_for(whole: 
 
     asyncio.run(asyncio.wait_for(evolve_and_kill(), 150))
     assert log(tmp_path / "run") == log(whole)
+
+
+def fail_to_fetch(monkeypatch: pytest.MonkeyPatch, errors: Iterable[Exception]) -> None:
+    """Have the client's first requests for results end with these errors."""
+    fetch, left = Client._gather_remote, iter(errors)
+
+    async def fetch_or_fail(client: Client, *arguments: object) -> object:
+        result = await fetch(client, *arguments)
+        if error := next(left, None):
+            raise error
+        return result
+
+    monkeypatch.setattr(Client, "_gather_remote", fetch_or_fail)
 
 
 def workers() -> list[psutil.Process]:
