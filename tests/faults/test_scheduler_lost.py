@@ -114,7 +114,7 @@ def test_a_result_that_cannot_be_fetched_is_played_again(
 
 def test_results_that_never_can_be_fetched_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_to_fetch(monkeypatch, repeat(ValueError("no such class")))
-    with pytest.raises(ClusterError, match="a chunk failed 5 times.*no such class"):
+    with pytest.raises(ClusterError, match=r"a chunk failed 5 times.*no such class"):
         asyncio.run(asyncio.wait_for(evolve_locally(tmp_path / "run"), 150))
 
 
