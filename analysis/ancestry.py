@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gadask.genome import to_text
-from gadask.record import read_generations, read_run
-from gadask.selection import Population
+from gadask.algorithms.truncation import Population
+from gadask.genomes.genome import to_text
+from gadask.record.directory import read_generations, read_run
 
 NONE = -1
 """Stands for no parent, no slot, no generation."""

@@ -30,7 +30,7 @@ from gadask.config import EnvConfig
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action, Observation
 from gadask.errors import EnvError
-from gadask.rollout import Actor, watch_episode
+from gadask.play.rollout import Actor, watch_episode
 
 MAX_S = 60.0
 _PICTURES_PER_S = 15

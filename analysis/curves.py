@@ -42,7 +42,7 @@ from analysis.figures import (
 )
 from analysis.published import GA_DIST_RESOLUTION, SYSTEMS, ga_dist_curves, published_scores
 from analysis.runs import load_study, study_frame
-from gadask.leaving import leave
+from gadask.console.leaving import leave
 
 _CHARACTER = 7  # pixels, with the axis beside them
 GA_DIST = "ga-dist, 2018: median of 5 seeds"

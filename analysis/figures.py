@@ -32,8 +32,8 @@ from bokeh.models.plots import Plot
 from bokeh.plotting import figure as bokeh_figure
 from bokeh.resources import INLINE
 
-from gadask import files
 from gadask.errors import RecordError, UsageError
+from gadask.record import files
 
 CHILD, ELITE, EVALUATION, LATE, FAILED = "#0072B2", "#D55E00", "#E69F00", "#CC79A7", "#000000"
 GREY, LIGHT_GREY = "#8A8A8A", "#E3E3E3"

@@ -29,20 +29,20 @@ from analysis.command import run_command
 from analysis.figures import check_suffix
 from analysis.movie import Clip, Film, captioned, to_gif, to_mp4, wall
 from analysis.runs import find_runs, game_of
-from gadask import files
+from gadask.algorithms.truncation import Elite
 from gadask.config import Config
+from gadask.console.leaving import leave
 from gadask.errors import RunDirectoryError, UsageError
-from gadask.genome import from_text, to_text
-from gadask.lanes import as_played
-from gadask.leaving import leave
+from gadask.genomes.genome import from_text, to_text
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.seeding import Purpose, env_seed, stream
+from gadask.genomes.weights import decode
 from gadask.messages import Genome, Kind
-from gadask.noise import LazyNoise
 from gadask.observations import CLIP, Normaliser
+from gadask.play.lanes import as_played
 from gadask.policies import make_policy
-from gadask.record import read_episodes, read_generations, read_normaliser, read_run
-from gadask.seeding import Purpose, env_seed, stream
-from gadask.selection import Elite
-from gadask.weights import decode
+from gadask.record import files
+from gadask.record.directory import read_episodes, read_generations, read_normaliser, read_run
 
 SUFFIXES = (".gif", ".mp4")
 _MAX_WALL_S = 20.0

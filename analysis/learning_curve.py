@@ -43,8 +43,8 @@ from analysis.figures import (
     style_legend,
 )
 from analysis.runs import EliteTest, Run, load_run, read_elite_test
-from gadask import files
-from gadask.leaving import leave
+from gadask.console.leaving import leave
+from gadask.record import files
 
 SUFFIXES = (".png", ".pdf", ".svg")
 

@@ -42,7 +42,7 @@ from analysis.figures import (
     whole_numbers,
 )
 from analysis.runs import load_run, present_episodes
-from gadask.leaving import leave
+from gadask.console.leaving import leave
 
 PROCESSES = (31, 248, 720, 5000)
 EPISODE_COLUMNS = ("kind", "status", "counted", "steps", "seconds", "return")

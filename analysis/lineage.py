@@ -52,7 +52,7 @@ from analysis.figures import (
     whole_numbers,
 )
 from analysis.runs import episode_frame, load_run
-from gadask.leaving import leave
+from gadask.console.leaving import leave
 
 MAX_GENOMES = 2000
 """A larger family is pruned before it is drawn."""

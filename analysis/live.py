@@ -23,9 +23,9 @@ from IPython.display import Image, display
 from analysis.learning_curve import learning_curve_picture
 from analysis.runs import Run, frame_of_rows, generation_row
 from gadask.config import Config
-from gadask.master import Generation, Progress
-from gadask.progress import score_text
-from gadask.record import read_generations
+from gadask.console.progress import score_text
+from gadask.master.evolve import Generation, Progress
+from gadask.record.directory import read_generations
 from gadask.units import count_text
 
 _PICTURE_EVERY_S = 2.0  # drawing takes a tenth of a second, in which the master does nothing else

@@ -12,7 +12,7 @@ from bokeh.embed import components
 from bokeh.models import LayoutDOM
 from bokeh.resources import Resources
 
-from gadask import files
+from gadask.record import files
 
 WIDTH = 1000
 """Width of the text, and so of figures that fill it, in pixels."""

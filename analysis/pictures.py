@@ -23,8 +23,8 @@ from analysis.ancestry import read_lineage
 from analysis.command import run_command
 from analysis.figures import save
 from analysis.runs import Run, episode_frame, load_study, study_frame
-from gadask import files
-from gadask.leaving import leave
+from gadask.console.leaving import leave
+from gadask.record import files
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ from analysis.figures import (
     style_legend,
 )
 from analysis.runs import load_run, present_episodes
+from gadask.console.leaving import leave
 from gadask.errors import UsageError
-from gadask.leaving import leave
 
 MAX_BARS = 12_000
 PAUSE_S = 60.0

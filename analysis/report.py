@@ -40,11 +40,11 @@ from analysis.runs import (
     study_frame,
     system_names,
 )
-from gadask import files
 from gadask.config import dump_config
+from gadask.console.leaving import leave
 from gadask.imports import own_command
-from gadask.leaving import leave
 from gadask.numerics import numeric_environment
+from gadask.record import files
 
 Table = tuple[list[Sequence[str]], Sequence[str]]
 """Rows and header."""

@@ -20,11 +20,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gadask import files
 from gadask.config import Config, config_to_dict, load_config
-from gadask.episodes import episodes_path
 from gadask.errors import RecordError, RunDirectoryError
-from gadask.record import holds_run, read_episodes, read_generations
+from gadask.record import files
+from gadask.record.directory import holds_run, read_episodes, read_generations
+from gadask.record.episodes import episodes_path
 
 QUANTILES = {
     "child_min": "0",
@@ -203,9 +203,9 @@ def episode_frame(
 ) -> pd.DataFrame:
     """Return episodes as a frame, one row an episode: of all closed generations, or of those given.
 
-    Columns are those of `gadask.episodes.episode_table`, or those given, and `recorded_in`, the generation in whose
-    file the row stands: with `late = "admit"` it can be later than the row's own. A generation without a file is left
-    out.
+    Columns are those of `gadask.record.episodes.episode_table`, or those given, and `recorded_in`, the generation in
+    whose file the row stands: with `late = "admit"` it can be later than the row's own. A generation without a file is
+    left out.
 
     Raises:
         RecordError: a file is damaged.

@@ -32,8 +32,8 @@ from analysis.figures import CHILD, FONT, GREY, LIGHT_GREY, SUFFIXES, check_suff
 from analysis.page import Page
 from analysis.published import SYSTEMS, published_scores
 from analysis.runs import Run, load_study, read_elite_test, system_names
-from gadask import files
-from gadask.leaving import leave
+from gadask.console.leaving import leave
+from gadask.record import files
 from gadask.units import count_text
 
 Reference = Literal["human", "random_search_1B"]

@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 
 from analysis.command import run_command
 from gadask.config import Config
+from gadask.console.leaving import leave
 from gadask.envs import make_env
 from gadask.envs.baselines import BASELINES, play_baseline
 from gadask.envs.harlow import HarlowLanes
 from gadask.errors import RunDirectoryError, UsageError
-from gadask.evaluate import choose_genome
-from gadask.lanes import Beginning, Lanes, count_lanes, open_lanes
-from gadask.leaving import leave
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.seeding import stream
+from gadask.genomes.weights import decode
+from gadask.master.evaluate import choose_genome
+from gadask.master.task import prepare_task
 from gadask.messages import Genome, Kind
-from gadask.noise import LazyNoise
+from gadask.play.lanes import Beginning, Lanes, count_lanes, open_lanes
 from gadask.policies import LanePolicy, make_policy
-from gadask.record import read_run
-from gadask.seeding import stream
-from gadask.task import prepare_task
-from gadask.weights import decode
+from gadask.record.directory import read_run
 
 
 @dataclass(frozen=True)

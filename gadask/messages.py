@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.genomes.seeding import Purpose, env_seed
 from gadask.observations import Normaliser
-from gadask.seeding import Purpose, env_seed
 
 Genome = tuple[int, ...]
 """Noise indices: the first initialises, each later one mutates."""

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.command_line import (
+from gadask.clusters.machine import job_core_hours
+from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
+from gadask.console.command_line import (
     FINISHED,
     NodeFlags,
     check_dask,
@@ -30,10 +32,8 @@ from gadask.command_line import (
     exit_status,
     parse,
 )
-from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.errors import ConfigError, GenomeError
-from gadask.leaving import INTERRUPTED, leave, stop_on_signals
-from gadask.machine import job_core_hours
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,11 +91,11 @@ def _parse(argv: Sequence[str]) -> Arguments:
 def _run(arguments: Arguments) -> int:
     """Find out what is to be played, say or ask what it may cost, and play."""
     check_dask()
-    from gadask.evaluate import children_again, choose_genome
-    from gadask.genome import count_genes
+    from gadask.genomes.genome import count_genes
+    from gadask.master.evaluate import children_again, choose_genome
+    from gadask.master.task import prepare_task
     from gadask.messages import Breeding
-    from gadask.record import read_normaliser, read_run
-    from gadask.task import prepare_task
+    from gadask.record.directory import read_normaliser, read_run
 
     run_dir, nodes = arguments.run_dir, arguments.nodes
     stored, state = read_run(run_dir)
@@ -150,10 +150,10 @@ async def _evaluate(
     import pandas as pd
     import pyarrow as pa
 
-    from gadask import files
-    from gadask.episodes import to_parquet
-    from gadask.evaluate import play_genomes
+    from gadask.master.evaluate import play_genomes
     from gadask.messages import Status
+    from gadask.record import files
+    from gadask.record.episodes import to_parquet
 
     nodes = arguments.nodes
     print(f"playing {config.env.id} with {config.policy.kind} on {nodes.where}")
@@ -197,7 +197,7 @@ def _out(arguments: Arguments) -> Path:
 
 
 async def _film(arguments: Arguments, genome: tuple[int, ...], seed: int) -> None:
-    from gadask.genome import to_text
+    from gadask.genomes.genome import to_text
 
     assert arguments.film is not None
     which = ["--genome", to_text(genome), "--seed", str(seed), "--out", str(arguments.film)]

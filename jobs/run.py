@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.command_line import (
+from gadask.clusters.machine import cost_text, largest_cost
+from gadask.config import BudgetConfig, Config, check_config, load_config
+from gadask.console.command_line import (
     FINISHED,
     NodeFlags,
     check_dask,
@@ -28,15 +30,13 @@ from gadask.command_line import (
     parse,
     resume_command,
 )
-from gadask.config import BudgetConfig, Config, check_config, load_config
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.errors import ConfigError, GadaskError
 from gadask.imports import imported_meanwhile
-from gadask.leaving import INTERRUPTED, leave, stop_on_signals
-from gadask.machine import cost_text, largest_cost
 
 if TYPE_CHECKING:
     from gadask.clusters import Cluster
-    from gadask.tensorboard import ScalarWriter
+    from gadask.console.tensorboard import ScalarWriter
 
 
 _FILM_S = 120.0
@@ -82,12 +82,12 @@ def _parse(argv: Sequence[str]) -> Arguments:
 def _run(arguments: Arguments) -> int:
     """Say or ask what it may cost, make or open the run directory, and play."""
     check_dask()
-    from gadask.record import RunDirectory, holds_run, read_run
-    from gadask.task import prepare_task
+    from gadask.master.task import prepare_task
+    from gadask.record.directory import RunDirectory, holds_run, read_run
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     scalars = _scalar_writer(arguments)
-    with imported_meanwhile("gadask.clusters", "gadask.master", "gadask.progress"):
+    with imported_meanwhile("gadask.clusters", "gadask.master.evolve", "gadask.console.progress"):
         prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.requeued and holds_run(run_dir))
@@ -111,7 +111,7 @@ def _scalar_writer(arguments: Arguments) -> ScalarWriter | None:
     """Return the writer of scalars, if it was asked for."""
     if not arguments.tensorboard:
         return None
-    from gadask.tensorboard import ScalarWriter
+    from gadask.console.tensorboard import ScalarWriter
 
     return ScalarWriter()
 
@@ -138,11 +138,11 @@ async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> i
 
 async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
     """Do what is missing: evolve, test the elite, draw."""
-    from gadask.budget import budget_reached
-    from gadask.evaluate import evaluate_elite
-    from gadask.master import evolve
-    from gadask.progress import ProgressDisplay
-    from gadask.record import read_run
+    from gadask.console.progress import ProgressDisplay
+    from gadask.master.budget import budget_reached
+    from gadask.master.evaluate import evaluate_elite
+    from gadask.master.evolve import evolve
+    from gadask.record.directory import read_run
 
     config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
     reached = budget_reached(config.budget, read_run(run_dir)[1])
@@ -193,8 +193,8 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
 @asynccontextmanager
 async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
     """Open the cluster; says what runs where, and at the end what it cost."""
-    from gadask.record import read_generations
-    from gadask.task import kernels_of
+    from gadask.master.task import kernels_of
+    from gadask.record.directory import read_generations
 
     config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
     earlier = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(run_dir))
@@ -215,24 +215,24 @@ async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
 
 def _is_finished(config: Config, run_dir: Path) -> bool:
     """Whether neither a generation nor the test of the elite is left to play."""
-    from gadask.budget import budget_reached
-    from gadask.record import read_run
+    from gadask.master.budget import budget_reached
+    from gadask.record.directory import read_run
 
     return budget_reached(config.budget, read_run(run_dir)[1]) is not None and not _is_untested(config, run_dir)
 
 
 def _is_untested(config: Config, run_dir: Path) -> bool:
     """Whether the run has an elite that is still to be tested."""
-    from gadask.evaluate import needs_test
-    from gadask.record import read_run
+    from gadask.master.evaluate import needs_test
+    from gadask.record.directory import read_run
 
     return needs_test(config, run_dir, read_run(run_dir)[1].population.elite)
 
 
 def _known_test(config: Config, run_dir: Path) -> str | None:
     """Return what is to be said of an earlier test that is not made again though it is not the one asked for."""
-    from gadask.evaluate import read_elite_test
-    from gadask.record import read_run
+    from gadask.master.evaluate import read_elite_test
+    from gadask.record.directory import read_run
 
     test = read_elite_test(run_dir, read_run(run_dir)[1].population.elite)
     n_episodes = config.budget.test_episodes

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.command_line import (
+from gadask.clusters.machine import job_core_hours
+from gadask.console.command_line import (
     FAILED,
     FINISHED,
     NodeFlags,
@@ -31,15 +32,14 @@ from gadask.command_line import (
     parse,
     this_command,
 )
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.errors import ConfigError, GadaskError
-from gadask.leaving import INTERRUPTED, leave, stop_on_signals
-from gadask.machine import job_core_hours
-from gadask.study import load_study
+from gadask.sweeps.study import load_study
 
 if TYPE_CHECKING:
-    from gadask.master import Generation
-    from gadask.sweep import Sweep, SweptRun
-    from gadask.sweep_progress import SweepDisplay
+    from gadask.master.evolve import Generation
+    from gadask.sweeps.progress import SweepDisplay
+    from gadask.sweeps.sweep import Sweep, SweptRun
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def _run(arguments: Arguments) -> int:
     study_runs = load_study(arguments.study)
     check_dask()
 
-    from gadask.sweep import Sweep
-    from gadask.sweep_progress import SweepDisplay
-    from gadask.tensorboard import ScalarWriter
+    from gadask.console.tensorboard import ScalarWriter
+    from gadask.sweeps.progress import SweepDisplay
+    from gadask.sweeps.sweep import Sweep
 
     display = SweepDisplay()
     scalars = ScalarWriter() if arguments.tensorboard else None

@@ -111,6 +111,11 @@ def command_line(process: psutil.Process | None) -> list[str]:
     return command
 
 
+def is_of_fork_server(process: psutil.Process | None) -> bool:
+    """Whether this is a fork server, or was forked from one, which leaves it the server's command line."""
+    return "gadask.node.forkserver" in command_line(process)
+
+
 def _fd_targets() -> Iterator[str]:
     for link in Path("/proc/self/fd").iterdir():
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gadask.algorithms.truncation import Scored
 from gadask.messages import Genome
-from gadask.selection import Scored
 
 
 def child_genome(parents: Sequence[Genome], row: int, gene: int) -> Genome:
-    """Return the genome of a child as `gadask.genome.draw_child` drew it."""
+    """Return the genome of a child as `gadask.genomes.genome.draw_child` drew it."""
     return (gene,) if row < 0 else (*parents[row], gene)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from gadask.ancestors import Ancestors
 from gadask.errors import NodeError
 from gadask.messages import Decoding, Genome
+from gadask.node.ancestors import Ancestors
 from tests.conftest import wait_until
 
 

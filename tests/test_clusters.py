@@ -21,19 +21,19 @@ from distributed import Client, Worker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask import node
 from gadask.clusters import NodeCounts, local, local_cluster, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
+from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
-from gadask.machine import Machine
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
-from gadask.node import NodePlugin
-from gadask.task import prepare_task
+from gadask.node import plugin
+from gadask.node.plugin import NodePlugin
 from tests.conftest import eventually, faulty_config
 
 
@@ -325,18 +325,18 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
     chunk = Chunk(0, Kind.CHILD, tuple((slot, 0) for slot in range(6)))
 
     def digest(dask_worker: Worker) -> str:
-        info = node.describe(dask_worker)
+        info = plugin.describe(dask_worker)
         assert info is not None
-        return node.identity(info.digest)
+        return plugin.identity(info.digest)
 
     def is_playing(dask_worker: Worker) -> bool:
-        plugin: Any = dask_worker.plugins[node.PLUGIN_NAME]
-        return plugin.node is not None and plugin.node.n_tasks > 0
+        node: Any = dask_worker.plugins[plugin.PLUGIN_NAME].node
+        return node is not None and node.n_tasks > 0
 
     def leave(dask_worker: Worker) -> None:
         dask_worker.loop.add_callback(dask_worker.close)
 
-    async def play() -> tuple[str, node.ChunkResult]:
+    async def play() -> tuple[str, plugin.ChunkResult]:
         async with local_cluster(2) as cluster:
             client: Client = cluster.client
             counts.append(cluster.counts())
@@ -344,7 +344,7 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
             digests = await client.run(digest)
             first = next(iter(digests))
             future = client.submit(
-                node.play,
+                plugin.play,
                 pack_chunk(chunk),
                 pack_breeding(task, Breeding(0, (), ())),
                 digests[first],

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from gadask import forkserver, node
 from gadask.clusters import local_cluster
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.imports import own_command
-from gadask.master import evolve
-from gadask.provenance import code, has_compiled_kernels
-from gadask.record import read_episodes
+from gadask.master.evolve import evolve
+from gadask.node import forkserver, plugin
+from gadask.record.directory import read_episodes
+from gadask.record.provenance import code, has_compiled_kernels
 from tests.conftest import faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -47,12 +47,12 @@ test_episodes = 0
 
 def be_another(how: str, dask_worker: Any) -> None:
     """Make the gadask of a worker's process another: of other sources, or of before it could be told."""
-    from gadask import node
+    from gadask.node import plugin
 
     if how == "changed":
-        node.CODE = "0.0.9 (cafe0123cafe0123)"
+        plugin.CODE = "0.0.9 (cafe0123cafe0123)"
     else:
-        del node.CODE
+        del plugin.CODE
 
 
 @pytest.mark.parametrize("how", ["changed", "of before"])
@@ -64,8 +64,8 @@ def test_a_node_with_another_gadask_is_refused_by_name_and_version(
     async def main() -> str:
         async with local_cluster(2) as cluster:
             client = cluster.client
-            await client.register_plugin(node.NodePlugin(config.noise, 1))
-            bad: str = next(iter(await client.run(node.describe)))
+            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
+            bad: str = next(iter(await client.run(plugin.describe)))
             await client.run(be_another, how, workers=[bad])
             async for _ in evolve(config, client, tmp_path / "run", n_processes=1):
                 pass
@@ -86,11 +86,11 @@ def test_a_chunk_is_not_played_by_another_gadask(tmp_path: Path) -> None:
     async def main() -> None:
         async with local_cluster(1) as cluster:
             client = cluster.client
-            await client.register_plugin(node.NodePlugin(config.noise, 1))
-            (info,) = (await client.run(node.describe)).values()
-            expected = node.identity(info.digest)
+            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
+            (info,) = (await client.run(plugin.describe)).values()
+            expected = plugin.identity(info.digest)
             await client.run(be_another, "changed")
-            await client.submit(node.play, b"", b"", expected, pure=False)
+            await client.submit(plugin.play, b"", b"", expected, pure=False)
 
     with pytest.raises(NodeError, match=r"this node has noise .*cafe0123.*; the run has noise .*"):
         asyncio.run(main())

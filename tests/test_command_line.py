@@ -17,8 +17,9 @@ import tyro
 from rich.console import Console
 from rich.live import Live
 
-from gadask import command_line
-from gadask.command_line import (
+from gadask.clusters.machine import Machine, load_machine
+from gadask.console import command_line
+from gadask.console.command_line import (
     NodeFlags,
     StderrHandler,
     check_node_flags,
@@ -29,7 +30,6 @@ from gadask.command_line import (
     this_command,
 )
 from gadask.errors import ConfigError, UsageError
-from gadask.machine import Machine, load_machine
 from tests.conftest import eventually, wait_until
 
 SLURM = ("--cluster", "slurm", "--machine", "generic")
@@ -190,7 +190,7 @@ def test_a_script_must_agree_to_what_a_run_may_cost(monkeypatch: pytest.MonkeyPa
 def test_lines_in_a_file_stand_in_the_order_in_which_they_came() -> None:
     code = (
         "import sys\n"
-        "from gadask.command_line import exit_status\n"
+        "from gadask.console.command_line import exit_status\n"
         "def command(): print('before'); raise UsageError('what is wrong')\n"
         "from gadask.errors import UsageError\n"
         "sys.exit(exit_status(command))"
@@ -232,7 +232,7 @@ def test_cancelled_drawing_ends_with_all_that_it_started(tmp_path: Path, monkeyp
 
 def test_no_logger_of_dask_writes_errors_that_the_master_reports() -> None:
     script = (
-        "import logging, sys; from gadask.command_line import exit_status\n"
+        "import logging, sys; from gadask.console.command_line import exit_status\n"
         "def command():\n"
         "    import distributed\n"
         "    names = [name for name in logging.root.manager.loggerDict if name.split('.')[0] == 'distributed']\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gadask.cores import _quota_v1, _quota_v2
+from gadask.node.cores import _quota_v1, _quota_v2
 
-COUNT = "from gadask.cores import granted_cores; print(granted_cores())"
+COUNT = "from gadask.node.cores import granted_cores; print(granted_cores())"
 
 
 def granted(cpus: set[int] | None = None, **environment: str) -> int:

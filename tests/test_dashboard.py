@@ -27,8 +27,8 @@ from gadask.dashboard.figures import Fitness, Nodes, ProcessTime
 from gadask.dashboard.history import History, RunHistory, history_of
 from gadask.dashboard.page import FIGURES
 from gadask.dashboard.standing import Standing
-from gadask.master import Progress, evolve
-from gadask.record import read_generations
+from gadask.master.evolve import Progress, evolve
+from gadask.record.directory import read_generations
 from tests.browser import CHROMIUM, browser
 from tests.conftest import eventually, faulty_config
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask.chunks import Node
-from gadask.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind, Status
-from gadask.task import prepare_task
+from gadask.node.chunks import Node
+from gadask.node.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict
 from tests.conftest import faulty_config, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -150,7 +150,7 @@ def test_an_episode_whose_process_stands_still_is_played_elsewhere() -> None:
 
 _PLAY = """
 import sys
-from gadask.chunks import Node
+from gadask.node.chunks import Node
 from tests import test_deadlines as tests
 if __name__ == "__main__":
     node = Node(tests.faulty_config().noise, 2)

@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from gadask.record import read_generations, without_wall_clock
-from tests.conftest import command_line, wait_until
+from gadask.record.directory import read_generations, without_wall_clock
+from tests.conftest import command_line, is_of_fork_server, wait_until
 
 pytest.importorskip("ale_py")
 pytest.importorskip("mujoco")
@@ -169,7 +169,7 @@ def wait_for_generation(number: int, process: subprocess.Popen[bytes], run_dir: 
 
 
 def rollout_processes(master: psutil.Process) -> list[psutil.Process]:
-    servers = [p for p in master.children(recursive=True) if "gadask.forkserver" in command_line(p)]
+    servers = [p for p in master.children(recursive=True) if is_of_fork_server(p)]
     return [p for p in servers if p.parent() in servers]
 
 

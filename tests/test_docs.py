@@ -18,10 +18,10 @@ import pytest
 
 from docs.hooks.commands import commands, flags_of, module_of
 from docs.hooks.settings import fields_of
-from gadask.command_line import NodeFlags
+from gadask.clusters.machine import Machine
 from gadask.config import Config, config_from_dict
-from gadask.machine import Machine
-from gadask.study import load_study
+from gadask.console.command_line import NodeFlags
+from gadask.sweeps.study import load_study
 
 ROOT = Path(__file__).parents[1]
 _NOBODY = "http://127.0.0.1:9"

@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from gadask.envs.baselines import BASELINES
-from gadask.evaluate import children_again, choose_genome
-from gadask.genome import to_text
+from gadask.genomes.genome import to_text
+from gadask.master.evaluate import children_again, choose_genome
+from gadask.master.task import prepare_task
 from gadask.messages import Kind
-from gadask.record import read_episodes, read_generations, read_run
-from gadask.task import prepare_task
+from gadask.record.directory import read_episodes, read_generations, read_run
 from tests.analysis.pictures import decoded
-from tests.conftest import command_line, wait_until
+from tests.conftest import is_of_fork_server, wait_until
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -160,4 +160,4 @@ def test_ctrl_c_leaves_nothing(run_dir: Path) -> None:
 
 def _rollout_processes(pid: int) -> list[psutil.Process]:
     children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "gadask.forkserver" in command_line(child)]
+    return [child for child in children if is_of_fork_server(child)]

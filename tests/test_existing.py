@@ -23,9 +23,9 @@ from gadask.clusters import existing, local_cluster
 from gadask.clusters.connector import survive_cut_handshakes
 from gadask.clusters.existing import existing_cluster
 from gadask.errors import ClusterError, UsageError
-from gadask.master import evolve
-from gadask.record import read_episodes, read_generations, without_wall_clock
-from tests.conftest import command_line, faulty_config
+from gadask.master.evolve import evolve
+from gadask.record.directory import read_episodes, read_generations, without_wall_clock
+from tests.conftest import faulty_config, is_of_fork_server
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -74,7 +74,7 @@ def plugins(dask_worker: Worker) -> list[str]:
 
 
 def rollout_processes() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in command_line(p)]
+    return [p for p in psutil.Process().children(recursive=True) if is_of_fork_server(p)]
 
 
 def test_a_run_leaves_the_workers_as_they_were(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gadask.fairqueue import CREDIT_S, FairQueue
+from gadask.node.fairqueue import CREDIT_S, FairQueue
 
 
 class Simulation:

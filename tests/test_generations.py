@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.errors import RecordError
-from gadask.generations import LOG, decode_line, encode_line, read_generations
-from gadask.genome import to_text
+from gadask.genomes.genome import to_text
+from gadask.record.generations import LOG, decode_line, encode_line, read_generations
 
 genes = st.integers(0, 3)
 genomes = st.builds(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gadask.errors import ConfigError, GenomeError
-from gadask.genome import AncestorCache, count_genes, draw_child, draw_children, from_text, to_text
+from gadask.genomes.genome import AncestorCache, count_genes, draw_child, draw_children, from_text, to_text
 from gadask.messages import Decoding, Genome
 
 GENOMES = st.lists(st.integers(0, 2**40), min_size=1, max_size=30).map(tuple)

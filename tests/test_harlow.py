@@ -14,7 +14,7 @@ from gadask.envs.baselines import play_baseline
 from gadask.envs.harlow import CHOICE, CROSS, OUTCOME, Harlow, HarlowLanes
 from gadask.envs.harlow_images import N_CELLS, draw_pair
 from gadask.errors import ConfigError
-from gadask.task import prepare_task
+from gadask.master.task import prepare_task
 
 LEFT, STAY, RIGHT = 0, 1, 2
 

@@ -13,9 +13,9 @@ import pytest
 
 from gadask.clusters import Cluster, hold, local_cluster, open_cluster
 from gadask.clusters.base import meanwhile
+from gadask.clusters.machine import Machine
 from gadask.errors import ClusterError
-from gadask.machine import Machine
-from gadask.master import evolve
+from gadask.master.evolve import evolve
 from tests.conftest import eventually, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig, PolicyConfig, Precision
 from gadask.errors import PolicyError, UsageError
-from gadask.noise import LazyNoise
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.weights import as_tensor, mutate
 from gadask.policies import Policy, make_policy
 from gadask.policies.convolutional import ConvolutionalNetwork, nature, such2017
 from gadask.policies.kernels import library, network
 from gadask.policies.kernels.library import INSTRUCTION_SETS, instruction_set
-from gadask.weights import as_tensor, mutate
 
 SHAPES = [(4, 84, 84), (1, 36, 36), (3, 47, 60)]
 BUTTONS = spaces.Discrete(18)

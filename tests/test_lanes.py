@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, PolicyConfig, Scalar
 from gadask.envs import LaneEnv
-from gadask.lanes import Beginning, FirstLane, Lanes, Played, count_lanes
+from gadask.genomes.seeding import stream
 from gadask.messages import Kind, Status
+from gadask.play.lanes import Beginning, FirstLane, Lanes, Played, count_lanes
+from gadask.play.rollout import Episode
 from gadask.policies import LanePolicy, Policy, make_policy
-from gadask.rollout import Episode
-from gadask.seeding import stream
 
 N_LANES = 6
 N_EPISODES = 17
@@ -249,7 +249,7 @@ def test_the_shares_of_time_sum_to_the_time(monkeypatch: pytest.MonkeyPatch) -> 
         step(self, actions)
 
     monkeypatch.setattr(Echo, "step", timed)
-    monkeypatch.setattr("gadask.lanes.time.perf_counter", lambda: clock)
+    monkeypatch.setattr("gadask.play.lanes.time.perf_counter", lambda: clock)
     played = play(lanes_of("gru", "argmax"), range(N_EPISODES))
     assert sum(one.seconds for one in played.values()) == pytest.approx(clock)
     assert all(one.seconds >= one.episode.steps / N_LANES - 1e-9 for one in played.values())

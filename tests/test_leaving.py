@@ -16,7 +16,7 @@ from tests.conftest import wait_until
 
 STOPS = """
 import asyncio, multiprocessing, sys, time
-from gadask.leaving import INTERRUPTED, leave, stop_on_signals
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
 
 async def main():
     child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
@@ -38,7 +38,7 @@ leave(asyncio.run(main()))
 
 THREADS = """
 import atexit, threading
-from gadask.leaving import leave
+from gadask.console.leaving import leave
 atexit.register(lambda: print("exit handler", flush=True))
 threading.Thread(target=threading.Event().wait, name="for ever").start()
 print("recorded")

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gadask.algorithms.truncation import Elite, Population
 from gadask.config import PRESETS
-from gadask.ledger import PLAYED, Heading, Ledger, Quota
-from gadask.master import _quota
+from gadask.master.evolve import _quota
+from gadask.master.ledger import PLAYED, Heading, Ledger, Quota
 from gadask.messages import ROW, Chunk, Kind, Status
-from gadask.selection import Elite, Population
 
 Rows = NDArray[np.void]
 Episode = tuple[Kind, int, int]

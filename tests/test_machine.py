@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.config import BudgetConfig
-from gadask.errors import ConfigError
-from gadask.machine import (
+from gadask.clusters.machine import (
     SITES,
     Machine,
     check_complete,
@@ -25,6 +23,8 @@ from gadask.machine import (
     machine_names,
     option_name,
 )
+from gadask.config import BudgetConfig
+from gadask.errors import ConfigError
 
 NAMES = ["csd3-icelake", "generic", "one-machine", "peta4-skylake", "peta4-skylake-himem"]
 

@@ -20,19 +20,20 @@ import psutil
 import pytest
 from distributed import Client
 
-from gadask import dispatch, node, nodes
-from gadask.budget import budget_reached
+from gadask.algorithms.truncation import rank
 from gadask.clusters import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
 from gadask.errors import ClusterError, EvolutionError, NodeError
-from gadask.evaluate import evaluate_elite
-from gadask.genome import count_genes, draw_child, from_text, to_text
-from gadask.master import Generation, Progress, evolve, evolve_blocking
+from gadask.genomes.genome import count_genes, draw_child, from_text, to_text
+from gadask.master import dispatch, nodes
+from gadask.master.budget import budget_reached
+from gadask.master.evaluate import evaluate_elite
+from gadask.master.evolve import Generation, Progress, evolve, evolve_blocking
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Task, pack_breeding
-from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
-from gadask.selection import rank
-from gadask.task import prepare_task
-from tests.conftest import command_line, eventually, faulty_config
+from gadask.node import plugin
+from gadask.record.directory import read_episodes, read_generations, read_run, without_wall_clock
+from tests.conftest import command_line, eventually, faulty_config, is_of_fork_server
 from tests.genomes import child_genome, scored
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -143,8 +144,8 @@ def test_a_killed_rollout_process_changes_nothing(expected: Expected, tmp_path: 
 
     def kill_one(progress: Progress) -> None:
         if progress.generation == 1 and not killed:
-            victims = [p for p in psutil.Process().children(recursive=True) if "gadask.forkserver" in command_line(p)]
-            victims = [p for p in victims if "gadask.forkserver" in " ".join(command_line(p.parent()))]
+            victims = [p for p in psutil.Process().children(recursive=True) if is_of_fork_server(p)]
+            victims = [p for p in victims if is_of_fork_server(p.parent())]
             killed.append(victims[0].pid)
             os.kill(victims[0].pid, signal.SIGKILL)
 
@@ -179,7 +180,7 @@ def test_nodes_come_and_go(expected: Expected, tmp_path: Path) -> None:
             await client.wait_for_workers(2, timeout=60)
 
             async def all_described() -> bool:
-                return None not in (await client.run(node.describe)).values()
+                return None not in (await client.run(plugin.describe)).values()
 
             await eventually(all_described, 60, "the second node can play")
         if generation.number == 2:
@@ -205,8 +206,8 @@ def test_a_node_with_another_noise_table_is_refused(
     async def main() -> set[str]:
         async with local_cluster(2) as cluster:
             client = cluster.client
-            await client.register_plugin(node.NodePlugin(config.noise, 1))
-            bad = next(iter(await client.run(node.describe)))
+            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
+            bad = next(iter(await client.run(plugin.describe)))
             await client.run(corrupt, workers=[bad])
             async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1):
                 pass
@@ -234,7 +235,7 @@ def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path, monk
     async def main() -> None:
         async with local_cluster(1) as cluster:
             client = cluster.client
-            await client.register_plugin(node.NodePlugin(config.noise, 1))
+            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
             await client.run(corrupt)
             async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1):
                 pass

@@ -9,9 +9,9 @@ import pytest
 from distributed import Worker
 
 from gadask.clusters import local_cluster
-from gadask.memory_kills import memory_kills
-from gadask.node import NodePlugin
-from gadask.task import prepare_task
+from gadask.master.task import prepare_task
+from gadask.node.memory_kills import memory_kills
+from gadask.node.plugin import NodePlugin
 from tests.conftest import faulty_config
 
 V1 = "11:cpuset:/slurm/job_7\n4:memory:/slurm/uid_0/job_7/step_batch\n1:name=systemd:/\n"

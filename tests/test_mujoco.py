@@ -13,9 +13,9 @@ import pytest
 from gadask.clusters import local_cluster
 from gadask.config import load_config
 from gadask.errors import PolicyError
-from gadask.master import evolve
-from gadask.record import read_generations, read_normaliser
-from gadask.task import prepare_task
+from gadask.master.evolve import evolve
+from gadask.master.task import prepare_task
+from gadask.record.directory import read_generations, read_normaliser
 
 pytest.importorskip("mujoco")
 CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"

@@ -21,16 +21,16 @@ from distributed import Client, LocalCluster, Worker
 from distributed.comm.core import FatalCommClosedError
 from distributed.diagnostics.plugin import WorkerPlugin
 
-import gadask.node
-from gadask import chunks
+import gadask.node.plugin
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import Config
 from gadask.errors import ClusterError, NodeError
-from gadask.master import Progress, evolve
-from gadask.nodes import Nodes
-from gadask.record import read_episodes
-from gadask.task import prepare_task
+from gadask.master.evolve import Progress, evolve
+from gadask.master.nodes import Nodes
+from gadask.master.task import prepare_task
+from gadask.node import chunks
+from gadask.record.directory import read_episodes
 from tests.conftest import faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -88,7 +88,7 @@ def break_pool(dask_worker: Worker) -> None:
 
 
 def leave(dask_worker: Worker) -> None:
-    gadask.node._close_worker(dask_worker, "its processes failed")
+    gadask.node.plugin._close_worker(dask_worker, "its processes failed")
 
 
 async def first_node(client: Client) -> tuple[Nodes, str]:
@@ -166,7 +166,7 @@ def test_a_run_begins_beside_a_node_that_does_not_get_ready(tmp_path: Path) -> N
                 time.sleep(0.02)
             return chunks.Node(*arguments)
 
-        setattr(gadask.node, "Node", start_slowly)  # noqa: B010
+        setattr(gadask.node.plugin, "Node", start_slowly)  # noqa: B010
 
     async def main() -> None:
         async with local_cluster(2) as cluster:
@@ -244,7 +244,7 @@ def test_a_node_that_cannot_be_set_up_late_says_why(tmp_path: Path, caplog: pyte
                         from distributed.protocol.pickle import dumps
 
                         from gadask.config import NoiseConfig
-                        from gadask.node import NodePlugin
+                        from gadask.node.plugin import NodePlugin
 
                         scheduler.worker_plugins[plugin] = dumps(NodePlugin(NoiseConfig(size=10**13), 1))
                     client.cluster.scale(2)
@@ -368,7 +368,7 @@ class _Breaking:
 def test_a_request_whose_connection_broke_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = Nodes(cast(Client, SimpleNamespace(status="running")), prepare_task(first_config()), 1, None, 60)
     assert asyncio.run(nodes.ask(_Breaking(2))) == "answer"
-    monkeypatch.setattr("gadask.nodes._RECONNECT_S", 0.5)
+    monkeypatch.setattr("gadask.master.nodes._RECONNECT_S", 0.5)
     with pytest.raises(ClusterError, match="scheduler is lost: FatalCommClosedError"):
         asyncio.run(nodes.ask(_Breaking(math.inf)))
 
@@ -393,7 +393,7 @@ def test_a_connection_that_breaks_while_nodes_are_set_up_is_made_again(monkeypat
 
 def test_while_the_master_stood_still_no_node_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     task, now_s = prepare_task(first_config()), 1000.0
-    monkeypatch.setattr("gadask.nodes.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("gadask.master.nodes.time.monotonic", lambda: now_s)
     nodes = Nodes(cast(Client, None), task, 1, None, node_timeout_s=60)
     nodes.begin_waiting()
     now_s += 3600

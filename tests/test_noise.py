@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
 from gadask.errors import GenomeError, NodeError
-from gadask.noise import CHUNK, LazyNoise, Noise, NoiseTable, generate_into
+from gadask.genomes.noise import CHUNK, LazyNoise, Noise, NoiseTable, generate_into
 
 SMALL = NoiseConfig(seed=123, size=3 * CHUNK + 1001)
 STATISTICS = NoiseConfig(seed=7, size=16 * CHUNK)
@@ -231,7 +231,7 @@ def test_table_is_read_only(table: NoiseTable) -> None:
 
 def test_inherited_fd_shows_the_same_bits(table: NoiseTable) -> None:
     program = (
-        "import sys; from gadask.config import NoiseConfig; from gadask.noise import NoiseTable\n"
+        "import sys; from gadask.config import NoiseConfig; from gadask.genomes.noise import NoiseTable\n"
         "config = NoiseConfig(int(sys.argv[1]), int(sys.argv[2]))\n"
         "with NoiseTable.attach(config, int(sys.argv[3]), sys.argv[4]) as table:\n"
         "    table.verify(1); print(table.slice(1000, 5).tobytes().hex())"

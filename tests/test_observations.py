@@ -22,18 +22,18 @@ from gadask.clusters import local_cluster
 from gadask.config import Config, EnvConfig, PolicyConfig
 from gadask.envs import make_env
 from gadask.errors import PolicyError, RecordError
-from gadask.evaluate import evaluate_elite
-from gadask.genome import count_genes, draw_child, from_text
-from gadask.lanes import as_played
-from gadask.master import evolve
+from gadask.genomes.genome import count_genes, draw_child, from_text
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.weights import decode
+from gadask.master.evaluate import evaluate_elite
+from gadask.master.evolve import evolve
+from gadask.master.task import prepare_task
 from gadask.messages import Genome, Kind
-from gadask.noise import LazyNoise
 from gadask.observations import CLIP, OBSERVED_SLOTS, Gatherer, Moments, Normaliser
+from gadask.play.lanes import as_played
+from gadask.play.rollout import play_episode
 from gadask.policies import LanePolicy, make_policy
-from gadask.record import read_episodes, read_generations, read_normaliser, read_run, without_wall_clock
-from gadask.rollout import play_episode
-from gadask.task import prepare_task
-from gadask.weights import decode
+from gadask.record.directory import read_episodes, read_generations, read_normaliser, read_run, without_wall_clock
 from tests.conftest import faulty_config
 from tests.genomes import child_genome
 

@@ -9,12 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
-from gadask import task as tasks
-from gadask.chunks import Node
 from gadask.config import Config, config_from_dict
 from gadask.errors import GadaskError
+from gadask.master import task as tasks
+from gadask.master.rehearsal_process import rehearse
 from gadask.messages import Breeding, Chunk, Facts, Kind, Status
-from gadask.rehearsal_process import rehearse
+from gadask.node.chunks import Node
 from tests import odd_processes
 from tests.odd_envs import PLAYED, REFUSED
 from tests.test_pool import outcome

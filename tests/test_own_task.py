@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from gadask.config import load_config
-from gadask.record import read_generations
+from gadask.record.directory import read_generations
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.pace import Pace
+from gadask.master.pace import Pace
 
 
 def pace_of(*seconds: float, n_together: int = 0) -> Pace:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gadask.errors import NodeError, PacketError
-from gadask.packets import packet_socketpair, receive, send
+from gadask.node.packets import packet_socketpair, receive, send
 
 Ends = tuple[socket.socket, socket.socket]
 

@@ -17,18 +17,18 @@ import pytest
 from numpy.typing import NDArray
 from torch import nn
 
-from gadask.chunks import Node
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, Scalar
 from gadask.envs import make_env
-from gadask.genome import count_genes, draw_child
-from gadask.lanes import Beginning, Lanes, as_played, open_lanes
+from gadask.genomes.genome import count_genes, draw_child
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.seeding import stream
+from gadask.genomes.weights import decode
+from gadask.master.task import prepare_task
 from gadask.messages import SEVERAL, Breeding, Chunk, Genome, Kind, Status
-from gadask.noise import LazyNoise
+from gadask.node.chunks import Node
+from gadask.play.lanes import Beginning, Lanes, as_played, open_lanes
+from gadask.play.rollout import play_episode
 from gadask.policies import LanePolicy, make_policy
-from gadask.rollout import play_episode
-from gadask.seeding import stream
-from gadask.task import prepare_task
-from gadask.weights import decode
 from tests.conftest import wait_until
 
 PARENTS: tuple[Genome, ...] = ((5,), (6, 7), (6, 7, 8))

@@ -23,23 +23,23 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask import chunks, packets, pool, supervised
-from gadask.ancestors import Ancestors
-from gadask.batch import Batch
-from gadask.chunks import Node
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
-from gadask.fairqueue import FairQueue
-from gadask.genome import count_genes, draw_child, draw_children
+from gadask.genomes.genome import count_genes, draw_child, draw_children
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.seeding import Purpose, env_seed
+from gadask.genomes.weights import decode
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Genome, Job, Kind, PlayJob, Status, Task
-from gadask.noise import LazyNoise
+from gadask.node import chunks, packets, pool, supervised
+from gadask.node.ancestors import Ancestors
+from gadask.node.batch import Batch
+from gadask.node.chunks import Node
+from gadask.node.fairqueue import FairQueue
 from gadask.observations import OBSERVED_SLOTS, Moments
+from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
-from gadask.rollout import play_episode
-from gadask.seeding import Purpose, env_seed
-from gadask.task import prepare_task
-from gadask.weights import decode
 from tests.conftest import faulty_config, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -575,9 +575,9 @@ def test_a_pool_that_fails_says_why_once_and_can_be_asked_to_forget() -> None:
 def test_children_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     program = """
 import sys
-from gadask.chunks import Node
+from gadask.node.chunks import Node
 from gadask.messages import Breeding, Chunk, Kind
-from gadask.task import prepare_task
+from gadask.master.task import prepare_task
 from tests.conftest import faulty_config
 config = faulty_config("hang-in-c", once=sys.argv[1])
 node = Node(config.noise, 2)

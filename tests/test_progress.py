@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from gadask import progress, sweep_progress
-from gadask.budget import budget_share
+from gadask.algorithms.truncation import Elite
 from gadask.clusters.base import NodeCounts
 from gadask.config import BudgetConfig, Config
-from gadask.master import Generation, Progress
-from gadask.progress import ProgressDisplay, generation_line, nodes_line
-from gadask.record import State
-from gadask.selection import Elite
-from gadask.summary import Timing
-from gadask.sweep_progress import SweepDisplay
+from gadask.console import progress
+from gadask.console.progress import ProgressDisplay, generation_line, nodes_line
+from gadask.master.budget import budget_share
+from gadask.master.evolve import Generation, Progress
+from gadask.master.summary import Timing
+from gadask.record.directory import State
+from gadask.sweeps import progress as sweep_progress
+from gadask.sweeps.progress import SweepDisplay
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 COUNTS = st.integers(0, 10**18)

@@ -20,14 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.checkpoint import Checkpoint, decode, encode
+from gadask.algorithms.truncation import Elite, Population
 from gadask.config import BudgetConfig, Config, EnvConfig, GAConfig, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.files import FileLock
 from gadask.messages import ROW, Kind, Status
 from gadask.observations import Moments
-from gadask.provenance import changes, provenance, source_digest
-from gadask.record import (
+from gadask.record.checkpoint import Checkpoint, decode, encode
+from gadask.record.directory import (
     RunDirectory,
     State,
     check_same_run,
@@ -37,7 +36,8 @@ from gadask.record import (
     read_run,
     without_wall_clock,
 )
-from gadask.selection import Elite, Population
+from gadask.record.files import FileLock
+from gadask.record.provenance import changes, provenance, source_digest
 
 CONFIG = Config(seed=3, env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=4, parents=2, candidates=0))
 FIRST = State(Population(1, ((5,), (7,)), (), Elite((5,), 1.5, 1, 0)), 40, 10, 4, "abc", 2.5)
@@ -382,7 +382,8 @@ def test_the_source_digest_tells_code_apart(tmp_path: Path) -> None:
 
 def test_provenance_imports_nothing_heavy() -> None:
     code = (
-        "import sys, gadask.provenance as p; p.provenance(''); print(sys.modules.keys() & {'torch', 'numpy', 'dask'})"
+        "import sys; from gadask.record.provenance import provenance; provenance('');"
+        " print(sys.modules.keys() & {'torch', 'numpy', 'dask'})"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"

@@ -18,12 +18,12 @@ import pytest
 
 from gadask.clusters import local_cluster
 from gadask.config import Config, EnvConfig, config_from_dict
+from gadask.console.leaving import stop_on_signals
 from gadask.errors import ConfigError, EnvError, PolicyError
-from gadask.leaving import stop_on_signals
-from gadask.master import evolve
-from gadask.record import read_generations
-from gadask.rehearsal_process import rehearse
-from gadask.task import prepare_task, prepare_tasks
+from gadask.master.evolve import evolve
+from gadask.master.rehearsal_process import rehearse
+from gadask.master.task import prepare_task, prepare_tasks
+from gadask.record.directory import read_generations
 from tests.conftest import faulty_config, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -62,8 +62,8 @@ def test_several_are_rehearsed_in_order_and_an_error_hides_none() -> None:
 
 def test_the_master_imports_neither_torch_nor_a_users_module() -> None:
     code = (
-        "import sys, gadask.master, gadask.clusters, gadask.progress;"
-        "from tests.test_rehearsal_process import config_of; from gadask.task import prepare_task;"
+        "import sys, gadask.master.evolve, gadask.clusters, gadask.console.progress;"
+        "from tests.test_rehearsal_process import config_of; from gadask.master.task import prepare_task;"
         "prepare_task(config_of('Plain'));"
         "print({'torch', 'tests.odd_processes'} & set(sys.modules))"
     )
@@ -73,7 +73,7 @@ def test_the_master_imports_neither_torch_nor_a_users_module() -> None:
 
 def test_what_an_environment_prints_is_no_output_of_the_masters() -> None:
     code = (
-        "from tests.test_rehearsal_process import config_of; from gadask.task import prepare_task;"
+        "from tests.test_rehearsal_process import config_of; from gadask.master.task import prepare_task;"
         "print(prepare_task(config_of('Printer')).n_params)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -117,7 +117,7 @@ def test_an_interrupt_ends_a_rehearsal_that_hangs(tmp_path: Path) -> None:
 def test_a_rehearsal_ends_with_its_master(tmp_path: Path) -> None:
     notes = tmp_path / "made.txt"
     code = (
-        "import sys; from tests.test_rehearsal_process import config_of; from gadask.task import prepare_task;"
+        "import sys; from tests.test_rehearsal_process import config_of; from gadask.master.task import prepare_task;"
         "prepare_task(config_of('HangsWithHelper', kwargs={'notes': sys.argv[1]}))"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(notes)], cwd=ROOT) as master:

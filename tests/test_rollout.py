@@ -19,8 +19,8 @@ from gadask.config import EnvConfig, PolicyConfig
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action, Observation
 from gadask.messages import Status
+from gadask.play.rollout import Episode, play_episode, watch_episode
 from gadask.policies import Policy, make_policy
-from gadask.rollout import Episode, play_episode, watch_episode
 
 VECTOR = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 BUTTONS = gymnasium.spaces.Discrete(3)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gadask.record import read_generations, without_wall_clock
+from gadask.record.directory import read_generations, without_wall_clock
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gadask.config import MAX_RUN_SEED
-from gadask.seeding import Purpose, Stream, draw_gene, draw_genes, draw_parent, draw_parents, env_seed, stream
+from gadask.genomes.seeding import Purpose, Stream, draw_gene, draw_genes, draw_parent, draw_parents, env_seed, stream
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +53,7 @@ def test_a_stream_is_a_pure_function_of_its_place(drawn: list[tuple[int, Purpose
     """Another process, another order, another thread, global generators elsewhere: the same numbers."""
     script = (
         "import json, random, sys; import numpy as np\n"
-        "from gadask.seeding import Purpose; from tests import test_seeding\n"
+        "from gadask.genomes.seeding import Purpose; from tests import test_seeding\n"
         "random.seed(7); np.random.seed(7)\n"
         "places = [(s, Purpose(p), *rest) for s, p, *rest in json.load(sys.stdin)]\n"
         "print(json.dumps([test_seeding.draws(place) for place in reversed(places)]))\n"

@@ -21,8 +21,8 @@ from distributed.security import Security
 from gadask.clusters import Cluster, local_cluster
 from gadask.clusters.security import load_keys, temporary_keys
 from gadask.errors import ClusterError
-from gadask.master import evolve
-from gadask.record import read_generations, without_wall_clock
+from gadask.master.evolve import evolve
+from gadask.record.directory import read_generations, without_wall_clock
 from tests.conftest import faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

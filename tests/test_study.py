@@ -8,7 +8,7 @@ import pytest
 
 from gadask.config import load_config
 from gadask.errors import ConfigError
-from gadask.study import load_study
+from gadask.sweeps.study import load_study
 
 STUDIES = Path(__file__).parents[1] / "jobs" / "configs" / "studies"
 

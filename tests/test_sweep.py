@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from gadask.algorithms.truncation import Elite, Population
 from gadask.clusters import local_cluster
 from gadask.config import Config
 from gadask.errors import ClusterError
-from gadask.master import Generation
-from gadask.record import State, read_generations, read_run, without_wall_clock
-from gadask.selection import Elite, Population
-from gadask.study import StudyRun, load_study
-from gadask.sweep import Status, Sweep, SweptRun
-from gadask.sweep_progress import runs_table
+from gadask.master.evolve import Generation
+from gadask.record.directory import State, read_generations, read_run, without_wall_clock
+from gadask.sweeps.progress import runs_table
+from gadask.sweeps.study import StudyRun, load_study
+from gadask.sweeps.sweep import Status, Sweep, SweptRun
 from tests.conftest import eventually, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

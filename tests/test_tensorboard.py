@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gadask.generations import read_generations
-from gadask.master import Generation
-from gadask.record import read_run
-from gadask.summary import Timing
-from gadask.tensorboard import FOLDER, ScalarWriter, scalars
+from gadask.console.tensorboard import FOLDER, ScalarWriter, scalars
+from gadask.master.evolve import Generation
+from gadask.master.summary import Timing
+from gadask.record.directory import read_run
+from gadask.record.generations import read_generations
 from tests.analysis.synthetic import synthetic_config, write_run
 from tests.test_run import ROOT, environment
 from tests.test_run import config as config  # the fixture

@@ -20,7 +20,7 @@ for number in range(3000):
 open(sys.argv[1], "w").write("done")
 """
 
-END = "from gadask.leaving import leave; leave(0)"
+END = "from gadask.console.leaving import leave; leave(0)"
 
 
 def prints(tmp_path: Path, encoding: str = "utf-8", **options: object) -> subprocess.Popen[bytes]:

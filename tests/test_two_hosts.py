@@ -15,7 +15,7 @@ import pytest
 
 from gadask.clusters.base import dask_environment
 from gadask.clusters.security import temporary_keys
-from gadask.record import read_episodes, read_generations, without_wall_clock
+from gadask.record.directory import read_episodes, read_generations, without_wall_clock
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from gadask.config import NoiseConfig, PolicyConfig
 from gadask.errors import GenomeError
-from gadask.genome import AncestorCache, draw_child
+from gadask.genomes.genome import AncestorCache, draw_child
+from gadask.genomes.noise import CHUNK, LazyNoise
+from gadask.genomes.weights import as_tensor, decode, mutate
 from gadask.messages import Genome
-from gadask.noise import CHUNK, LazyNoise
 from gadask.policies import Policy, make_policy
-from gadask.weights import as_tensor, decode, mutate
 from tests.genomes import child_genome
 
 POWER = 0.02

@@ -19,8 +19,8 @@ import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from gadask.clusters.machine import Machine
 from gadask.config import PRESETS, Config, config_to_dict
-from gadask.machine import Machine
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", Path: "path", dict: "table"}
 
@@ -80,7 +80,7 @@ def settings_page() -> str:
 
 def machine_page() -> str:
     """Return the page on every field of a machine file."""
-    from gadask.machine import SITES
+    from gadask.clusters.machine import SITES
 
     names = ", ".join(f"`{path.stem}`" for path in sorted(SITES.glob("*.toml")))
     return "\n\n".join([_MACHINES.format(names), *(_entry(field, "machine.") for field in fields_of(Machine))]) + "\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from gadask.clusters.base import Cluster, NodeCounts
 from gadask.clusters.held import HeldCluster, hold
 from gadask.clusters.local import local_cluster, local_processes
-from gadask.machine import Machine
+from gadask.clusters.machine import Machine
 
 __all__ = [
     "Cluster",

@@ -39,11 +39,11 @@ from gadask.clusters.base import (
     meanwhile,
     port_may_be_taken,
 )
+from gadask.clusters.machine import Machine
 from gadask.clusters.queue import node_names
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, UsageError
-from gadask.machine import Machine
 
 _logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from distributed.security import Security
 from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts, meanwhile
 from gadask.clusters.connector import survive_cut_handshakes
 from gadask.errors import ClusterError, UsageError
-from gadask.node import PLUGIN_NAME
+from gadask.node.plugin import PLUGIN_NAME
 
 _logger = logging.getLogger(__name__)
 

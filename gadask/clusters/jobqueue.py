@@ -23,11 +23,11 @@ from distributed.security import Security
 from gadask.clusters.base import DEATH_TIMEOUT_S, WORKER_THREADS, dask_environment
 from gadask.clusters.commands import NoAnswerError
 from gadask.clusters.jobrecord import JobRecord, job_name
+from gadask.clusters.machine import Machine, option_name
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys
 from gadask.errors import ClusterError
-from gadask.machine import Machine, option_name
 
 _interrupt = signal.getsignal(signal.SIGINT)
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob  # noqa: E402

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gadask.clusters.security import remove_keys
-from gadask.files import atomic_write, remove, temporary_files
+from gadask.record.files import atomic_write, remove, temporary_files
 
 _logger = logging.getLogger(__name__)
 

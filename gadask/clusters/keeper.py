@@ -27,11 +27,11 @@ from distributed import Scheduler, SchedulerPlugin
 
 from gadask.clusters.base import NodeCounts, end_of_log
 from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime, log_path
+from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import JobState, cancel, marked_jobs
-from gadask.deadlines import RunningClock
 from gadask.errors import ClusterError
-from gadask.machine import Machine
+from gadask.node.deadlines import RunningClock
 
 _logger = logging.getLogger(__name__)
 

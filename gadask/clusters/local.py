@@ -12,9 +12,9 @@ from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
 from gadask.clusters.base import DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, dashboard_address, start
-from gadask.cores import granted_cores
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
+from gadask.node.cores import granted_cores
 
 
 class Local(Cluster):

@@ -15,7 +15,7 @@ from pathlib import Path
 from distributed.security import Security
 
 from gadask.errors import ClusterError
-from gadask.files import FileLock
+from gadask.record.files import FileLock
 
 _LOCK = ".lock"
 _CERTIFICATE, _KEY = "certificate.pem", "key.pem"

@@ -33,11 +33,11 @@ from gadask.clusters.guardian import guarded
 from gadask.clusters.jobqueue import SKIPPED, NodeCluster, Submissions, job_names, job_options, job_script
 from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.keeper import Keeper
+from gadask.clusters.machine import Machine, option_name
 from gadask.clusters.periods import Periods
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
-from gadask.machine import Machine, option_name
 
 _logger = logging.getLogger(__name__)
 

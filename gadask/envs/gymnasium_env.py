@@ -29,8 +29,8 @@ from gadask.config import Channels, EnvConfig
 from gadask.contract import Announced, AnnouncedNumber, reward_of
 from gadask.envs.base import Action, Env, Observation
 from gadask.errors import EnvError
+from gadask.genomes.seeding import seed_global_generators
 from gadask.imports import find_user_function, import_user_module
-from gadask.seeding import seed_global_generators
 from gadask.spaces import ChannelsFirst, are_last, in_short
 
 _FLATTEN = 'wrappers = ["gymnasium.wrappers.FlattenObservation"]'

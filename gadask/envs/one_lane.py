@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gadask.envs.base import LaneEnv
 from gadask.errors import EnvError
-from gadask.seeding import Purpose, Stream
+from gadask.genomes.seeding import Purpose, Stream
 
 _MAX_SEED = 2**31 - 1
 

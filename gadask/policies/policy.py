@@ -29,11 +29,11 @@ from torch import nn
 from gadask.blame import in_one_line
 from gadask.contract import Announced
 from gadask.errors import PolicyError
-from gadask.noise import Noise
+from gadask.genomes.noise import Noise
+from gadask.genomes.weights import as_tensor, mutate
 from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.initial import layers_of, scale_noise
-from gadask.weights import as_tensor, mutate
 
 _TORCH_DTYPES = tuple(map(np.dtype, ["?", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]))
 """Others, such as uint16, torch does not compute with."""

@@ -11,20 +11,20 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, EnvConfig, GAConfig, NoiseConfig, PolicyConfig
 from gadask.envs import make_env
-from gadask.genome import count_genes, draw_child
-from gadask.lanes import FirstLane, as_played
-from gadask.ledger import Ledger, Quota
+from gadask.genomes.genome import count_genes, draw_child
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.seeding import env_seed
+from gadask.genomes.weights import decode
+from gadask.master.ledger import Ledger, Quota
+from gadask.master.summary import Timing, log_line
 from gadask.messages import ROW, Breeding, Genome, Kind
-from gadask.noise import LazyNoise
+from gadask.play.lanes import FirstLane, as_played
+from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy
-from gadask.record import RunDirectory, State, episode_table
-from gadask.rollout import play_episode
-from gadask.seeding import env_seed
-from gadask.selection import advance, choose_candidates
-from gadask.summary import Timing, log_line
-from gadask.weights import decode
+from gadask.record.directory import RunDirectory, State, episode_table
 from tests.genomes import child_genome, scored
 
 

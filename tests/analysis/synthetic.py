@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask import files
-from gadask.checkpoint import Checkpoint, encode
+from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, config_from_dict, dump_config
-from gadask.episodes import episode_table, episodes_path, to_parquet
-from gadask.generations import encode_line
-from gadask.ledger import Ledger, Quota
+from gadask.master.ledger import Ledger, Quota
+from gadask.master.summary import Timing, log_line
 from gadask.messages import ROW, Breeding, Genome, Kind
-from gadask.record import State
-from gadask.selection import advance, choose_candidates
-from gadask.summary import Timing, log_line
+from gadask.record import files
+from gadask.record.checkpoint import Checkpoint, encode
+from gadask.record.directory import State
+from gadask.record.episodes import episode_table, episodes_path, to_parquet
+from gadask.record.generations import encode_line
 from tests.genomes import child_genome, scored
 
 

@@ -24,10 +24,10 @@ from analysis.ancestry import (
     trace,
 )
 from analysis.runs import episode_frame
-from gadask.genome import to_text
+from gadask.algorithms.truncation import Population
+from gadask.genomes.genome import to_text
 from gadask.messages import Kind
-from gadask.record import read_generations, read_run
-from gadask.selection import Population
+from gadask.record.directory import read_generations, read_run
 from tests.analysis.recorded import SWATCH, Players
 
 

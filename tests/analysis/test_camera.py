@@ -19,7 +19,7 @@ from gadask.config import EnvConfig, Scalar
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action, Observation
 from gadask.errors import EnvError
-from gadask.rollout import play_episode
+from gadask.play.rollout import play_episode
 from tests.analysis.pictures import decoded
 from tests.analysis.recorded import FROSTBITE, SWATCH, Players, Swatch, record
 

@@ -17,12 +17,12 @@ from analysis.camera import film_episode
 from analysis.film import Recorded, film_elite, film_genome, film_wall, typical_episode
 from gadask.config import EnvConfig
 from gadask.errors import RunDirectoryError, UsageError
+from gadask.genomes.seeding import stream
+from gadask.master.task import prepare_task
 from gadask.messages import Kind
 from gadask.observations import Normaliser
-from gadask.record import RunDirectory, read_run
-from gadask.rollout import play_episode
-from gadask.seeding import stream
-from gadask.task import prepare_task
+from gadask.play.rollout import play_episode
+from gadask.record.directory import RunDirectory, read_run
 from tests.analysis.pictures import decoded, has_color
 from tests.analysis.recorded import FROSTBITE, GA, SWATCH, Players, Swatch, record
 from tests.analysis.test_movie import needs_ffmpeg

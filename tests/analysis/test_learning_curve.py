@@ -15,7 +15,7 @@ from analysis.figures import CHILD, ELITE
 from analysis.learning_curve import draw_learning_curve, main, plot_learning_curve
 from analysis.runs import EliteTest, load_run
 from gadask.errors import RecordError, RunDirectoryError, UsageError
-from gadask.record import RunDirectory
+from gadask.record.directory import RunDirectory
 from tests.analysis.pictures import has_color
 from tests.analysis.recorded import SWATCH
 

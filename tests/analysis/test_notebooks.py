@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 
 from analysis import figures
 from analysis.runs import find_runs, generation_frame
-from gadask.record import read_generations, without_wall_clock
+from gadask.record.directory import read_generations, without_wall_clock
 from tests.analysis.pages import loads_nothing
 from tests.analysis.pictures import decoded
 

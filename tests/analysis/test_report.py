@@ -11,7 +11,7 @@ import pytest
 from analysis import report
 from analysis.report import main, report_run, report_study
 from analysis.runs import load_run, load_study
-from gadask.record import RunDirectory
+from gadask.record.directory import RunDirectory
 from tests.analysis.pages import loads_nothing, tags
 from tests.analysis.recorded import SWATCH, record
 from tests.analysis.synthetic import synthetic_config, write_run

@@ -28,9 +28,9 @@ from analysis.runs import (
     system_names,
 )
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.genome import from_text
+from gadask.genomes.genome import from_text
 from gadask.messages import Kind
-from gadask.record import RunDirectory, read_generations
+from gadask.record.directory import RunDirectory, read_generations
 from tests.analysis.recorded import GA, SWATCH, Players, record
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from analysis.trials import harlow_accuracies, main
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.master.task import prepare_task
 from gadask.messages import Kind
-from gadask.record import read_run
-from gadask.rollout import watch_episode
-from gadask.task import prepare_task
+from gadask.play.rollout import watch_episode
+from gadask.record.directory import read_run
 from tests.analysis.recorded import SWATCH, Players, record
 
 HARLOW = replace(

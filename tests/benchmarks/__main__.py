@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gadask.provenance import provenance
+from gadask.record.provenance import provenance
 from tests.benchmarks import (
     bench_evolution,
     bench_ledger,

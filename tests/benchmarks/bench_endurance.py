@@ -30,21 +30,21 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from gadask.checkpoint import Checkpoint, State, decode, encode
-from gadask.chunks import Node
+from gadask.algorithms.truncation import Elite, Population
 from gadask.clusters import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.envs import make_env
-from gadask.generations import decode_line, encode_line
-from gadask.genome import to_text
-from gadask.master import evolve
+from gadask.genomes.genome import to_text
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.weights import decode as decode_weights
+from gadask.master.evolve import evolve
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, DecodeJob, Decoding, Genome, Kind, pack_breeding, pack_chunk
 from gadask.messages import unpack_breeding as cached_unpack_breeding
-from gadask.noise import LazyNoise
+from gadask.node.chunks import Node
 from gadask.policies import make_policy
-from gadask.selection import Elite, Population
-from gadask.task import prepare_task
-from gadask.weights import decode as decode_weights
+from gadask.record.checkpoint import Checkpoint, State, decode, encode
+from gadask.record.generations import decode_line, encode_line
 from tests.benchmarks.bench_memory import smaps_bytes
 
 _N_PARENTS, _N_CANDIDATES, _N_BRANCH = 20, 10, 40
@@ -196,9 +196,9 @@ def _memory() -> dict[str, tuple[float, float]]:
         command = " ".join(process.cmdline())
         if "resource_tracker" in command:
             continue
-        if "gadask.forkserver" not in command:
+        if "gadask.node.forkserver" not in command:
             name = "worker"
-        elif "gadask.forkserver" not in " ".join(process.parent().cmdline()):
+        elif "gadask.node.forkserver" not in " ".join(process.parent().cmdline()):
             name = "fork server"
         else:
             name = f"rollout process {n_rollouts}"

@@ -20,11 +20,11 @@ from typing import get_args
 
 import numpy as np
 
-from gadask.chunks import Node
 from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import make_env
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind, Task
-from gadask.task import prepare_task
+from gadask.node.chunks import Node
 
 N_PROCESSES = 2
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

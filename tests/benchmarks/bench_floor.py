@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.config import Precision
+from gadask.play.rollout import play_episode
 from gadask.policies.kernels import CompiledNetwork, instruction_set
-from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
 from tests.benchmarks.children import open_game
 from tests.benchmarks.observed_network import ObservedNetwork

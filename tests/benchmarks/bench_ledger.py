@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from gadask.ledger import Ledger, Quota
+from gadask.master.ledger import Ledger, Quota
 from gadask.messages import ROW, Kind
 
 CHUNK_EPISODES = 31

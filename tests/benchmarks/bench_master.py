@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gadask.clusters import local_cluster
 from gadask.config import config_from_dict
-from gadask.master import evolve
+from gadask.master.evolve import evolve
 from gadask.messages import ROW
 
 _CONFIG = {

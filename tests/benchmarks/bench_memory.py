@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 
-from gadask.chunks import Node
 from gadask.config import PRESETS, EnvConfig, NoiseConfig
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind
-from gadask.task import prepare_task
+from gadask.node.chunks import Node
 
 N_PROCESSES = 4
 _SMALL = 4_100_000  # the least that `such2017` needs: 16 MB

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gadask.config import NoiseConfig
-from gadask.noise import NoiseTable
+from gadask.genomes.noise import NoiseTable
 
 BASELINE_SAMPLES = 25_000_000
 

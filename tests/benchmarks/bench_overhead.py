@@ -21,7 +21,7 @@ from rich.table import Table
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG, meanwhile
 from gadask.config import Config, EnvConfig, GAConfig
-from gadask.master import Progress, evolve
+from gadask.master.evolve import Progress, evolve
 
 ROUNDS = 3
 WINDOW_S = 30.0

@@ -25,13 +25,13 @@ import torch
 from gadask.config import Config
 from gadask.envs import make_env
 from gadask.envs.base import Action, Observation
-from gadask.generations import read_generations
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.weights import decode
 from gadask.messages import Genome
-from gadask.noise import LazyNoise
+from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy
-from gadask.record import read_run
-from gadask.rollout import play_episode
-from gadask.weights import decode
+from gadask.record.directory import read_run
+from gadask.record.generations import read_generations
 from tests.benchmarks.bench_evolution import N_PROCESSES, pin
 
 

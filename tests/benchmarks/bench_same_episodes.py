@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.config import PRESETS, Precision
-from gadask.rollout import play_episode
+from gadask.play.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin, summary
 from tests.benchmarks.children import Nursery, RecordingPolicy, open_game
 

@@ -29,14 +29,14 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from gadask.algorithms.truncation import Population
 from gadask.clusters import local_cluster
 from gadask.config import Config, config_from_dict
-from gadask.ledger import Ledger, Quota
-from gadask.master import evolve
+from gadask.master.evolve import evolve
+from gadask.master.ledger import Ledger, Quota
+from gadask.master.summary import Timing, log_line
 from gadask.messages import ROW, Breeding, Genome
-from gadask.record import RunDirectory, State, episode_table
-from gadask.selection import Population
-from gadask.summary import Timing, log_line
+from gadask.record.directory import RunDirectory, State, episode_table
 from tests.benchmarks.bench_master import loopback_bytes
 from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, SimulatedNode, simulated_nodes
 

@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from gadask.chunks import Node
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.messages import Breeding
-from gadask.record import read_episodes
+from gadask.node.chunks import Node
+from gadask.record.directory import read_episodes
 from tests.benchmarks.bench_evolution import N_PROCESSES, children, make_task
 
 _GENERATIONS = 8

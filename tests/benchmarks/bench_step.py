@@ -30,9 +30,9 @@ from rich.table import Table
 
 from gadask.config import EnvConfig, PolicyConfig, Precision
 from gadask.envs import make_env
+from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
 from gadask.policies.kernels import CompiledNetwork
-from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
 from tests.benchmarks.children import Nursery, RecordingPolicy
 from tests.benchmarks.network_in_parts import NetworkInParts

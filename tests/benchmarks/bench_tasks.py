@@ -33,11 +33,11 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import nn
 
-from gadask.chunks import LANE_ROUNDS, Node
 from gadask.config import Config, NoiseConfig, PolicyConfig, config_from_dict
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind
+from gadask.node.chunks import LANE_ROUNDS, Node
 from gadask.policies import LanePolicy, make_policy
-from gadask.task import prepare_task
 from tests.benchmarks.bench_evolution import N_PROCESSES, pin, ratios
 
 _NOISE = NoiseConfig(size=10_000_000)

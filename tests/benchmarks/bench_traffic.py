@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.config import Precision
+from gadask.play.rollout import play_episode
 from gadask.policies.kernels import CompiledNetwork
-from gadask.rollout import play_episode
 from tests.benchmarks.bench_evolution import NETWORKS
 from tests.benchmarks.children import open_game
 from tests.benchmarks.network_in_parts import NetworkInParts

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from gadask.config import PRESETS, NoiseConfig
-from gadask.noise import NoiseTable
-from gadask.task import prepare_task
-from gadask.weights import as_tensor, decode
+from gadask.genomes.noise import NoiseTable
+from gadask.genomes.weights import as_tensor, decode
+from gadask.master.task import prepare_task
 
 
 def measure(rounds: int = 200) -> dict[str, float]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from gadask.config import EnvConfig, GAConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action
+from gadask.genomes.weights import as_tensor
 from gadask.policies import Policy, make_policy
-from gadask.weights import as_tensor
 
 _N_PARENTS = 10
 _DISTINCT = 12_000_000

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import NoiseConfig
 from gadask.messages import ROW, Breeding, Chunk, Kind, Status, Task
-from gadask.node import PLUGIN_NAME
+from gadask.node.plugin import PLUGIN_NAME
 
 N_PROCESSES = 31
 MEAN_STEPS = 1000
@@ -56,7 +56,7 @@ class _Pool:
 
 
 class SimulatedNode:
-    """What `gadask.node` expects of a worker's node."""
+    """What `gadask.node.plugin` expects of a worker's node."""
 
     digest = "simulated"
     leaving = False

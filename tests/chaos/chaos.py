@@ -15,8 +15,8 @@ from random import Random
 import dask
 from distributed import Client
 
-from gadask import node as gadask_node
 from gadask.clusters.existing import existing_cluster
+from gadask.node import plugin as gadask_node
 from tests.chaos import processes
 from tests.chaos.arena import Arena
 from tests.chaos.checks import check_equal, check_run, count_failures

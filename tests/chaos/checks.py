@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from gadask import files
+from gadask.algorithms.truncation import Population, Scored, advance, choose_candidates, mean_return
 from gadask.config import Config
-from gadask.episodes import WALL_CLOCK_COLUMNS
 from gadask.errors import GadaskError
-from gadask.genome import from_text, to_text
+from gadask.genomes.genome import from_text, to_text
 from gadask.messages import Genome
-from gadask.record import read_episodes, read_generations, read_run, without_wall_clock
-from gadask.selection import Population, Scored, advance, choose_candidates, mean_return
+from gadask.record import files
+from gadask.record.directory import read_episodes, read_generations, read_run, without_wall_clock
+from gadask.record.episodes import WALL_CLOCK_COLUMNS
 from tests.chaos.promises import BrokenError
 
 _PLACE = ["generation", "kind", "slot", "episode"]

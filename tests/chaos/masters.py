@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gadask.config import dump_config
 from gadask.errors import GadaskError
-from gadask.record import holds_run, read_run
+from gadask.record.directory import holds_run, read_run
 from tests.chaos.cluster import ROOT, Started
 from tests.chaos.promises import BrokenError
 from tests.chaos.proxy import Proxy

@@ -34,7 +34,7 @@ class Found:
     @property
     def part(self) -> Part:
         """What it is on its node; `other` for everything that is on none."""
-        if "gadask.forkserver" in self.command:
+        if "gadask.node.forkserver" in self.command:
             return "rollout" if _is_fork_server(self.process) else "fork server"
         if "multiprocessing.spawn" in self.command:
             return "worker"
@@ -123,7 +123,7 @@ def _is_fork_server(process: psutil.Process) -> bool:
     """Whether the parent of a process is a fork server."""
     try:
         parent = process.parent()
-        return parent is not None and "gadask.forkserver" in parent.cmdline()
+        return parent is not None and "gadask.node.forkserver" in parent.cmdline()
     except psutil.Error:
         return False
 

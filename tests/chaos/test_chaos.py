@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gadask import files
 from gadask.clusters import local_cluster
-from gadask.episodes import episodes_path, read_episodes, to_parquet
-from gadask.master import evolve
+from gadask.master.evolve import evolve
+from gadask.record import files
+from gadask.record.episodes import episodes_path, read_episodes, to_parquet
 from tests.chaos import processes
 from tests.chaos.checks import check_equal, check_run, count_failures
 from tests.chaos.injectors import INJECTORS

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gadask.algorithms.truncation import Elite, Population
 from gadask.config import Config, EnvConfig, GAConfig
 from gadask.messages import ROW
-from gadask.record import (
+from gadask.record.directory import (
     WALL_CLOCK_COLUMNS,
     RunDirectory,
     State,
@@ -24,7 +25,6 @@ from gadask.record import (
     read_generations,
     without_wall_clock,
 )
-from gadask.selection import Elite, Population
 
 CONFIG = Config(env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=6, parents=2, candidates=0))
 LAST = 3

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gadask import files
 from gadask.errors import GadaskError, RecordError, RunDirectoryError
-from gadask.record import RunDirectory, read_run
+from gadask.record import files
+from gadask.record.directory import RunDirectory, read_run
 from tests.faults.recorded_runs import CONFIG, SYSTEM_CALLS, contents, evolve, state_after, strike, table
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from gadask.config import Config, config_from_dict, dump_config
+from gadask.master.task import prepare_task
 from gadask.messages import Kind
-from gadask.task import prepare_task
 
 ROOT = Path(__file__).parents[2]
 EVERY = 7

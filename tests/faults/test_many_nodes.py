@@ -17,8 +17,8 @@ from distributed import Client, LocalCluster
 
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import Config, config_from_dict
-from gadask.master import evolve
-from gadask.record import read_episodes, read_generations
+from gadask.master.evolve import evolve
+from gadask.record.directory import read_episodes, read_generations
 from tests.benchmarks.simulated_nodes import N_PROCESSES, simulated_nodes
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from gadask import files
 from gadask.errors import RunDirectoryError
-from gadask.record import RunDirectory
+from gadask.record import files
+from gadask.record.directory import RunDirectory
 from tests.faults.recorded_runs import LAST, SYSTEM_CALLS, contents, evolve, strike
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_bytes_are_on_disk_before_they_get_their_name(tmp_path: Path, monkeypatc
 
 def test_a_killed_master_leaves_no_lock_with_its_forked_children(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from gadask.files import FileLock\n"
+        "import os, signal, sys; from pathlib import Path; from gadask.record.files import FileLock\n"
         "lock = FileLock(Path(sys.argv[1]))\n"
         "if os.fork() == 0:\n"
         "    print('ready', flush=True); sys.stdin.read(); os._exit(0)\n"

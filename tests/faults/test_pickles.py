@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gadask.errors import RecordError
-from gadask.record import RunDirectory, read_episodes, read_generations, read_run
+from gadask.record.directory import RunDirectory, read_episodes, read_generations, read_run
 from tests.faults.recorded_runs import CONFIG, LAST, state_after
 
 

@@ -23,9 +23,9 @@ from distributed.security import Security
 from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
 from gadask.errors import ClusterError
-from gadask.master import Progress, evolve
-from gadask.record import read_generations, without_wall_clock
-from tests.conftest import command_line, faulty_config, wait_until
+from gadask.master.evolve import Progress, evolve
+from gadask.record.directory import read_generations, without_wall_clock
+from tests.conftest import faulty_config, is_of_fork_server, wait_until
 
 ROOT = Path(__file__).parents[2]
 CONFIG = faulty_config(step_s=0.004)
@@ -164,8 +164,8 @@ def fail_to_fetch(monkeypatch: pytest.MonkeyPatch, errors: Iterable[Exception]) 
 def workers() -> list[psutil.Process]:
     """Return this process's workers that are nodes by now."""
     children = psutil.Process().children(recursive=True)
-    parents = [p.parent() for p in children if "gadask.forkserver" in command_line(p)]
-    return [p for p in parents if p is not None and "gadask.forkserver" not in command_line(p)]
+    parents = [p.parent() for p in children if is_of_fork_server(p)]
+    return [p for p in parents if p is not None and not is_of_fork_server(p)]
 
 
 async def evolve_locally(

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gadask.chunks import Node
 from gadask.config import EnvConfig
+from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind, Status, Task
-from gadask.task import prepare_task
-from tests.conftest import command_line, faulty_config, wait_until
+from gadask.node.chunks import Node
+from tests.conftest import faulty_config, is_of_fork_server, wait_until
 from tests.simulator_envs import HELPERS, noted
 from tests.test_guard import alive
 
@@ -159,7 +159,7 @@ def test_a_close_that_hangs_is_nobody_elses_fault(node: Node, left: Left, tmp_pa
 NODE = """
 import sys
 from pathlib import Path
-from gadask.chunks import Node
+from gadask.node.chunks import Node
 from gadask.messages import Breeding
 from tests.faults.test_simulators import children, task_of
 task = task_of(Path(sys.argv[1]), n_steps=10**6, step_s=0.01, close_s=1.0)
@@ -179,7 +179,7 @@ def test_helpers_end_when_worker_and_fork_server_are_killed_together(left: Left,
     with subprocess.Popen([sys.executable, "-c", NODE, str(tmp_path)]) as worker:
         wait_until(lambda: len(left.now()) >= N_PROCESSES * len(HELPERS), 60, "helpers of all processes")
         children = psutil.Process(worker.pid).children()
-        server = next(child for child in children if "gadask.forkserver" in command_line(child))
+        server = next(child for child in children if is_of_fork_server(child))
         for process in (worker, server):
             process.kill()
     wait_until(lambda: not left.now(), 10, "helpers gone")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.checkpoint import Checkpoint, decode, encode
 from gadask.errors import RecordError
-from gadask.record import RunDirectory, read_episodes, read_generations, read_run
+from gadask.record.checkpoint import Checkpoint, decode, encode
+from gadask.record.directory import RunDirectory, read_episodes, read_generations, read_run
 from tests.faults.recorded_runs import CONFIG, LAST, contents, evolve, state_after, table
 
 
@@ -91,7 +91,7 @@ def test_types_are_strict_even_under_a_right_checksum(key: str, value: object) -
 
 def resealed(body: dict[str, Any]) -> bytes:
     del body["sha256"]
-    from gadask import checkpoint  # the one place that may know how a checksum is made
+    from gadask.record import checkpoint  # the one place that may know how a checksum is made
 
     return checkpoint.strict_json(body | {"sha256": checkpoint._checksum(body)})
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gadask.record import read_generations
+from gadask.record.directory import read_generations
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gadask.record import read_episodes, read_generations, without_wall_clock
+from gadask.record.directory import read_episodes, read_generations, without_wall_clock
 from tests.conftest import command_line, wait_until
 from tests.slurm.local_slurm import LocalSlurm
 from tests.test_strangers import listeners, open_to_strangers

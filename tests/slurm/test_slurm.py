@@ -17,7 +17,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from tests.browser import CHROMIUM, browser
-from tests.conftest import command_line, wait_until
+from tests.conftest import command_line, is_of_fork_server, wait_until
 from tests.slurm.local_slurm import LocalSlurm
 from tests.slurm.runs import command, environment, parents, slurm_command, started, sweep_command, write_files
 from tests.test_dashboard import needs_browser
@@ -68,7 +68,7 @@ async def read_page(dashboard: str, folder: Path) -> tuple[str, list[str]]:
 def rollout_processes(server: psutil.Process) -> int:
     """Return how many rollout processes a process has forked, which is none unless it is a fork server that lives."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        if "gadask.forkserver" in command_line(server) and "gadask.forkserver" not in command_line(server.parent()):
+        if is_of_fork_server(server) and not is_of_fork_server(server.parent()):
             return len(server.children())
     return 0
 
@@ -253,7 +253,7 @@ def test_what_a_master_and_its_guardian_left_is_cleared_away_by_the_next_start(
 def test_a_kernel_that_is_shut_down_leaves_no_job_and_no_key(slurm: LocalSlurm, tmp_path: Path) -> None:
     cell = f"""
 from gadask.clusters import hold, open_cluster
-from gadask.machine import Machine
+from gadask.clusters.machine import Machine
 from pathlib import Path
 machine = Machine(memory="1GB", interface="lo", partition="closed")
 cluster = await hold(open_cluster("slurm", machine, 1, Path({str(tmp_path)!r}), 100))

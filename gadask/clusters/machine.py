@@ -1,0 +1,241 @@
+"""Machines: what a node of a site is, how it is asked for, and what it costs.
+
+A machine file is TOML with the fields of `Machine`. Sites that gadask knows are in `jobs/clusters/`; a user's own files
+are in `~/.config/gadask/` (or `$XDG_CONFIG_HOME/gadask/`) and are found first. With `base = "peta4-skylake"` a file
+changes only what it names; its own name may be its base's, so that a user's account is filled in wherever the site's
+name is given. Money is counted as Slurm sites do: cores of a job × its wall time, whatever the cores did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gadask.config import BudgetConfig
+from gadask.errors import ConfigError
+from gadask.toml_reader import nearest, overlay, read_toml
+
+SITES = Path(__file__).resolve().parents[2] / "jobs" / "clusters"
+"""Machine files that come with gadask."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A node of a site, and how its batch system is asked for one."""
+
+    name: str = "generic"
+    """What the jobs are called in the queue, behind `gadask-`; by default the name of the machine file."""
+    partition: str | None = None
+    """Slurm partition; without one the site's default."""
+    account: str | None = None
+    """Project that the cores are charged to; without one the user's default."""
+    required: tuple[str, ...] = ()
+    """Fields that the site insists on and only its users know, such as `account`."""
+    cores: int = 32
+    """Cores of a node; all of them are asked for and charged."""
+    memory: str = "60GB"
+    """Memory of a node's job, such as `180GB` or `187GiB`."""
+    wall_time: str = "12:00:00"
+    """Wall time of a node's job, `HH:MM:SS` or `D-HH:MM:SS`; a run may be longer, its nodes are replaced."""
+    preamble: tuple[str, ...] = ()
+    """Shell lines that run on the node first, such as `module load …`."""
+    interface: str | None = None
+    """Network interface over which nodes are reached, such as `ib0`; by default Dask's choice."""
+    scheduler_interface: str | None = None
+    """Network interface over which the login node is reached; by default `interface`."""
+    scratch: str = "/tmp"
+    """Folder on the node's own disk; shell variables such as `$TMPDIR` are the node's."""
+    shared: str | None = None
+    """Folder on a file system that all nodes see, for keys and job logs; by default the run directory."""
+    extra_directives: tuple[str, ...] = ()
+    """Further `#SBATCH` directives, such as `--qos=long`."""
+    skip_directives: tuple[str, ...] = ()
+    """Directives that the site refuses, such as `--mem` or `-t`, left out of the job script; gadask's own too."""
+    poll_s: float = 60.0
+    """How often the queue is asked for the state of the jobs, in seconds; many sites forbid to ask more often. Nodes
+    that come or go are heard of at once, through Dask."""
+    python: str | None = None
+    """Python of the nodes; by default the one that runs gadask."""
+    rollouts_per_node: int | None = None
+    """Rollout processes of a node; by default one less than the cores that its job was really given."""
+    leave_before_s: float = 180.0
+    """A node leaves in good order this long before its wall time ends."""
+    max_failures_per_node_hour: float = 4.0
+    """Above this rate of jobs that die before their time no more are asked for, and the run fails."""
+    confirm_core_hours: float = 1000.0
+    """A run that may cost more asks first; `inf` never asks."""
+
+    @property
+    def wall_time_s(self) -> int:
+        """The wall time in seconds."""
+        match = re.fullmatch(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)", self.wall_time)
+        if match is None:
+            raise ConfigError(f"wall_time: expected HH:MM:SS or D-HH:MM:SS, found {self.wall_time!r}")
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return ((24 * days + hours) * 60 + minutes) * 60 + seconds
+
+
+JOB_OPTIONS = frozenset(
+    {
+        *("job-name", "partition", "account", "ntasks", "cpus-per-task", "mem", "time"),
+        *("signal", "output", "open-mode", "no-requeue"),
+    }
+)
+"""Options of `sbatch` that job scripts give."""
+
+_SHORT_OPTIONS = {
+    **{"A": "account", "C": "constraint", "D": "chdir", "G": "gpus", "J": "job-name", "M": "clusters", "N": "nodes"},
+    **{"a": "array", "c": "cpus-per-task", "d": "dependency", "e": "error", "i": "input", "n": "ntasks", "o": "output"},
+    **{"p": "partition", "q": "qos", "t": "time", "w": "nodelist", "x": "exclude"},
+}
+
+
+def option_name(directive: str) -> str:
+    """Return the long name of the option of `sbatch` in a directive such as `-t 12:00:00` or `--mem=60GB`."""
+    if directive.startswith("--"):
+        return re.split(r"[=\s]", directive.removeprefix("--"), maxsplit=1)[0]
+    letter = directive[1:2]
+    return _SHORT_OPTIONS.get(letter, letter)
+
+
+def load_machine(name_or_path: str) -> Machine:
+    """Return the machine of a file, or of a name: the user's own before those that come with gadask.
+
+    Raises `ConfigError` naming the file and the key; a misspelt name is answered with the nearest right one.
+    """
+    return _load(name_or_path, ())
+
+
+def machine_names() -> list[str]:
+    """Return the names that `load_machine` knows."""
+    return sorted({path.stem for folder in (user_folder(), SITES) for path in folder.glob("*.toml")})
+
+
+def check_machine(machine: Machine) -> None:
+    """Raise `ConfigError` at the first value that no node can have."""
+    rules: list[tuple[bool, str, str]] = [
+        (bool(re.fullmatch(r"[\w.-]+", machine.name)), "name", "letters, digits, '.', '_' and '-'"),
+        (machine.cores >= 1, "cores", "at least 1"),
+        (
+            re.fullmatch(r"[1-9]\d*(\.\d+)?\s?([kMGT]i?)?B", machine.memory) is not None,
+            "memory",
+            "a size such as '180GB' or '187GiB'",
+        ),
+        (machine.wall_time_s >= 1, "wall_time", "more than no time"),
+        (
+            machine.rollouts_per_node is None or machine.rollouts_per_node >= 1,
+            "rollouts_per_node",
+            "at least 1",
+        ),
+        (
+            0 <= machine.leave_before_s < machine.wall_time_s,
+            "leave_before_s",
+            f"0 to less than the wall time ({machine.wall_time_s} s)",
+        ),
+        (0 < machine.max_failures_per_node_hour < math.inf, "max_failures_per_node_hour", "a finite number above 0"),
+        (machine.confirm_core_hours >= 0, "confirm_core_hours", "at least 0"),
+        (1 <= machine.poll_s < math.inf, "poll_s", "a finite number of at least 1"),
+    ]
+    fields = [field.name for field in dataclasses.fields(Machine)]
+    for key in machine.required:
+        rules.append((key in fields, "required", f"names of fields ({', '.join(fields)})"))
+    for key in ("extra_directives", "skip_directives"):
+        rules.append((all(text.startswith("-") for text in getattr(machine, key)), key, "directives such as '--mem'"))
+    own = JOB_OPTIONS - {"job-name"}
+    rules += [
+        (
+            own.issuperset(map(option_name, machine.skip_directives)),
+            "skip_directives",
+            f"some of --{', --'.join(sorted(own))}",
+        ),
+        (
+            "job-name" not in map(option_name, machine.extra_directives),
+            "extra_directives",
+            "no --job-name, by which gadask knows its jobs",
+        ),
+    ]
+    for key in fields:
+        value = getattr(machine, key)
+        lines = value if isinstance(value, tuple) else (value,)  # each becomes a line, or a part of one, of a script
+        holds = all(line and line.isprintable() for line in lines if isinstance(line, str))
+        rules.append((holds, key, "text without line breaks, and not empty"))
+    for holds, key, expected in rules:
+        if not holds:
+            raise ConfigError(f"{key}: expected {expected}, found {getattr(machine, key)!r}")
+
+
+def check_complete(machine: Machine) -> None:
+    """Raise `ConfigError` unless everything is given that the site insists on."""
+    for key in machine.required:
+        if getattr(machine, key) is None:
+            raise ConfigError(
+                f"{key}: expected, because {machine.name} refuses jobs without it, found none;"
+                f" give --machine.{key}, or write it into {user_folder() / machine.name}.toml below a line"
+                f' base = "{machine.name}"'
+            )
+
+
+def job_core_hours(machine: Machine, n_nodes: int, hours: float) -> float:
+    """Return what `n_nodes` nodes cost that run for some hours."""
+    return n_nodes * machine.cores * hours
+
+
+def largest_cost(machine: Machine, budget: BudgetConfig, n_nodes: int) -> float:
+    """Return the core-hours after which a budget stops a run, infinity if it has no limit on hours.
+
+    The rest of the last generation and the test of the elite come on top.
+    """
+    return math.inf if budget.hours is None else job_core_hours(machine, n_nodes, budget.hours)
+
+
+def cost_text(machine: Machine, budget: BudgetConfig, n_nodes: int) -> str:
+    """Return `largest_cost` in words."""
+    an_hour = f"{job_core_hours(machine, n_nodes, 1):,.0f} core-hours an hour"
+    if budget.hours is None:
+        return f"no limit: {an_hour}, until the run ends; --budget.hours sets one"
+    cost = largest_cost(machine, budget, n_nodes)
+    return f"{cost:,.0f} core-hours ({budget.hours:g} h at {an_hour}), and the end of the last generation"
+
+
+def user_folder() -> Path:
+    """Return the folder of the user's own machine files."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "gadask"
+
+
+def _load(name_or_path: str, derived: tuple[Path, ...]) -> Machine:
+    """Return a machine; `derived` are the files that are being read on top of it."""
+    path = _find(name_or_path, derived)
+    table = read_toml(path, "machine file")
+    base = table.pop("base", None)
+    try:
+        if base is not None and not isinstance(base, str):
+            raise ConfigError(f"base: expected the name of a machine or its file, found {base!r}")
+        start = Machine() if base is None else _load(base, (*derived, path.resolve()))
+        machine: Machine = overlay(start, {"name": path.stem, **table})
+        check_machine(machine)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return machine
+
+
+def _find(name_or_path: str, derived: tuple[Path, ...]) -> Path:
+    """Return the file of a machine that is not one of `derived`."""
+    if name_or_path.endswith(".toml") or "/" in name_or_path:
+        beside = derived[-1].parent if derived else Path.cwd()
+        found = [beside / Path(name_or_path).expanduser()]
+    else:
+        paths = [folder / f"{name_or_path}.toml" for folder in (user_folder(), SITES)]
+        try:
+            found = [path for path in paths if path.exists()]
+        except OSError as error:
+            raise ConfigError(f"no machine can be called {name_or_path[:80]!r}: {error.strerror}") from None
+    for path in found:
+        if path.resolve() not in derived:
+            return path
+    if found:
+        raise ConfigError(f"base: expected another machine, found {name_or_path!r}, which is made from this one")
+    raise ConfigError(f"no machine is called {name_or_path!r}; {nearest(name_or_path, machine_names())}")

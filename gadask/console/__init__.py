@@ -1,0 +1,1 @@
+"""Terminal and command line: flags, progress, interrupts, scalars for TensorBoard."""

@@ -1,0 +1,1 @@
+"""The master: drives generations, keeps the nodes busy, and keeps the books."""

@@ -1,0 +1,84 @@
+"""What arrived in one generation: all rows, where the ledger booked them, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.master.dispatch import Arrival
+from gadask.master.ledger import Heading
+from gadask.messages import ROW, Kind, Status
+
+
+@dataclass
+class Books:
+    """Everything that arrived in one generation."""
+
+    arrivals: list[tuple[Arrival, NDArray[np.uint8]]] = field(default_factory=list)
+    """Each with the `Heading` of its rows."""
+    n_failed: int = 0
+    """Counted episodes without a valid result."""
+    best: float = -math.inf
+    """Best return of a child so far."""
+
+    def add(self, arrival: Arrival, headings: NDArray[np.uint8]) -> None:
+        """Take rows and where they are booked."""
+        self.arrivals.append((arrival, headings))
+        counted = arrival.rows[headings == Heading.COUNTED]
+        valid = counted["status"] == Status.OK
+        self.n_failed += int((~valid).sum())
+        children = counted["return"][valid & (counted["kind"] == Kind.CHILD)]
+        self.best = max(self.best, float(children.max(initial=-math.inf)))
+
+    def rows(self) -> NDArray[np.void]:
+        """Return all rows, dtype `ROW`, in order of arrival; so in the lists below."""
+        return np.concatenate([np.zeros(0, ROW), *(arrival.rows for arrival, _ in self.arrivals)])
+
+    def headings(self) -> NDArray[np.uint8]:
+        """Return where each row is booked."""
+        return np.concatenate([np.zeros(0, np.uint8), *(headings for _, headings in self.arrivals)])
+
+    def nodes(self) -> list[str]:
+        """Return the address of each row's node."""
+        return [arrival.node for arrival, _ in self.arrivals for _ in arrival.rows]
+
+    def reasons(self) -> list[str]:
+        """Return what went wrong with each row, an empty text where nothing did."""
+        return [arrival.reasons.get(i, "") for arrival, _ in self.arrivals for i in range(len(arrival.rows))]
+
+    def moments(self) -> list[bytes]:
+        """Return those of observed episodes that count, in the order of generation and slot."""
+        found = {
+            (int(row["generation"]), int(row["slot"])): packed
+            for arrival, headings in self.arrivals
+            for place, packed in arrival.moments.items()
+            if headings[place] == Heading.COUNTED and (row := arrival.rows[place])["status"] == Status.OK
+        }
+        return [found[key] for key in sorted(found)]
+
+    def selectable(self, kind: Kind) -> NDArray[np.void]:
+        """Return the counted rows of a kind that ended well."""
+        rows: NDArray[np.void] = self.rows()[self.headings() == Heading.COUNTED]
+        selectable: NDArray[np.void] = rows[(rows["kind"] == kind) & (rows["status"] == Status.OK)]
+        return selectable
+
+    def evaluations(self) -> dict[int, list[float]]:
+        """Return the counted returns of each candidate, by slot, in episode order."""
+        evaluations: dict[int, list[float]] = {}
+        for row in np.sort(self.selectable(Kind.EVALUATION), order=["slot", "episode"]):
+            evaluations.setdefault(int(row["slot"]), []).append(float(row["return"]))
+        return evaluations
+
+    def node_seconds(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the process time of each node that counts, and the one that does not."""
+        busy_s: defaultdict[str, float] = defaultdict(float)
+        discarded_s: defaultdict[str, float] = defaultdict(float)
+        for arrival, headings in self.arrivals:
+            seconds, counted = arrival.rows["seconds"], headings == Heading.COUNTED
+            busy_s[arrival.node] += float(seconds[counted].sum())
+            discarded_s[arrival.node] += float(seconds[~counted].sum())
+        return busy_s, discarded_s

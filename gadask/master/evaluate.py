@@ -1,0 +1,240 @@
+"""Evaluation outside evolution: genomes of a run on episodes that no selection has seen.
+
+All of these are of `Kind.TEST`: their seeds follow from the run's seed, the last generation and the episode, and are no
+child's and no candidate's. Two genomes meet the same tasks if both play in the same slot.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from distributed import Client
+from numpy.typing import NDArray
+
+from gadask.algorithms.truncation import Elite
+from gadask.config import Config
+from gadask.errors import EvolutionError, RunDirectoryError
+from gadask.genomes.genome import from_text, to_text
+from gadask.master.dispatch import Dispatcher
+from gadask.master.ledger import Heading, Ledger, Quota
+from gadask.master.task import prepare_task
+from gadask.messages import ROW, Breeding, Genome, Kind, Status
+from gadask.record import files
+from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
+
+_ELITE_TEST = "elite_test.json"
+
+
+@dataclass(frozen=True)
+class PlayedTest:
+    """What came of test episodes."""
+
+    rows: NDArray[np.void]
+    """One row an episode, dtype `ROW`, by slot and episode; those whose status is not `OK` failed."""
+    reason: str
+    """Why the first episode failed that did; empty if none did."""
+    process_s: float
+    """Process time of everything that was played."""
+
+
+@dataclass(frozen=True)
+class EliteTest:
+    """The elite's returns on fresh episodes, in episode order; those that failed are left out."""
+
+    elite: Elite
+    returns: tuple[float, ...]
+    process_s: float = 0.0
+    """Process time that they took; 0 where the test was read from its file."""
+    n_failed: int = 0
+    """Episodes that failed."""
+    reason: str = ""
+    """Why the first of these failed."""
+    error: str = ""
+    """Why there is no test: too many of its episodes failed."""
+
+    @property
+    def n_episodes(self) -> int:
+        """Episodes that the test was to have."""
+        return len(self.returns) + self.n_failed
+
+    @property
+    def mean(self) -> float:
+        """Mean return; NaN without any."""
+        return float(np.mean(self.returns)) if self.returns else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean; NaN for one episode."""
+        return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
+
+    @property
+    def text(self) -> str:
+        """The result in one line."""
+        begin = f"elite of generation {self.elite.generation}:"
+        if self.error:
+            return f"{begin} no test of {self.n_episodes} episodes: {self.error}"
+        n, failed = f"{len(self.returns)}", ""
+        if self.n_failed:
+            n, failed = f"{n} of {self.n_episodes}", f", {self.n_failed} failed: {self.reason}"
+        return f"{begin} {self.mean:,.1f} ± {self.standard_error:,.1f} over {n} fresh episodes{failed}"
+
+
+async def play_genomes(
+    config: Config,
+    client: Client,
+    breeding: Breeding,
+    n_episodes: int,
+    *,
+    noise_digest: str,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+) -> PlayedTest:
+    """Play the candidates of `breeding`, `n_episodes` test episodes each.
+
+    Candidates that are children of its parents are made from those.
+
+    Raises:
+        EvolutionError: a larger share of the episodes failed than `ga.max_failed_share`, or all of them did.
+        ClusterError, NodeError: no node can be used, or the scheduler is lost.
+    """
+    dispatcher = Dispatcher(client, prepare_task(config), n_processes, noise_digest, node_timeout_s)
+    ledger = Ledger(Quota(breeding.generation, 0, n_episodes, kind=Kind.TEST), len(breeding.candidates))
+    counted = [np.zeros(0, ROW)]
+    process_s, n_failed, reason = 0.0, 0, ""
+    try:
+        await dispatcher.start()
+        async for arrivals in dispatcher.play(ledger, breeding):
+            for arrival in arrivals:
+                process_s += float(arrival.rows["seconds"].sum())
+                counts = ledger.add(arrival.rows) == Heading.COUNTED
+                counted.append(arrival.rows[counts])
+                failed = np.flatnonzero(counts & (arrival.rows["status"] != Status.OK)).tolist()
+                if failed:
+                    n_failed += len(failed)
+                    reason = reason or arrival.reasons.get(failed[0], "its return is not finite")
+                if n_failed > config.ga.max_failed_share * ledger.n_wanted or n_failed == ledger.n_wanted:
+                    raise EvolutionError(
+                        f"{n_failed} test episodes failed, more than ga.max_failed_share ="
+                        f" {config.ga.max_failed_share:g} of {ledger.n_wanted} allows; the first reason: {reason}"
+                    )
+    finally:
+        await dispatcher.close()
+    return PlayedTest(np.sort(np.concatenate(counted), order=["slot", "episode"]), reason, process_s)
+
+
+async def evaluate_elite(
+    config: Config,
+    client: Client,
+    run_dir: Path | str,
+    n_episodes: int,
+    *,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+) -> EliteTest:
+    """Play the last elite of a run on `n_episodes` episodes that no selection has seen; writes `elite_test.json`.
+
+    Episodes that fail are left out. Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where
+    too many episodes fail; the file says so then, and `needs_test` that the test is done: it would fail again.
+    """
+    stored, state = read_run(run_dir)
+    check_same_run(stored, config)
+    elite = state.population.elite
+    if elite is None:
+        raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
+    document = {"generation": elite.generation, "genome": to_text(elite.genome), "episodes": n_episodes}
+    path = Path(run_dir) / _ELITE_TEST
+    try:
+        played = await play_genomes(
+            config,
+            client,
+            Breeding(state.generation, (), (elite.genome,), read_normaliser(run_dir, elite.genome)),
+            n_episodes,
+            noise_digest=state.noise_digest,
+            n_processes=n_processes,
+            node_timeout_s=node_timeout_s,
+        )
+    except EvolutionError as error:
+        files.atomic_write(path, _encoded(document | {"returns": [], "failed": n_episodes, "error": str(error)}))
+        raise
+    valid = played.rows[played.rows["status"] == Status.OK]
+    n_failed = len(played.rows) - len(valid)
+    test = EliteTest(elite, tuple(valid["return"].tolist()), played.process_s, n_failed, played.reason)
+    files.atomic_write(
+        path, _encoded(document | {"returns": test.returns, "failed": n_failed, "reason": played.reason})
+    )
+    return test
+
+
+def _encoded(document: dict[str, object]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
+
+
+def read_elite_test(run_dir: Path | str, elite: Elite | None) -> EliteTest | None:
+    """Return the test that `evaluate_elite` wrote for this elite; None if there is none, or it cannot be read."""
+    try:
+        document = json.loads((Path(run_dir) / _ELITE_TEST).read_text())
+        if elite is None or document["genome"] != to_text(elite.genome):
+            return None
+        returns = tuple(map(float, document["returns"]))
+        n_failed, reason = int(document.get("failed", 0)), str(document.get("reason", ""))
+        return EliteTest(elite, returns, 0.0, n_failed, reason, str(document.get("error", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def needs_test(config: Config, run_dir: Path | str, elite: Elite | None) -> bool:
+    """Whether the elite is still to be tested: on as many episodes as the budget asks for, or on more than before.
+
+    A test on more episodes than asked for holds those that are asked for. One of which too many episodes failed is made
+    again only with another number of episodes.
+    """
+    n_episodes = config.budget.test_episodes
+    if not n_episodes or elite is None:
+        return False
+    test = read_elite_test(run_dir, elite)
+    if test is None:
+        return True
+    return test.n_episodes != n_episodes if test.error else test.n_episodes < n_episodes
+
+
+def choose_genome(run_dir: Path | str, name: str) -> Genome:
+    """Return the run's elite that is `"last"`, the one with the `"best"` mean ever, or the genome of a text.
+
+    Raises:
+        RunDirectoryError: there is no elite yet.
+        GenomeError: `name` is none of these.
+    """
+    elites = [line["elite"] for line in read_generations(run_dir) if line["elite"] is not None]
+    if not elites:
+        raise RunDirectoryError(f"{run_dir}: expected an elite, found none; evolve at least one generation")
+    if name == "best":
+        return from_text(max(elites, key=lambda elite: float(elite["mean"]))["genome"])
+    return from_text(elites[-1]["genome"] if name == "last" else name)
+
+
+def children_again(run_dir: Path | str) -> Breeding:
+    """Return what the counted children of the last generation are made from, with them as candidates in slot order.
+
+    Raises:
+        RunDirectoryError: no generation is closed.
+        RecordError: the last generation's episodes are damaged or missing.
+    """
+    last = None
+    for last in read_generations(run_dir):  # noqa: B007
+        pass
+    if last is None:
+        raise RunDirectoryError(f"{run_dir}: expected children to play again, found none; evolve a generation")
+    generation = last["generation"]
+    parents = tuple(from_text(genome) for genome in last["parents"])
+    rows = read_episodes(run_dir, generation).to_pylist()
+    drawn = {
+        row["slot"]: (*parents[row["parent"]], row["gene"]) if row["parent"] >= 0 else (row["gene"],)
+        for row in rows
+        if row["kind"] == "child" and row["counted"] and row["status"] == "ok" and row["generation"] == generation
+    }
+    children = tuple(drawn[slot] for slot in sorted(drawn))
+    return Breeding(generation, parents, children, read_normaliser(run_dir))

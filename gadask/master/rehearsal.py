@@ -1,0 +1,97 @@
+"""The beginning of an episode, played once before any node is asked for.
+
+It is the first child's: its genome, its seed, its first steps, with everything checked that is checked on nodes. It
+runs in a process of its own (`rehearsal_process`), since a user's code may do anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gadask.blame import in_one_line
+from gadask.config import Config, EnvConfig
+from gadask.envs import Env, make_env
+from gadask.envs.gymnasium_env import GymnasiumEnv
+from gadask.errors import EnvError, GadaskError
+from gadask.genomes.genome import count_genes, draw_child
+from gadask.genomes.noise import LazyNoise
+from gadask.genomes.seeding import env_seed, stream
+from gadask.genomes.weights import decode
+from gadask.messages import Facts, Kind
+from gadask.play.lanes import as_played, count_lanes
+from gadask.play.rollout import watch_episode
+from gadask.policies import Policy, make_policy
+
+_STEPS = 20
+_PLAY_S = 1.0
+"""After so long the rest of the steps are left out."""
+_LEAST_STEPS = 2
+
+
+class EpisodeError(Exception):
+    """Environment and policy were made, but this episode failed; another one may not. Its text is one line."""
+
+
+@contextmanager
+def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
+    """Make environment and policy and play the first steps of a slot's episode; the environment is closed at the end.
+
+    Raises:
+        EnvError, PolicyError: they cannot be made.
+        ConfigError: the noise table is shorter than the policy's parameters.
+        EpisodeError: playing failed.
+    """
+    env = make_env(config.env)
+    try:
+        policy = make_policy(config.policy, env.observation_space, env.action_space)
+        count_genes(config.noise.size, policy.n_params)
+        n_lanes = count_lanes(config.env, policy)
+        try:
+            _play(config, env, policy, slot)
+        except GadaskError as error:
+            raise EpisodeError(str(error)) from error
+        except (Exception, SystemExit) as error:  # whatever an environment or a policy raises
+            raise EpisodeError(
+                f"env.id: {config.env.id!r} with policy {config.policy.kind!r} cannot be played: {in_one_line(error)}"
+            ) from error
+        kernels = f"numpy, {n_lanes} episodes together" if n_lanes else policy.kernels
+        yield Facts(policy.n_params, n_lanes, env.has_paired_tasks, kernels, tuple(_notes(config.env, env)))
+    finally:
+        with contextlib.suppress(Exception, SystemExit):
+            env.close()
+
+
+def _play(config: Config, env: Env, policy: Policy, slot: int) -> None:
+    """Play up to `_STEPS` steps of a child of generation 0."""
+    actor = as_played(config.env, policy)
+    n_genes = count_genes(config.noise.size, policy.n_params)
+    _, gene = draw_child(config.seed, 0, slot, (), n_genes)
+    decode(actor.flat, (gene,), LazyNoise(config.noise), actor.initialise, config.ga.mutation_power)
+    ga = config.ga
+    seed = env_seed(
+        config.seed, Kind.CHILD.purpose, 0, slot, 0, common=ga.common_random_numbers, paired=ga.paired_tasks
+    )
+    actions = stream(config.seed, Kind.CHILD.action_purpose, 0, slot, 0)
+    end = time.monotonic() + _PLAY_S
+    with torch.inference_mode():
+        for steps, return_, _ in watch_episode(env, actor, seed, min(_STEPS, config.env.max_steps), actions):
+            if math.isnan(return_):
+                raise EnvError(f"env.id: {config.env.id!r}: reward: expected a number, found nan at step {steps}")
+            if steps >= _LEAST_STEPS and time.monotonic() > end:
+                break
+
+
+def _notes(config: EnvConfig, env: Env) -> Iterator[str]:
+    """Yield what the user may not know."""
+    own = env.max_steps if isinstance(env, GymnasiumEnv) else None
+    if own is not None and EnvConfig.max_steps != config.max_steps > own:
+        yield (
+            f"env.max_steps: {config.id!r} itself ends an episode after {own} steps, before the {config.max_steps} of"
+            f" the config; kwargs = {{ max_episode_steps = {config.max_steps} }} under [env] raises its own limit"
+        )

@@ -1,0 +1,133 @@
+"""What a closed generation looked like: one line of the log.
+
+Everything that depends on clocks, nodes or the order of arrival stands under `timing`; the rest of the line is the same
+for equal runs. Returns are of counted children, lengths are in agent steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.algorithms.truncation import Elite, Scored
+from gadask.genomes.genome import to_text
+from gadask.master.ledger import PLAYED, Heading, Ledger
+from gadask.messages import Breeding, Kind, Status
+
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the process time of one generation went, in seconds.
+
+    `process_s` is rollout processes × wall time; `busy_s` was spent on counted rows, `discarded_s` on rows that came
+    late, twice, beyond the quota or were stopped; the rest was idle, or played other runs on the same nodes.
+    """
+
+    wall_s: float
+    process_s: float
+    busy_s: float
+    discarded_s: float
+    nodes: int
+    processes: int
+    core_hours: float = 0.0
+    """Charged since the generation before closed, as the cluster counts it; the queue and the start are the first's."""
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the process time that counted rows took."""
+        return self.busy_s / self.process_s if self.process_s else 0.0
+
+    @property
+    def idle_s(self) -> float:
+        """The rest of the process time: idle, or other runs' on the same nodes."""
+        return max(0.0, self.process_s - self.busy_s - self.discarded_s)
+
+
+def log_line(
+    breeding: Breeding,
+    rows: NDArray[np.void],
+    headings: NDArray[np.uint8],
+    children: Sequence[Scored],
+    evaluations: Mapping[int, Sequence[float]],
+    elite: Elite | None,
+    ledger: Ledger,
+    timing: Timing,
+) -> dict[str, Any]:
+    """Return the log's line for one generation.
+
+    `rows` are all that arrived, `headings` how they were booked, `children` those that can be selected.
+    """
+    counted = rows[headings == Heading.COUNTED]
+    played = rows[np.isin(headings, list(PLAYED))]
+    fitness = np.array([child.fitness for child in children])
+    counted_steps = counted[counted["kind"] == Kind.CHILD]["steps"]
+    all_steps = played[played["kind"] == Kind.CHILD]["steps"]
+    failed = {
+        status.name.lower(): int((counted["status"] == status).sum())
+        for status in (Status.ERROR, Status.TIMEOUT, Status.NONFINITE)
+    }
+    normaliser = breeding.normaliser
+    return {
+        **({} if normaliser is None else {"normaliser": normaliser.to_json()}),
+        "parents": [to_text(genome) for genome in breeding.parents],
+        "candidates": [
+            {
+                "genome": to_text(genome),
+                "mean": _mean(evaluations.get(slot, ())),
+                "standard_error": _standard_error(evaluations.get(slot, ())),
+                "episodes": len(evaluations.get(slot, ())),
+            }
+            for slot, genome in enumerate(breeding.candidates)
+        ],
+        "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
+        "children": {"n": ledger.n_children, "mean": _mean(fitness), "quantiles": _quantiles(fitness)},
+        "failed": failed,
+        "lengths": {
+            "counted": {"mean": _mean(counted_steps), "quantiles": _quantiles(counted_steps)},
+            "all": {"mean": _mean(all_steps), "quantiles": _quantiles(all_steps)},
+        },
+        "episodes": len(played),
+        "steps": ledger.steps,
+        "frames": ledger.frames,
+        "timing": {
+            **asdict(timing),
+            "idle_s": timing.idle_s,
+            "busy_share": timing.busy_share,
+            "rows": {heading.name.lower(): ledger.rows[heading] for heading in Heading},
+        },
+    }
+
+
+def _mean(values: Sequence[float] | NDArray[Any]) -> float | None:
+    """Return the mean as `selection` takes it, the same in any order; None of nothing and where the sum overflows."""
+    try:
+        return math.fsum(values) / len(values)
+    except (ZeroDivisionError, OverflowError):
+        return None
+
+
+def _standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of the mean; None of fewer than two values and where it overflows."""
+    mean = _mean(values)
+    if mean is None or len(values) < 2:
+        return None
+    try:
+        error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    except OverflowError:
+        return None
+    return error if math.isfinite(error) else None
+
+
+def _quantiles(values: NDArray[Any]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    # Of quarters, which are exact, because interpolating overflows between returns near both ends of float64.
+    quantiles = 4 * np.quantile(values / 4, _QUANTILES)
+    return {f"{q:g}": float(x) for q, x in zip(_QUANTILES, quantiles, strict=True)}

@@ -1,0 +1,72 @@
+"""From a config to the task that nodes play, with everything checked that can be checked before a node is asked for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from contextlib import closing
+
+from gadask.config import Config, check_config
+from gadask.errors import ConfigError, GadaskError
+from gadask.genomes.genome import count_genes
+from gadask.master.rehearsal_process import rehearse
+from gadask.messages import Facts, Task
+
+_facts: dict[str, Facts] = {}
+"""By what is played."""
+
+
+def prepare_task(config: Config) -> Task:
+    """Return what nodes must know; what the config plays is rehearsed unless this process has seen it already.
+
+    Raises `ConfigError`, `EnvError` or `PolicyError` for what no node could play.
+    """
+    return prepare_tasks([config])[0]
+
+
+def prepare_tasks(configs: Iterable[Config]) -> list[Task]:
+    """Do the same for several configs in less time."""
+    configs = list(configs)
+    unknown: dict[str, Config] = {}
+    for config in configs:
+        check_config(config)
+        if _what(config) not in _facts:
+            unknown.setdefault(_what(config), config)
+    if unknown:
+        with closing(rehearse(list(unknown.values()))) as rehearsals:
+            for what, found in zip(unknown, rehearsals, strict=True):
+                if isinstance(found, GadaskError):
+                    raise found
+                _facts[what] = found
+    return [_task(config, _facts[_what(config)]) for config in configs]
+
+
+def kernels_of(config: Config) -> str:
+    """Return in words what computes the networks of a config that `prepare_task` was given."""
+    return _facts[_what(config)].kernels
+
+
+def _what(config: Config) -> str:
+    return repr((config.env, config.policy))
+
+
+def _task(config: Config, facts: Facts) -> Task:
+    if config.ga.paired_tasks and not facts.has_paired_tasks:
+        raise ConfigError(
+            f"ga.paired_tasks: expected an environment whose tasks come in pairs, found {config.env.id!r};"
+            " gadask/Harlow-v0 is one, and one of your own says so by metadata['paired_tasks'] = True"
+        )
+    count_genes(config.noise.size, facts.n_params)
+    return Task(
+        run_seed=config.seed,
+        env=config.env,
+        policy=config.policy,
+        noise=config.noise,
+        mutation_power=config.ga.mutation_power,
+        n_params=facts.n_params,
+        n_genomes=config.ga.parents + config.ga.candidates + 1,
+        common_random_numbers=config.ga.common_random_numbers,
+        paired_tasks=config.ga.paired_tasks,
+        run_id=uuid.uuid4().hex,
+        n_lanes=facts.n_lanes,
+    )

@@ -1,0 +1,1 @@
+"""Playing: one policy in one environment, or many side by side."""

@@ -1,0 +1,1 @@
+"""Sweeps: the runs of a study on one set of nodes."""
