@@ -33,11 +33,11 @@ from gadask.algorithms.truncation import Elite
 from gadask.config import Config
 from gadask.console.leaving import leave
 from gadask.errors import RunDirectoryError, UsageError
-from gadask.genomes.genome import from_text, to_text
+from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import Purpose, env_seed, stream
 from gadask.genomes.weights import decode
-from gadask.messages import Genome, Kind
+from gadask.messages import Kind
 from gadask.observations import CLIP, Normaliser
 from gadask.play.lanes import as_played
 from gadask.policies import make_policy

@@ -24,12 +24,13 @@ from gadask.envs import make_env
 from gadask.envs.baselines import BASELINES, play_baseline
 from gadask.envs.harlow import HarlowLanes
 from gadask.errors import RunDirectoryError, UsageError
+from gadask.genomes.genome import Genome
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import stream
 from gadask.genomes.weights import decode
 from gadask.master.evaluate import choose_genome
 from gadask.master.task import prepare_task
-from gadask.messages import Genome, Kind
+from gadask.messages import Kind
 from gadask.play.lanes import Beginning, Lanes, count_lanes, open_lanes
 from gadask.policies import LanePolicy, make_policy
 from gadask.record.directory import read_run

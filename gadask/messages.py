@@ -1,8 +1,8 @@
-"""What travels between master, nodes and rollout processes.
+"""What travels between master and nodes: `Task`, `Breeding`, `Chunk` and rows.
 
 Messages are small and plain: a genome is a tuple of noise indices, a result is one `ROW` of 44 bytes, less on the wire.
-Weights never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`.
-Master and nodes exchange `Task`, `Breeding`, `Chunk` and rows; a node and its rollout processes the rest.
+Weights never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`. What a
+node says to its rollout processes is in `node/jobs.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.genomes.genome import Genome
 from gadask.genomes.seeding import Purpose, env_seed
 from gadask.observations import Normaliser
-
-Genome = tuple[int, ...]
-"""Noise indices: the first initialises, each later one mutates."""
 
 
 class Kind(IntEnum):
@@ -243,79 +241,3 @@ def unplayed_rows(generation: int, kind: Kind, episodes: Sequence[tuple[int, int
     rows["generation"], rows["kind"], rows["status"] = generation, kind, status
     rows["slot"], rows["episode"] = np.array(episodes, "<i4").reshape(-1, 2).T
     return rows
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """One row of a node's weights to fill: `genome` into `row`, starting from `ancestor_row` (−1: from the start)."""
-
-    genome: Genome
-    row: int
-    ancestor_row: int
-    ancestor_length: int
-
-
-@dataclass(frozen=True)
-class PlannedEpisode:
-    """One episode of a job and the weights it starts from (row −1: none; gene −1: unmutated)."""
-
-    slot: int
-    episode: int
-    row: int
-    gene: int
-
-
-@dataclass(frozen=True)
-class DecodeJob:
-    """One row of the node's shared weights for one process to fill."""
-
-    task_number: int
-    decoding: Decoding
-
-
-@dataclass(frozen=True)
-class PlayJob:
-    """Episodes of one kind and generation for one process to play, in order or in lanes."""
-
-    task_number: int
-    generation: int
-    kind: Kind
-    episodes: tuple[PlannedEpisode, ...]
-    normaliser: Normaliser | None = None
-
-
-Job = DecodeJob | PlayJob
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """Introduces a task to a rollout process; the descriptor of its weights comes with the packet."""
-
-    number: int
-    task: Task
-    n_rows: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a job: `rows` holds one `ROW` an episode; `reasons` what went wrong, by place in the job.
-
-    `moments` holds those of observed episodes, by place; see `observations`.
-    """
-
-    job_number: int
-    rows: bytes
-    reasons: dict[int, str]
-    moments: dict[int, bytes]
-
-
-WORDS_PER_PROCESS = 3
-"""int64 words that the pool and one process share: number of the job to stop; place in its job of the episode being
-played; when that episode began, in nanoseconds of the monotonic clock. While several are played together the place is
-`SEVERAL`, and the time that of the last one that ended."""
-
-SEVERAL = -1
-"""The place of episodes that are played together. If their process dies or hangs, nobody knows yet through which."""
-
-STOP_ALL = -1
-"""In place of the number of the job to stop: whatever is played, since the process is to end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gadask.algorithms.truncation import Scored
-from gadask.messages import Genome
+from gadask.genomes.genome import Genome
 
 
 def child_genome(parents: Sequence[Genome], row: int, gene: int) -> Genome:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from gadask.errors import NodeError
-from gadask.messages import Decoding, Genome
-from gadask.node.ancestors import Ancestors
+from gadask.genomes.genome import Genome
+from gadask.node.ancestors import Ancestors, Decoding
 from tests.conftest import wait_until
 
 

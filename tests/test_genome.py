@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gadask.errors import ConfigError, GenomeError
-from gadask.genomes.genome import AncestorCache, count_genes, draw_child, draw_children, from_text, to_text
-from gadask.messages import Decoding, Genome
+from gadask.genomes.genome import Genome, count_genes, draw_child, draw_children, from_text, to_text
+from gadask.node.ancestors import AncestorCache, Decoding
 
 GENOMES = st.lists(st.integers(0, 2**40), min_size=1, max_size=30).map(tuple)
 UNIVERSE: list[Genome] = [genome for length in range(1, 5) for genome in product((0, 1), repeat=length)]

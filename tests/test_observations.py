@@ -22,13 +22,13 @@ from gadask.clusters import local_cluster
 from gadask.config import Config, EnvConfig, PolicyConfig
 from gadask.envs import make_env
 from gadask.errors import PolicyError, RecordError
-from gadask.genomes.genome import count_genes, draw_child, from_text
+from gadask.genomes.genome import Genome, count_genes, draw_child, from_text
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode
 from gadask.master.evaluate import evaluate_elite
 from gadask.master.evolve import evolve
 from gadask.master.task import prepare_task
-from gadask.messages import Genome, Kind
+from gadask.messages import Kind
 from gadask.observations import CLIP, OBSERVED_SLOTS, Gatherer, Moments, Normaliser
 from gadask.play.lanes import as_played
 from gadask.play.rollout import play_episode

@@ -19,13 +19,14 @@ from torch import nn
 
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, Scalar
 from gadask.envs import make_env
-from gadask.genomes.genome import count_genes, draw_child
+from gadask.genomes.genome import Genome, count_genes, draw_child
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import stream
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.messages import SEVERAL, Breeding, Chunk, Genome, Kind, Status
+from gadask.messages import Breeding, Chunk, Kind, Status
 from gadask.node.chunks import Node
+from gadask.node.jobs import SEVERAL
 from gadask.play.lanes import Beginning, Lanes, as_played, open_lanes
 from gadask.play.rollout import play_episode
 from gadask.policies import LanePolicy, make_policy

@@ -26,17 +26,18 @@ from numpy.typing import NDArray
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.envs import make_env
 from gadask.errors import NodeError
-from gadask.genomes.genome import count_genes, draw_child, draw_children
+from gadask.genomes.genome import Genome, count_genes, draw_child, draw_children
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import Purpose, env_seed
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Genome, Job, Kind, PlayJob, Status, Task
+from gadask.messages import Breeding, Chunk, Kind, Status, Task
 from gadask.node import chunks, packets, pool, supervised
 from gadask.node.ancestors import Ancestors
 from gadask.node.batch import Batch
 from gadask.node.chunks import Node
 from gadask.node.fairqueue import FairQueue
+from gadask.node.jobs import Job, PlayJob
 from gadask.observations import OBSERVED_SLOTS, Moments
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy

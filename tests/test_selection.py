@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gadask.algorithms.truncation import Elite, Population, Scored, advance, choose_candidates, crown, rank
 from gadask.config import PRESETS, EliteEvaluation, GAConfig, Truncation
 from gadask.errors import EvolutionError
-from gadask.messages import Genome
+from gadask.genomes.genome import Genome
 from tests.genomes import scored
 
 SMALL = GAConfig(population=6, parents=3, candidates=2, candidate_episodes=2)

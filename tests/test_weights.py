@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from gadask.config import NoiseConfig, PolicyConfig
 from gadask.errors import GenomeError
-from gadask.genomes.genome import AncestorCache, draw_child
+from gadask.genomes.genome import Genome, draw_child
 from gadask.genomes.noise import CHUNK, LazyNoise
 from gadask.genomes.weights import as_tensor, decode, mutate
-from gadask.messages import Genome
+from gadask.node.ancestors import AncestorCache
 from gadask.policies import Policy, make_policy
 from tests.genomes import child_genome
 
@@ -52,13 +52,13 @@ def test_any_chain_of_ancestors_gives_the_same_bits(
         # Weights start at any multiple of 4 bytes: the kernel's vectors must not see a difference.
         out = torch.full((n_params + offset,), torch.nan)[offset:]
         kept = None if ancestor is None else ancestor.clone()
-        decode(out, genome[:length], NOISE, scaled, POWER, ancestor, ancestor_length)
+        decode(out, genome[ancestor_length:length], NOISE, scaled, POWER, ancestor)
         assert ancestor is None or (kept is not None and torch.equal(ancestor, kept))
         ancestor, ancestor_length = out, length
     assert ancestor is not None
     assert torch.equal(ancestor, decoded(genome, n_params))
     copy = torch.full((n_params,), torch.nan)
-    decode(copy, genome, NOISE, scaled, POWER, ancestor, len(genome))
+    decode(copy, (), NOISE, scaled, POWER, ancestor)
     assert torch.equal(copy, ancestor)
 
 
@@ -134,7 +134,7 @@ class SmallNode:
         for decoding in decodings:
             ancestor = self.weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
             out = self.weights[decoding.row]
-            decode(out, decoding.genome, NOISE, self.policy.initialise, POWER, ancestor, decoding.ancestor_length)
+            decode(out, decoding.missing_genes, NOISE, self.policy.initialise, POWER, ancestor)
         self.cache.pin(genomes)
 
     def child(self, parents: list[Genome], row: int, gene: int) -> torch.Tensor:

@@ -29,7 +29,7 @@ from itertools import islice
 
 from gadask.config import GAConfig
 from gadask.errors import EvolutionError
-from gadask.messages import Genome
+from gadask.genomes.genome import Genome
 
 
 @dataclass(frozen=True)

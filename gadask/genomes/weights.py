@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from gadask.errors import GenomeError
+from gadask.genomes.genome import Genome
 from gadask.genomes.noise import Noise
-from gadask.messages import Genome
 
 with warnings.catch_warnings():
     # PyTorch has no read-only tensors and says so, once a process; noise is only ever an operand.
@@ -36,30 +36,26 @@ def mutate(out: torch.Tensor, parent: torch.Tensor, noise: Noise, gene: int, mut
 
 def decode(
     out: torch.Tensor,
-    genome: Genome,
+    genes: Genome,
     noise: Noise,
     initialise: Callable[[torch.Tensor], torch.Tensor],
     mutation_power: float,
     ancestor: torch.Tensor | None = None,
-    ancestor_length: int = 0,
 ) -> None:
-    """Write the genome's parameters to `out`, float32, shape `(n_params,)`.
+    """Write a genome's parameters to `out`, float32, shape `(n_params,)`.
 
     `initialise(noise)` returns the initial parameters made from the first gene's noise, in a vector that may be `out`.
-    With an `ancestor`, the weights of `genome[:ancestor_length]`, only the genes behind it are added.
+    With the weights of an `ancestor`, `genes` are those that follow its own.
     """
-    if not genome:
-        raise GenomeError("a genome needs at least one noise index, found none")
     if ancestor is None:
-        initial = initialise(as_tensor(noise.slice(genome[0], out.numel())))
+        if not genes:
+            raise GenomeError("a genome needs at least one noise index, found none")
+        initial = initialise(as_tensor(noise.slice(genes[0], out.numel())))
         if initial.data_ptr() != out.data_ptr():
             out.copy_(initial)
-        rest = genome[1:]
-    elif ancestor_length == len(genome):
-        out.copy_(ancestor)
-        return
+    elif genes:
+        mutate(out, ancestor, noise, genes[0], mutation_power)
     else:
-        mutate(out, ancestor, noise, genome[ancestor_length], mutation_power)
-        rest = genome[ancestor_length + 1 :]
-    for gene in rest:
+        out.copy_(ancestor)
+    for gene in genes[1:]:
         mutate(out, out, noise, gene, mutation_power)

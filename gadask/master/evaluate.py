@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from gadask.algorithms.truncation import Elite
 from gadask.config import Config
 from gadask.errors import EvolutionError, RunDirectoryError
-from gadask.genomes.genome import from_text, to_text
+from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.master.dispatch import Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.task import prepare_task
-from gadask.messages import ROW, Breeding, Genome, Kind, Status
+from gadask.messages import ROW, Breeding, Kind, Status
 from gadask.record import files
 from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
 

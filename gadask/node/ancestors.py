@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from gadask.errors import GenomeError, NodeError
-from gadask.genomes.genome import AncestorCache
-from gadask.messages import Decoding, Genome
+from gadask.genomes.genome import Genome
 
 
 class Ancestors:
@@ -101,3 +101,115 @@ class Ancestors:
         if not self._cache.n_pinned:  # nothing that is waited for would make more room
             raise NodeError(f"a chunk starts from {len(used)} genomes: {reason}")
         return None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One row of a node's weights to fill: `genome` into `row`, starting from `ancestor_row` (−1: from the start)."""
+
+    genome: Genome
+    row: int
+    ancestor_row: int
+    ancestor_length: int
+
+    @property
+    def missing_genes(self) -> Genome:
+        """Genes that follow the ancestor's."""
+        return self.genome[self.ancestor_length :]
+
+
+class AncestorCache:
+    """Which genome's weights stand in which row of a fixed number of rows; it plans and holds no weights.
+
+    Invariants: a row belongs to at most one genome; a pinned genome keeps its row; a row that a planned decoding
+    reads or writes is not given to another genome by the same plan; a plan that fails changes nothing.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        """Start with `n_rows` empty rows."""
+        self._free = list(range(n_rows - 1, -1, -1))  # the lowest row is used first, so that few pages are touched
+        self._rows: dict[Genome, int] = {}  # least recently planned first
+        self._marks: dict[int, Genome] = {}  # of these genomes
+        self._pins: dict[Genome, int] = {}
+
+    def __getitem__(self, genome: Genome) -> int:
+        """Return the row of a genome that was planned before."""
+        return self._rows[genome]
+
+    def __contains__(self, genome: Genome) -> bool:
+        return genome in self._rows
+
+    def plan(self, wanted: Collection[Genome]) -> list[Decoding]:
+        """Give each wanted genome a row and return the decodings that fill the new ones; they may run in any order.
+
+        Raises `GenomeError` where wanted and pinned genomes and the ancestors to start from need more rows than there
+        are.
+        """
+        missing = [genome for genome in dict.fromkeys(wanted) if genome not in self._rows]
+        ancestors = {genome: self._longest_ancestor(genome) for genome in missing}
+        protected = {*wanted, *self._pins, *filter(None, ancestors.values())}
+        n_open = len(self._free) + len(self._rows.keys() - protected)
+        if len(missing) > n_open:
+            raise GenomeError(
+                f"weights: expected room for {len(missing)} more genomes, found {n_open} of"
+                f" {len(self._free) + len(self._rows)} rows that may be overwritten; unpin others first"
+            )
+        for genome in protected & self._rows.keys():
+            self._rows[genome] = self._rows.pop(genome)  # now the most recently used
+        decodings = []
+        for genome in missing:
+            ancestor = ancestors[genome]
+            row = self._claim_row(protected)
+            decodings.append(Decoding(genome, row, self._rows[ancestor] if ancestor else -1, len(ancestor)))
+            self._rows[genome] = row
+            self._marks[_last_mark(genome)] = genome
+        return decodings
+
+    @property
+    def n_pinned(self) -> int:
+        """Genomes that keep their rows."""
+        return len(self._pins)
+
+    def pin(self, genomes: Collection[Genome]) -> None:
+        """Keep the rows of these genomes until `unpin` was called as often."""
+        for genome in genomes:
+            self._pins[genome] = self._pins.get(genome, 0) + 1
+
+    def unpin(self, genomes: Collection[Genome]) -> None:
+        """Take back one `pin` of each genome."""
+        for genome in genomes:
+            self._pins[genome] -= 1
+            if not self._pins[genome]:
+                del self._pins[genome]
+
+    def forget(self, genomes: Collection[Genome]) -> None:
+        """Free the rows of genomes whose decoding failed."""
+        for genome in genomes:
+            self._free.append(self._release(genome))
+
+    def _longest_ancestor(self, genome: Genome) -> Genome:
+        """Return the longest genome that this one begins with and that has a row, in one walk over its genes."""
+        found = [self._marks[mark] for mark in _marks(genome[:-1]) if mark in self._marks]
+        return next((ancestor for ancestor in reversed(found) if genome[: len(ancestor)] == ancestor), ())
+
+    def _claim_row(self, protected: Collection[Genome]) -> int:
+        if self._free:
+            return self._free.pop()
+        return self._release(next(genome for genome in self._rows if genome not in protected))
+
+    def _release(self, genome: Genome) -> int:
+        self._marks.pop(_last_mark(genome), None)
+        return self._rows.pop(genome)
+
+
+def _marks(genome: Genome) -> Iterator[int]:
+    """Yield a number for each beginning of a genome: hardly two genomes have one in common."""
+    mark = 0
+    for gene in genome:
+        mark = hash((mark, gene))
+        yield mark
+
+
+def _last_mark(genome: Genome) -> int:
+    *_, last = _marks(genome)
+    return last

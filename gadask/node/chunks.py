@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
-from gadask.messages import Breeding, Chunk, DecodeJob, Decoding, Job, Kind, PlayJob, Status, Task, unplayed_rows
-from gadask.node.ancestors import Ancestors
+from gadask.messages import Breeding, Chunk, Kind, Status, Task, unplayed_rows
+from gadask.node.ancestors import Ancestors, Decoding
 from gadask.node.batch import Batch
 from gadask.node.cores import granted_cores
 from gadask.node.forkserver import ForkServer
+from gadask.node.jobs import DecodeJob, Job, PlayJob
 from gadask.node.plan import plan_episodes, weights_needed
 from gadask.node.pool import Pool
 
@@ -179,7 +180,8 @@ class Node:
 
     def _ancestors(self, number: int, n_rows: int) -> Ancestors:
         def decode(decodings: Sequence[Decoding]) -> None:
-            _, reasons = self.pool.submit([DecodeJob(number, decoding) for decoding in decodings]).wait()
+            jobs = [DecodeJob(number, each.row, each.ancestor_row, each.missing_genes) for each in decodings]
+            _, reasons = self.pool.submit(jobs).wait()
             if reasons:
                 raise NodeError(f"cannot decode a genome: {next(iter(reasons.values()))}")
 

@@ -33,7 +33,7 @@ from gadask.config import NoiseConfig
 from gadask.errors import GadaskError, NodeError
 from gadask.guard import Wards, end_with_parent, stand_guard
 from gadask.imports import own_command
-from gadask.messages import STOP_ALL, WORDS_PER_PROCESS
+from gadask.node.jobs import STOP_ALL, WORDS_PER_PROCESS
 from gadask.node.packets import packet_socketpair, receive, send
 from gadask.numerics import numeric_environment
 from gadask.record.provenance import code

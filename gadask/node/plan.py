@@ -7,8 +7,9 @@ from operator import itemgetter
 
 import numpy as np
 
-from gadask.genomes.genome import count_genes, draw_child, draw_children
-from gadask.messages import Breeding, Chunk, Genome, Kind, PlannedEpisode, Task
+from gadask.genomes.genome import Genome, count_genes, draw_child, draw_children
+from gadask.messages import Breeding, Chunk, Kind, Task
+from gadask.node.jobs import PlannedEpisode
 
 
 def weights_needed(task: Task, breeding: Breeding, chunk: Chunk) -> tuple[list[Genome], list[Genome]]:

@@ -25,19 +25,8 @@ from gadask.envs import Env, make_env
 from gadask.genomes.noise import Noise, NoiseTable
 from gadask.genomes.seeding import Stream
 from gadask.genomes.weights import decode, mutate
-from gadask.messages import (
-    ROW,
-    SEVERAL,
-    STOP_ALL,
-    WORDS_PER_PROCESS,
-    Answer,
-    Decoding,
-    Kind,
-    NewTask,
-    PlannedEpisode,
-    PlayJob,
-    Status,
-)
+from gadask.messages import ROW, Kind, Status
+from gadask.node.jobs import SEVERAL, STOP_ALL, WORDS_PER_PROCESS, Answer, DecodeJob, NewTask, PlannedEpisode, PlayJob
 from gadask.node.packets import receive, send
 from gadask.observations import OBSERVED_SLOTS
 from gadask.play.lanes import Beginning, Lanes, Played, open_lanes
@@ -70,10 +59,7 @@ def serve(
             else:
                 job_number, job = message
                 player = players[job.task_number]
-                if isinstance(job, PlayJob):
-                    answer = player.play(job_number, job)
-                else:
-                    answer = player.decode(job_number, job.decoding)
+                answer = player.play(job_number, job) if isinstance(job, PlayJob) else player.decode(job_number, job)
                 send(channel, answer)
     finally:
         for player in players.values():
@@ -98,21 +84,20 @@ class Player:
         self._lanes: Lanes | None = None
         self._streams = [Stream() for _ in range(max(1, new.task.n_lanes))]  # for sampled actions, one a lane
 
-    def decode(self, job_number: int, decoding: Decoding) -> Answer:
+    def decode(self, job_number: int, job: DecodeJob) -> Answer:
         """Fill one row of the node's weights."""
         self._words[2] = time.monotonic_ns()
         reasons = {}
-        ancestor = self._weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
+        ancestor = self._weights[job.ancestor_row] if job.ancestor_row >= 0 else None
         for attempt in range(2):
             try:
                 decode(
-                    self._weights[decoding.row],
-                    decoding.genome,
+                    self._weights[job.row],
+                    job.genes,
                     self._noise,
                     lambda noise: self._made()[1].initialise(noise),  # with an ancestor no environment is needed
                     self._task.mutation_power,
                     ancestor,
-                    decoding.ancestor_length,
                 )
                 break
             except (Exception, SystemExit) as error:  # whatever an environment or a policy raises becomes a reason

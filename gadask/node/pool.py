@@ -25,11 +25,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gadask.errors import NodeError, PacketError
-from gadask.messages import SEVERAL, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob, Status, Task
+from gadask.messages import Status, Task
 from gadask.node.batch import Batch
 from gadask.node.deadlines import Deadlines, Playing, Verdict
 from gadask.node.fairqueue import FairQueue
 from gadask.node.forkserver import CLOSE_S, ForkServer
+from gadask.node.jobs import SEVERAL, WORDS_PER_PROCESS, Answer, Job, NewTask, PlayJob
 from gadask.node.packets import packet_socketpair, receive
 from gadask.node.supervised import Pending, Process
 

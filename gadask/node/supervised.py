@@ -9,8 +9,9 @@ import socket
 from dataclasses import dataclass, field
 
 from gadask.errors import NodeError
-from gadask.messages import Job, PlayJob, Status, unplayed_rows
+from gadask.messages import Status, unplayed_rows
 from gadask.node.batch import Batch
+from gadask.node.jobs import Job, PlayJob
 from gadask.node.packets import send
 
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from gadask.algorithms.truncation import Elite, Population
 from gadask.config import Config, config_from_dict, config_to_dict, dump_config
 from gadask.errors import ConfigError, RecordError
-from gadask.messages import Genome
+from gadask.genomes.genome import Genome
 from gadask.observations import Moments
 
 FORMAT = 1

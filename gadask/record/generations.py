@@ -17,8 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from gadask.errors import RecordError
-from gadask.genomes.genome import to_text
-from gadask.messages import Genome
+from gadask.genomes.genome import Genome, to_text
 from gadask.observations import Normaliser
 from gadask.record import files
 from gadask.record.checkpoint import Json, strict_json

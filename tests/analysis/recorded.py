@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, EnvConfig, GAConfig, NoiseConfig, PolicyConfig
 from gadask.envs import make_env
-from gadask.genomes.genome import count_genes, draw_child
+from gadask.genomes.genome import Genome, count_genes, draw_child
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import env_seed
 from gadask.genomes.weights import decode
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Genome, Kind
+from gadask.messages import ROW, Breeding, Kind
 from gadask.play.lanes import FirstLane, as_played
 from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy

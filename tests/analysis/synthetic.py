@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, config_from_dict, dump_config
+from gadask.genomes.genome import Genome
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Genome, Kind
+from gadask.messages import ROW, Breeding, Kind
 from gadask.record import files
 from gadask.record.checkpoint import Checkpoint, encode
 from gadask.record.directory import State

@@ -34,14 +34,15 @@ from gadask.algorithms.truncation import Elite, Population
 from gadask.clusters import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.envs import make_env
-from gadask.genomes.genome import to_text
+from gadask.genomes.genome import Genome, to_text
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode as decode_weights
 from gadask.master.evolve import evolve
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, DecodeJob, Decoding, Genome, Kind, pack_breeding, pack_chunk
+from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk
 from gadask.messages import unpack_breeding as cached_unpack_breeding
 from gadask.node.chunks import Node
+from gadask.node.jobs import DecodeJob
 from gadask.policies import make_policy
 from gadask.record.checkpoint import Checkpoint, State, decode, encode
 from gadask.record.generations import decode_line, encode_line
@@ -89,7 +90,7 @@ def measure_messages(n_genes: int) -> dict[str, tuple[float, float, float]]:
     elite = Elite(candidates[0], 1000.0, 30, n_genes - 1)
     chunk = Chunk(n_genes, Kind.CHILD, tuple((slot, 0) for slot in range(62)))
     breeding = Breeding(n_genes, parents, candidates)
-    job = 1, DecodeJob(1, Decoding(parents[0], 0, -1, 0))
+    job = 1, DecodeJob(1, 0, -1, parents[0])
     state = State(Population(n_genes, parents, candidates, elite), noise_digest="0" * 16)
     checkpoint = Checkpoint(state, config, 10**9, "0" * 64)
     line = {

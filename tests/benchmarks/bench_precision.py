@@ -25,9 +25,9 @@ import torch
 from gadask.config import Config
 from gadask.envs import make_env
 from gadask.envs.base import Action, Observation
+from gadask.genomes.genome import Genome
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode
-from gadask.messages import Genome
 from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy
 from gadask.record.directory import read_run

@@ -32,10 +32,11 @@ from rich.table import Table
 from gadask.algorithms.truncation import Population
 from gadask.clusters import local_cluster
 from gadask.config import Config, config_from_dict
+from gadask.genomes.genome import Genome
 from gadask.master.evolve import evolve
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Genome
+from gadask.messages import ROW, Breeding
 from gadask.record.directory import RunDirectory, State, episode_table
 from tests.benchmarks.bench_master import loopback_bytes
 from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, SimulatedNode, simulated_nodes

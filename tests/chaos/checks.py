@@ -11,8 +11,7 @@ import pandas as pd
 from gadask.algorithms.truncation import Population, Scored, advance, choose_candidates, mean_return
 from gadask.config import Config
 from gadask.errors import GadaskError
-from gadask.genomes.genome import from_text, to_text
-from gadask.messages import Genome
+from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.record import files
 from gadask.record.directory import read_episodes, read_generations, read_run, without_wall_clock
 from gadask.record.episodes import WALL_CLOCK_COLUMNS

@@ -1,0 +1,77 @@
+"""What travels between a node and its rollout processes: jobs one way, answers the other, and words that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gadask.genomes.genome import Genome
+from gadask.messages import Kind, Task
+from gadask.observations import Normaliser
+
+
+@dataclass(frozen=True)
+class PlannedEpisode:
+    """One episode of a job and the weights it starts from (row −1: none; gene −1: unmutated)."""
+
+    slot: int
+    episode: int
+    row: int
+    gene: int
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """One row of the node's shared weights for one process to fill: `genes` upon those of `ancestor_row` (−1: none)."""
+
+    task_number: int
+    row: int
+    ancestor_row: int
+    genes: Genome
+
+
+@dataclass(frozen=True)
+class PlayJob:
+    """Episodes of one kind and generation for one process to play, in order or in lanes."""
+
+    task_number: int
+    generation: int
+    kind: Kind
+    episodes: tuple[PlannedEpisode, ...]
+    normaliser: Normaliser | None = None
+
+
+Job = DecodeJob | PlayJob
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """Introduces a task to a rollout process; the descriptor of its weights comes with the packet."""
+
+    number: int
+    task: Task
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a job: `rows` holds one `ROW` an episode; `reasons` what went wrong, by place in the job.
+
+    `moments` holds those of observed episodes, by place; see `observations`.
+    """
+
+    job_number: int
+    rows: bytes
+    reasons: dict[int, str]
+    moments: dict[int, bytes]
+
+
+WORDS_PER_PROCESS = 3
+"""int64 words that the pool and one process share: number of the job to stop; place in its job of the episode being
+played; when that episode began, in nanoseconds of the monotonic clock. While several are played together the place is
+`SEVERAL`, and the time that of the last one that ended."""
+
+SEVERAL = -1
+"""The place of episodes that are played together. If their process dies or hangs, nobody knows yet through which."""
+
+STOP_ALL = -1
+"""In place of the number of the job to stop: whatever is played, since the process is to end."""
