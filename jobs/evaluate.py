@@ -20,19 +20,9 @@ import tyro
 
 from gadask.clusters.machine import job_core_hours
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
-from gadask.console.command_line import (
-    FINISHED,
-    NodeFlags,
-    check_dask,
-    check_node_flags,
-    confirm_cost,
-    default_node_flags,
-    draw,
-    dry_run,
-    exit_status,
-    parse,
-)
+from gadask.console.command_line import FINISHED, check_dask, draw, exit_status, parse
 from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
+from gadask.console.node_flags import NodeFlags, check_node_flags, confirm_cost, default_node_flags, dry_run
 from gadask.errors import ConfigError, GenomeError
 
 if TYPE_CHECKING:

@@ -17,25 +17,21 @@ import tyro
 
 from gadask.clusters.machine import cost_text, largest_cost
 from gadask.config import BudgetConfig, Config, check_config, load_config
-from gadask.console.command_line import (
-    FINISHED,
+from gadask.console.command_line import FINISHED, check_dask, draw, exit_status, parse
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
+from gadask.console.node_flags import (
     NodeFlags,
-    check_dask,
     check_node_flags,
     confirm_cost,
     default_node_flags,
-    draw,
     dry_run,
-    exit_status,
-    parse,
     resume_command,
 )
-from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.errors import ConfigError, GadaskError
 from gadask.imports import imported_meanwhile
 
 if TYPE_CHECKING:
-    from gadask.clusters import Cluster
+    from gadask.clusters.base import Cluster
     from gadask.console.tensorboard import ScalarWriter
 
 
@@ -87,10 +83,10 @@ def _run(arguments: Arguments) -> int:
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     scalars = _scalar_writer(arguments)
-    with imported_meanwhile("gadask.clusters", "gadask.master.evolve", "gadask.console.progress"):
+    with imported_meanwhile("gadask.clusters.local", "gadask.master.evolve", "gadask.console.progress"):
         prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
-    resume = arguments.resume or (nodes.requeued and holds_run(run_dir))
+    resume = arguments.resume or (nodes.kind.is_requeued() and holds_run(run_dir))
     budget = config.budget
     if resume and budget.hours is not None:
         budget = replace(budget, hours=max(0.0, budget.hours - read_run(run_dir)[1].elapsed_s / 3600))

@@ -19,20 +19,16 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from gadask.clusters.machine import job_core_hours
-from gadask.console.command_line import (
-    FAILED,
-    FINISHED,
+from gadask.console.command_line import FAILED, FINISHED, check_dask, exit_status, parse
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
+from gadask.console.node_flags import (
     NodeFlags,
-    check_dask,
     check_node_flags,
     confirm_cost,
     default_node_flags,
     dry_run,
-    exit_status,
-    parse,
     this_command,
 )
-from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
 from gadask.errors import ConfigError, GadaskError
 from gadask.sweeps.study import load_study
 

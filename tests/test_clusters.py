@@ -21,10 +21,12 @@ from distributed import Client, Worker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.clusters import NodeCounts, local, local_cluster, slurm
+from gadask.clusters import local, slurm
 from gadask.clusters.allocation import allocation_cluster
+from gadask.clusters.base import NodeCounts
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
+from gadask.clusters.local import local_cluster
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import submit

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.imports import own_command

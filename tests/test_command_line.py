@@ -19,9 +19,9 @@ from rich.live import Live
 
 from gadask.clusters.machine import Machine, load_machine
 from gadask.console import command_line
-from gadask.console.command_line import (
+from gadask.console.command_line import StderrHandler
+from gadask.console.node_flags import (
     NodeFlags,
-    StderrHandler,
     check_node_flags,
     confirm_cost,
     default_node_flags,
@@ -114,10 +114,10 @@ def test_an_allocation_is_only_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_kinds_of_clusters() -> None:
-    kinds = {address: parsed("--cluster", address).kind for address in ("local", "allocation", "tls://a.b-c:1")}
+    kinds = {address: parsed("--cluster", address).kind.name for address in ("local", "allocation", "tls://a.b-c:1")}
     assert kinds == {"local": "local", "allocation": "allocation", "tls://a.b-c:1": "existing"}
-    assert parsed("--cluster", "tcp://[::1]:8786").kind == "existing"
-    assert parsed(*SLURM).kind == "slurm"
+    assert parsed("--cluster", "tcp://[::1]:8786").kind.name == "existing"
+    assert parsed(*SLURM).kind.name == "slurm"
 
 
 def test_rollouts_are_the_flags_or_the_machines_or_the_nodes_own() -> None:

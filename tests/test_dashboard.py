@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster, Scheduler
 from PIL import Image
 from tornado.httpclient import AsyncHTTPClient
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config
 from gadask.dashboard import events, page, shown
 from gadask.dashboard.figures import Fitness, Nodes, ProcessTime

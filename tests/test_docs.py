@@ -20,7 +20,7 @@ from docs.hooks.commands import commands, flags_of, module_of
 from docs.hooks.settings import fields_of
 from gadask.clusters.machine import Machine
 from gadask.config import Config, config_from_dict
-from gadask.console.command_line import NodeFlags
+from gadask.console.node_flags import NodeFlags
 from gadask.sweeps.study import load_study
 
 ROOT = Path(__file__).parents[1]

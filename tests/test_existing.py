@@ -19,9 +19,10 @@ from distributed.comm.core import CommClosedError
 from distributed.comm.tcp import TLSConnector
 from distributed.security import Security
 
-from gadask.clusters import existing, local_cluster
+from gadask.clusters import existing
 from gadask.clusters.connector import survive_cut_handshakes
 from gadask.clusters.existing import existing_cluster
+from gadask.clusters.local import local_cluster
 from gadask.errors import ClusterError, UsageError
 from gadask.master.evolve import evolve
 from gadask.record.directory import read_episodes, read_generations, without_wall_clock

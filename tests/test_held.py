@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gadask.clusters import Cluster, hold, local_cluster, open_cluster
-from gadask.clusters.base import meanwhile
+from gadask.clusters.base import Cluster, meanwhile
+from gadask.clusters.held import hold
+from gadask.clusters.kinds import open_cluster
+from gadask.clusters.local import local_cluster
 from gadask.clusters.machine import Machine
 from gadask.errors import ClusterError
 from gadask.master.evolve import evolve

@@ -21,7 +21,7 @@ import pytest
 from distributed import Client
 
 from gadask.algorithms.truncation import rank
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
 from gadask.errors import ClusterError, EvolutionError, NodeError
 from gadask.genomes.genome import count_genes, draw_child, from_text, to_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from distributed import Worker
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.master.task import prepare_task
 from gadask.node.memory_kills import memory_kills
 from gadask.node.plugin import NodePlugin

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import load_config
 from gadask.errors import PolicyError
 from gadask.master.evolve import evolve

@@ -22,8 +22,8 @@ from distributed.comm.core import FatalCommClosedError
 from distributed.diagnostics.plugin import WorkerPlugin
 
 import gadask.node.plugin
-from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
+from gadask.clusters.local import local_cluster
 from gadask.config import Config
 from gadask.errors import ClusterError, NodeError
 from gadask.master.evolve import Progress, evolve

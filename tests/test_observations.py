@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, PolicyConfig
 from gadask.envs import make_env
 from gadask.errors import PolicyError, RecordError

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, config_from_dict
 from gadask.console.leaving import stop_on_signals
 from gadask.errors import ConfigError, EnvError, PolicyError
@@ -62,7 +62,7 @@ def test_several_are_rehearsed_in_order_and_an_error_hides_none() -> None:
 
 def test_the_master_imports_neither_torch_nor_a_users_module() -> None:
     code = (
-        "import sys, gadask.master.evolve, gadask.clusters, gadask.console.progress;"
+        "import sys, gadask.master.evolve, gadask.clusters.local, gadask.console.progress;"
         "from tests.test_rehearsal_process import config_of; from gadask.master.task import prepare_task;"
         "prepare_task(config_of('Plain'));"
         "print({'torch', 'tests.odd_processes'} & set(sys.modules))"

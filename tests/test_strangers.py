@@ -18,7 +18,8 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
-from gadask.clusters import Cluster, local_cluster
+from gadask.clusters.base import Cluster
+from gadask.clusters.local import local_cluster
 from gadask.clusters.security import load_keys, temporary_keys
 from gadask.errors import ClusterError
 from gadask.master.evolve import evolve

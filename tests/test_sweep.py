@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from gadask.algorithms.truncation import Elite, Population
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config
 from gadask.errors import ClusterError
 from gadask.master.evolve import Generation

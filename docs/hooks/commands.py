@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from docs.hooks.settings import Field, fields_of, type_text, value_text
-from gadask.console.command_line import NodeFlags
+from gadask.console.node_flags import NodeFlags
 
 _ROOT = Path(__file__).resolve().parents[2]
 _JOBS = ("jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py")

@@ -87,22 +87,23 @@ def machine_page() -> str:
 
 
 def fields_of(cls: type) -> Iterator[Field]:
-    """Yield the fields of a dataclass in their order, with what their docstrings say."""
+    """Yield the fields of a dataclass in their order, with what their docstrings or their help say."""
     path = Path(inspect.getfile(cls))
     members = griffe.visit(cls.__module__, filepath=path, code=path.read_text())[cls.__name__].members
     hints = typing.get_type_hints(cls)
     extras = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         docstring = members[field.name].docstring
+        text = docstring.value if docstring else ""
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        metavars = [getattr(extra, "metavar", None) for extra in getattr(extras[field.name], "__metadata__", ())]
+        about = getattr(extras[field.name], "__metadata__", ())
         yield Field(
             field.name,
             hints[field.name],
-            next(filter(None, metavars), None),
+            next(filter(None, (getattr(each, "metavar", None) for each in about)), None),
             "Positional" in str(members[field.name].annotation),
             default,
-            " ".join(docstring.value.split()) if docstring else "",
+            " ".join(next(filter(None, (getattr(each, "help", None) for each in about)), text).split()),
         )
 
 

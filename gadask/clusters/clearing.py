@@ -6,9 +6,11 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+from gadask.clusters.base import Cluster
 from gadask.clusters.jobrecord import EarlierJobs, has_record, read_earlier, remove_record
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import cancel, marked_jobs
@@ -84,3 +86,11 @@ async def clear_earlier(folder: Path, periods: Periods) -> None:
         elif has_record(folder):
             await cancel_earlier(folder, periods)
         remove_keys(folder)
+
+
+@asynccontextmanager
+async def cleared(folder: Path, opening: AbstractAsyncContextManager[Cluster]) -> AsyncIterator[Cluster]:
+    """Open a cluster once what an earlier start on Slurm left is cleared away."""
+    await clear_earlier(folder, Periods())
+    async with opening as cluster:
+        yield cluster

@@ -20,7 +20,7 @@ from typing import Literal, TypedDict
 
 from distributed import Client
 
-from gadask.clusters import Cluster
+from gadask.clusters.base import Cluster
 from gadask.errors import ClusterError, GadaskError, RecordError, RunDirectoryError
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.algorithms.truncation import Elite, Population
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.envs import make_env
 from gadask.genomes.genome import Genome, to_text

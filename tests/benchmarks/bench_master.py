@@ -7,7 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import config_from_dict
 from gadask.master.evolve import evolve
 from gadask.messages import ROW

@@ -18,8 +18,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG, meanwhile
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, GAConfig
 from gadask.master.evolve import Progress, evolve
 

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.master.evolve import Progress, evolve
 from tests.benchmarks.bench_scale import GENERATIONS_BEFORE, scale_config, write_genealogy
 from tests.benchmarks.simulated_nodes import simulated_nodes

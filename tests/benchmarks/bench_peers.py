@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, config_from_dict
 from gadask.master.evolve import evolve
 from gadask.node.chunks import Node

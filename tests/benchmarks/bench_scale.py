@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.algorithms.truncation import Population
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.genomes.genome import Genome
 from gadask.master.evolve import evolve

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gadask.clusters import local_cluster
+from gadask.clusters.local import local_cluster
 from gadask.master.evolve import evolve
 from gadask.record import files
 from gadask.record.episodes import episodes_path, read_episodes, to_parquet

@@ -20,8 +20,8 @@ from distributed import Client
 from distributed.comm.core import CommClosedError
 from distributed.security import Security
 
-from gadask.clusters import local_cluster
 from gadask.clusters.base import DASK_CONFIG
+from gadask.clusters.local import local_cluster
 from gadask.errors import ClusterError
 from gadask.master.evolve import Progress, evolve
 from gadask.record.directory import read_generations, without_wall_clock

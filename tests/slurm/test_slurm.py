@@ -252,7 +252,8 @@ def test_what_a_master_and_its_guardian_left_is_cleared_away_by_the_next_start(
 
 def test_a_kernel_that_is_shut_down_leaves_no_job_and_no_key(slurm: LocalSlurm, tmp_path: Path) -> None:
     cell = f"""
-from gadask.clusters import hold, open_cluster
+from gadask.clusters.held import hold
+from gadask.clusters.kinds import open_cluster
 from gadask.clusters.machine import Machine
 from pathlib import Path
 machine = Machine(memory="1GB", interface="lo", partition="closed")

@@ -1,0 +1,220 @@
+"""The kinds of cluster by name: what each needs, what it may leave behind, how it is opened.
+
+A new kind is a file beside this one and an entry in `KINDS`. Dask is imported when a cluster is opened, so that bad
+input is answered at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gadask.clusters.machine import Machine
+from gadask.clusters.resubmission import sbatch_command
+from gadask.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gadask.clusters.base import Cluster
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a user asks of a kind of cluster."""
+
+    cluster: str
+    """A kind's name, or the address of a Dask scheduler."""
+    machine: Machine
+    n_nodes: int
+    run_dir: Path
+    start_timeout_s: float
+
+    @property
+    def home(self) -> Path:
+        """The folder of the run's record of jobs."""
+        return home_folder(self.run_dir)
+
+    @property
+    def folder(self) -> Path:
+        """The folder for keys and job logs, which all nodes see."""
+        return job_folder(self.machine, self.run_dir)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of cluster; texts may name `{n_nodes}`, `{n_processes}`, `{machine}` and `{cluster}`."""
+
+    name: str
+    about: str
+    """What the help of `--cluster` says of it."""
+    where: str
+    """Where nodes come from, in words."""
+    left: str
+    """What may be left of the nodes when a command is ended at once."""
+    open: Callable[[Order], AbstractAsyncContextManager[Cluster]]
+    start_timeout_s: float = 120.0
+    """How long a first node is waited for, unless the user says."""
+    speaks_first_s: float = 0.0
+    """How much longer the master waits than the cluster, which knows why no node comes."""
+    takes_nodes: bool = False
+    """Whether the user says how many nodes it has."""
+    takes_machine: bool = False
+    needs_machine: bool = False
+    job_script: Callable[[Machine, Path], str] | None = None
+    """The script of a node's job, of machine and folder; None where no jobs are asked for, which cost."""
+    n_processes: Callable[[int], int] | None = None
+    """Rollout processes of a node, of the number of nodes; None leaves it to the node."""
+    check: Callable[[], None] = lambda: None
+    """Raises `ConfigError` where such a cluster cannot be opened."""
+    is_requeued: Callable[[], bool] = lambda: False
+    """Whether this command has been started before, by others than the user."""
+    command: Callable[[Sequence[str]], str] | None = None
+    """How the user gives a command line again where it is not simply that."""
+
+
+def home_folder(run_dir: Path) -> Path:
+    """Return the folder of a run's record of jobs."""
+    return run_dir.absolute() / "cluster"
+
+
+def job_folder(machine: Machine, run_dir: Path) -> Path:
+    """Return the folder for keys and job logs, which all nodes see: in the run directory, or where `shared` says.
+
+    It is the same whenever a run is resumed.
+    """
+    run_dir = run_dir.absolute()
+    if machine.shared is None:
+        return home_folder(run_dir)
+    digest = hashlib.sha256(bytes(run_dir)).hexdigest()
+    return Path(machine.shared).expanduser().absolute() / f"gadask-{run_dir.name}-{digest[:8]}"
+
+
+def _open_local(order: Order) -> AbstractAsyncContextManager[Cluster]:
+    from gadask.clusters.clearing import cleared
+    from gadask.clusters.local import local_cluster
+
+    return cleared(order.home, local_cluster(order.n_nodes))
+
+
+def _local_processes(n_nodes: int) -> int:
+    from gadask.clusters.local import local_processes
+
+    return local_processes(n_nodes)
+
+
+def _open_slurm(order: Order) -> AbstractAsyncContextManager[Cluster]:
+    from gadask.clusters.slurm import slurm_cluster
+
+    return slurm_cluster(
+        order.machine, order.n_nodes, folder=order.folder, home=order.home, start_timeout_s=order.start_timeout_s
+    )
+
+
+def _slurm_script(machine: Machine, folder: Path) -> str:
+    from gadask.clusters.jobqueue import job_script
+
+    return job_script(machine, folder)
+
+
+def _open_allocation(order: Order) -> AbstractAsyncContextManager[Cluster]:
+    from gadask.clusters.allocation import allocation_cluster
+    from gadask.clusters.clearing import cleared
+
+    return cleared(order.home, allocation_cluster(order.machine, folder=order.folder))
+
+
+def _check_allocation() -> None:
+    if "SLURM_JOB_ID" not in os.environ:
+        raise ConfigError(
+            "--cluster allocation: expected inside a Slurm job, found no SLURM_JOB_ID; submit it with sbatch"
+            " jobs/allocation.sbatch"
+        )
+
+
+def _open_existing(order: Order) -> AbstractAsyncContextManager[Cluster]:
+    from gadask.clusters.clearing import cleared
+    from gadask.clusters.existing import existing_cluster
+
+    return cleared(order.home, existing_cluster(order.cluster))
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="local",
+            about="on this machine",
+            where="{n_nodes} × {n_processes} processes",
+            left="rollout processes on this machine close their environments and end within seconds",
+            open=_open_local,
+            takes_nodes=True,
+            n_processes=_local_processes,
+        ),
+        Kind(
+            name="slurm",
+            about="one job a node, asked for from this login node",
+            where="{n_nodes} nodes of {machine}",
+            left="jobs may be left in the queue; the next start with this directory cancels them, or scancel",
+            open=_open_slurm,
+            start_timeout_s=86_400.0,  # a queue may be long
+            speaks_first_s=60.0,
+            takes_nodes=True,
+            takes_machine=True,
+            needs_machine=True,
+            job_script=_slurm_script,
+        ),
+        Kind(
+            name="allocation",
+            about="the nodes of the Slurm job that this command runs in",
+            where="the nodes of this allocation",
+            left="job steps end with the allocation",
+            open=_open_allocation,
+            takes_machine=True,
+            check=_check_allocation,
+            is_requeued=lambda: os.environ.get("SLURM_RESTART_COUNT", "0") != "0",
+            command=sbatch_command,
+        ),
+    )
+}
+"""By the name that `--cluster` is given."""
+
+EXISTING = Kind(
+    name="existing",
+    about="an existing Dask scheduler",
+    where="the nodes of {cluster}",
+    left="the nodes of {cluster} play until they notice",
+    open=_open_existing,
+)
+
+
+def kind_of(cluster: str) -> Kind:
+    """Return the kind of a name or an address; raises `ConfigError` for anything else."""
+    if cluster in KINDS:
+        return KINDS[cluster]
+    if re.fullmatch(r"(tls|tcp)://(\[[\da-fA-F:]+\]|[^\s:/]+):\d+", cluster):
+        return EXISTING
+    raise ConfigError(
+        f"--cluster: expected {', '.join(KINDS)}, or the address of a Dask scheduler such as tls://host:8786,"
+        f" found {cluster!r}"
+    )
+
+
+def names(has: Callable[[Kind], bool]) -> str:
+    """Return the names of some kinds in words, such as `local or slurm`."""
+    return " or ".join(kind.name for kind in KINDS.values() if has(kind))
+
+
+def open_cluster(
+    cluster: str, machine: Machine, n_nodes: int, run_dir: Path, start_timeout_s: float
+) -> AbstractAsyncContextManager[Cluster]:
+    """Return the context manager of a cluster: a kind's name in `KINDS`, or the address of a Dask scheduler.
+
+    `n_nodes` counts for `local` and `slurm`, the machine for `slurm` and `allocation`. Jobs and keys that an earlier
+    start in the run directory left are cleared away first. Raises `ConfigError` for a name that is no kind's.
+    """
+    return kind_of(cluster).open(Order(cluster, machine, n_nodes, run_dir, start_timeout_s))
