@@ -145,8 +145,7 @@ def measure_decoding(name: str, n_genes: int) -> dict[str, float]:
         decode_weights(parent, parents[0], noise, policy.initialise, task.mutation_power)
 
     def step() -> None:
-        child = (*parents[0], 17)
-        decode_weights(out, child, noise, policy.initialise, task.mutation_power, parent, n_genes)
+        decode_weights(out, (17,), noise, policy.initialise, task.mutation_power, parent)
 
     figures = {"parameters": float(task.n_params), "one genome, from the start, s": _milliseconds(whole, 1) / 1e3}
     figures["one gene, from its parent, s"] = _milliseconds(step) / 1e3
