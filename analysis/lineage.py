@@ -51,8 +51,9 @@ from analysis.figures import (
     style_legend,
     whole_numbers,
 )
-from analysis.runs import episode_frame, load_run
+from analysis.runs import load_run
 from gadask.console.leaving import leave
+from gadask.record.frames import episode_frame
 
 MAX_GENOMES = 2000
 """A larger family is pruned before it is drawn."""

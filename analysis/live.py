@@ -21,11 +21,12 @@ from typing import Any, Self
 from IPython.display import Image, display
 
 from analysis.learning_curve import learning_curve_picture
-from analysis.runs import Run, frame_of_rows, generation_row
+from analysis.runs import Run
 from gadask.config import Config
 from gadask.console.progress import score_text
 from gadask.master.evolve import Generation, Progress
 from gadask.record.directory import read_generations
+from gadask.record.frames import frame_of_rows, generation_row
 from gadask.units import count_text
 
 _PICTURE_EVERY_S = 2.0  # drawing takes a tenth of a second, in which the master does nothing else

@@ -22,9 +22,10 @@ from analysis import curves, film, length_bias, lineage, raster, scores
 from analysis.ancestry import read_lineage
 from analysis.command import run_command
 from analysis.figures import save
-from analysis.runs import Run, episode_frame, load_study, study_frame
+from analysis.runs import Run, load_study, study_frame
 from gadask.console.leaving import leave
 from gadask.record import files
+from gadask.record.frames import episode_frame
 
 
 @dataclass(frozen=True)

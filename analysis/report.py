@@ -31,20 +31,13 @@ from analysis.figures import check_suffix, frames_label
 from analysis.page import WIDTH, Page
 from analysis.process_time import plot_process_time
 from analysis.published import published_scores
-from analysis.runs import (
-    EliteTest,
-    Run,
-    episode_frame,
-    load_study,
-    read_elite_test,
-    study_frame,
-    system_names,
-)
+from analysis.runs import EliteTest, Run, load_study, read_elite_test, study_frame, system_names
 from gadask.config import dump_config
 from gadask.console.leaving import leave
 from gadask.imports import own_command
 from gadask.numerics import numeric_environment
 from gadask.record import files
+from gadask.record.frames import episode_frame
 
 Table = tuple[list[Sequence[str]], Sequence[str]]
 """Rows and header."""

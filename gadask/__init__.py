@@ -1,1 +1,68 @@
-"""Evolve neural-network policies with a distributed genetic algorithm on Dask."""
+"""Evolve neural-network policies with a distributed genetic algorithm on Dask.
+
+```python
+import gadask
+
+config = gadask.load_config("jobs/configs/cartpole.toml")
+with gadask.cluster("local") as cluster:
+    for generation in gadask.evolve_blocking(config, cluster, "runs/mine"):
+        print(generation.number, generation.elite.mean)
+policy = gadask.open_run("runs/mine").policy("best")
+```
+
+What is listed in `__all__` is for everybody and documented; all else is private by convention. Each name is imported
+when it is first used, so that `import gadask` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gadask.config import Config, load_config
+    from gadask.errors import GadaskError
+    from gadask.face.clusters import cluster
+    from gadask.face.evolution import evolve, evolve_blocking
+    from gadask.face.runs import Run, open_run
+
+    __version__: str
+
+__all__ = [
+    "Config",
+    "GadaskError",
+    "Run",
+    "__version__",
+    "cluster",
+    "evolve",
+    "evolve_blocking",
+    "load_config",
+    "open_run",
+]
+
+_WHERE = {
+    "Config": "gadask.config",
+    "GadaskError": "gadask.errors",
+    "Run": "gadask.face.runs",
+    "cluster": "gadask.face.clusters",
+    "evolve": "gadask.face.evolution",
+    "evolve_blocking": "gadask.face.evolution",
+    "load_config": "gadask.config",
+    "open_run": "gadask.face.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gadask")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'gadask' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

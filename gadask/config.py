@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import tomli_w
 
 from gadask.errors import ConfigError
+from gadask.tables import html_table
 from gadask.toml_reader import overlay, read_toml
 
 MAX_RUN_SEED = 2**63 - 1
@@ -157,6 +158,12 @@ class Config:
     ga: GAConfig = field(default_factory=GAConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
+    def _repr_html_(self) -> str:
+        """Return a table of the settings that are not the preset's own."""
+        own, preset = _flat(config_to_dict(self)), _flat(config_to_dict(PRESETS[self.preset]))
+        given = {name: value for name, value in own.items() if value != preset.get(name)}
+        return html_table(f"config, preset {self.preset}: what differs from it", given)
+
 
 PRESETS: dict[str, Config] = {
     "none": Config(),
@@ -220,6 +227,14 @@ def config_to_dict(config: Config) -> dict[str, Any]:
         return plain
 
     return without_none(dataclasses.asdict(config), dataclasses.asdict(PRESETS[config.preset]))
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, with names such as `env.id`."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def dump_config(config: Config) -> str:

@@ -20,7 +20,7 @@ from gadask.errors import UsageError
 
 _ROOT = Path(__file__).resolve().parents[1]
 _START = (
-    "import importlib, json, sys; module, root, path = sys.argv[1:4]; sys.path[:] = [root]; import gadask;"
+    "import importlib, json, sys; module, root, path = sys.argv[1:4]; sys.path.insert(0, root); import gadask;"
     " sys.path[:] = json.loads(path); del sys.argv[1:4]; importlib.import_module(module).main()"
 )
 _SCRIPTS = tuple(str(_ROOT / name) for name in ("jobs", "analysis"))

@@ -30,6 +30,7 @@ from itertools import islice
 from gadask.config import GAConfig
 from gadask.errors import EvolutionError
 from gadask.genomes.genome import Genome
+from gadask.tables import html_table
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class Elite:
     """Episodes that `mean` is taken over."""
     generation: int
     """The generation whose evaluation crowned it."""
+
+    def _repr_html_(self) -> str:
+        return html_table("elite", self.in_words())
+
+    def in_words(self) -> dict[str, object]:
+        """Return what a table says of it."""
+        return {
+            "mean return": f"{self.mean:,.6g} over {self.episodes} episodes",
+            "crowned in generation": self.generation,
+            "genes": len(self.genome),
+        }
 
 
 @dataclass(frozen=True)

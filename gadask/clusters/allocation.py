@@ -66,8 +66,11 @@ class _Job:
 class Allocation(Cluster):
     """The nodes of the Slurm job that this process runs in."""
 
-    def __init__(self, client: Client, scheduler: Scheduler, job: _Job, workers: list[_NodeWorker]) -> None:
+    def __init__(
+        self, client: Client, scheduler: Scheduler, job: _Job, workers: list[_NodeWorker], n_processes: int | None
+    ) -> None:
         """Describe a cluster that runs."""
+        self.n_processes = n_processes
         self.client = client
         user, login = getpass.getuser(), os.environ.get("SLURM_SUBMIT_HOST", "LOGIN-NODE")
         port = scheduler.http_server.port
@@ -113,7 +116,7 @@ async def allocation_cluster(machine: Machine, *, folder: Path) -> AsyncIterator
                     Client(scheduler.address, security=keys, asynchronous=True, set_as_default=False) as client,
                     meanwhile(_keep(workers)),
                 ):
-                    yield Allocation(client, scheduler, job, workers)
+                    yield Allocation(client, scheduler, job, workers, machine.rollouts_per_node)
         finally:  # with the keys already removed: Slurm may kill a cancelled job while a step is slow to end
             await asyncio.gather(*(worker.end() for worker in workers))
 

@@ -90,6 +90,8 @@ class Cluster(ABC):
     """Asynchronous."""
     dashboard: str
     """How to reach the Dask dashboard: an address on this machine, or the ssh command that makes it one."""
+    n_processes: int | None = None
+    """Rollout processes that a node of it should have; None leaves it to the node."""
 
     @abstractmethod
     def counts(self) -> NodeCounts:

@@ -89,8 +89,9 @@ async def clear_earlier(folder: Path, periods: Periods) -> None:
 
 
 @asynccontextmanager
-async def cleared(folder: Path, opening: AbstractAsyncContextManager[Cluster]) -> AsyncIterator[Cluster]:
+async def cleared(folder: Path | None, opening: AbstractAsyncContextManager[Cluster]) -> AsyncIterator[Cluster]:
     """Open a cluster once what an earlier start on Slurm left is cleared away."""
-    await clear_earlier(folder, Periods())
+    if folder is not None:
+        await clear_earlier(folder, Periods())
     async with opening as cluster:
         yield cluster

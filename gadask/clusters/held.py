@@ -24,6 +24,7 @@ class HeldCluster(Cluster):
         """For `hold`: `holder` closes the cluster once `released` is set."""
         self.client = cluster.client
         self.dashboard = cluster.dashboard
+        self.n_processes = cluster.n_processes
         self._cluster = cluster
         self._holder = holder
         self._released = released

@@ -31,17 +31,19 @@ class Order:
     """A kind's name, or the address of a Dask scheduler."""
     machine: Machine
     n_nodes: int
-    run_dir: Path
+    run_dir: Path | None
+    """None where there is no run yet; not for kinds that write files."""
     start_timeout_s: float
 
     @property
-    def home(self) -> Path:
+    def home(self) -> Path | None:
         """The folder of the run's record of jobs."""
-        return home_folder(self.run_dir)
+        return None if self.run_dir is None else home_folder(self.run_dir)
 
     @property
     def folder(self) -> Path:
         """The folder for keys and job logs, which all nodes see."""
+        assert self.run_dir is not None
         return job_folder(self.machine, self.run_dir)
 
 
@@ -64,6 +66,7 @@ class Kind:
     takes_nodes: bool = False
     """Whether the user says how many nodes it has."""
     takes_machine: bool = False
+    """Whether a machine file says what its nodes are, and files are written for them."""
     needs_machine: bool = False
     job_script: Callable[[Machine, Path], str] | None = None
     """The script of a node's job, of machine and folder; None where no jobs are asked for, which cost."""
@@ -199,7 +202,7 @@ def kind_of(cluster: str) -> Kind:
     if re.fullmatch(r"(tls|tcp)://(\[[\da-fA-F:]+\]|[^\s:/]+):\d+", cluster):
         return EXISTING
     raise ConfigError(
-        f"--cluster: expected {', '.join(KINDS)}, or the address of a Dask scheduler such as tls://host:8786,"
+        f"cluster: expected {', '.join(KINDS)}, or the address of a Dask scheduler such as tls://host:8786,"
         f" found {cluster!r}"
     )
 
@@ -210,11 +213,11 @@ def names(has: Callable[[Kind], bool]) -> str:
 
 
 def open_cluster(
-    cluster: str, machine: Machine, n_nodes: int, run_dir: Path, start_timeout_s: float
+    cluster: str, machine: Machine, n_nodes: int, run_dir: Path | None, start_timeout_s: float
 ) -> AbstractAsyncContextManager[Cluster]:
     """Return the context manager of a cluster: a kind's name in `KINDS`, or the address of a Dask scheduler.
 
-    `n_nodes` counts for `local` and `slurm`, the machine for `slurm` and `allocation`. Jobs and keys that an earlier
-    start in the run directory left are cleared away first. Raises `ConfigError` for a name that is no kind's.
+    `n_nodes` counts for `local` and `slurm`, the machine for `slurm` and `allocation`, which need a run directory. Jobs
+    and keys that an earlier start left there are cleared away first. Raises `ConfigError` for a name that is no kind's.
     """
     return kind_of(cluster).open(Order(cluster, machine, n_nodes, run_dir, start_timeout_s))

@@ -25,6 +25,7 @@ class Local(Cluster):
         self.client = client
         self.dashboard = client.dashboard_link
         self._cluster = cluster
+        self.n_processes = local_processes(n_nodes)
         self._n_nodes = n_nodes
         self._n_cores = granted_cores()
         self._started_at = time.monotonic()

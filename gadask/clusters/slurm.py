@@ -45,10 +45,11 @@ _logger = logging.getLogger(__name__)
 class Slurm(Cluster):
     """Nodes from Slurm's queue."""
 
-    def __init__(self, client: Client, keeper: Keeper, dashboard: str) -> None:
+    def __init__(self, client: Client, keeper: Keeper, dashboard: str, n_processes: int | None) -> None:
         """Describe a cluster that runs."""
         self.client = client
         self.dashboard = dashboard
+        self.n_processes = n_processes
         self._keeper = keeper
 
     def counts(self) -> NodeCounts:
@@ -117,7 +118,8 @@ async def slurm_cluster(
                 keeper = Keeper(cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods)
                 async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
                     await keeper.submitted.wait()
-                    yield Slurm(client, keeper, _dashboard(host, cluster.scheduler.http_server.port))
+                    dashboard = _dashboard(host, cluster.scheduler.http_server.port)
+                    yield Slurm(client, keeper, dashboard, machine.rollouts_per_node)
             finally:
                 await _end(cluster, record, keeper, periods)
 

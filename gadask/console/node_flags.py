@@ -106,7 +106,10 @@ def default_node_flags(argv: Sequence[str]) -> NodeFlags:
 
 def check_node_flags(flags: NodeFlags) -> None:
     """Raise `ConfigError` at the first flag that no cluster can be opened with."""
-    kind = flags.kind
+    try:
+        kind = flags.kind
+    except ConfigError as error:
+        raise ConfigError(f"--{error}") from None
     for name in ("nodes", "rollouts_per_node"):
         value = getattr(flags, name)
         if value is not None and value < 1:

@@ -36,6 +36,7 @@ from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Kind, Task
 from gadask.record.directory import RunDirectory, State, episode_table, read_generations
 from gadask.record.provenance import provenance
+from gadask.tables import html_table
 from gadask.threads import in_thread
 
 
@@ -48,6 +49,18 @@ class Generation:
     elite: Elite | None
     timing: Timing
     line: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        """Return a table of how it stands after this generation."""
+        children = self.line["children"]
+        best = children["quantiles"].get("1")
+        rows: dict[str, object] = {
+            "children": f"{children['n']}, best {best:,.6g}" if best is not None else "none",
+            "frames of the run": f"{self.state.frames:,}",
+            "wall time": f"{self.timing.wall_s:,.1f} s, {self.timing.busy_share:.0%} of it played",
+        }
+        rows |= {f"elite: {name}": value for name, value in self.elite.in_words().items()} if self.elite else {}
+        return html_table(f"generation {self.number}", rows)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from analysis.ancestry import (
     read_lineage,
     trace,
 )
-from analysis.runs import episode_frame
 from gadask.algorithms.truncation import Population
 from gadask.genomes.genome import to_text
 from gadask.messages import Kind
 from gadask.record.directory import read_generations, read_run
+from gadask.record.frames import episode_frame
 from tests.analysis.recorded import SWATCH, Players
 
 

@@ -17,7 +17,7 @@ from analysis import lineage as module
 from analysis.ancestry import NONE, Lineage, ancestors, genome_text, read_lineage
 from analysis.figures import save
 from analysis.lineage import lay_out, plot_lineage
-from analysis.runs import episode_frame
+from gadask.record.frames import episode_frame
 from tests.analysis.pages import sources
 from tests.browser import CHROMIUM, browser
 

@@ -18,8 +18,9 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from analysis import figures
-from analysis.runs import find_runs, generation_frame
+from analysis.runs import find_runs
 from gadask.record.directory import read_generations, without_wall_clock
+from gadask.record.frames import generation_frame
 from tests.analysis.pages import loads_nothing
 from tests.analysis.pictures import decoded
 

@@ -13,7 +13,7 @@ from bokeh.models import LinearAxis, Span
 
 from analysis import length_bias, raster
 from analysis.raster import EPISODE_COLUMNS, bars, describe, last_generations, main, plot_raster
-from analysis.runs import episode_frame, generation_frame
+from gadask.record.frames import episode_frame, generation_frame
 
 
 def episodes(rows: list[tuple[Any, ...]]) -> pd.DataFrame:

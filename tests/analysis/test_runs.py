@@ -15,22 +15,12 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.runs import (
-    QUANTILES,
-    episode_frame,
-    find_runs,
-    generation_frame,
-    load_run,
-    load_study,
-    read_elite_test,
-    standard_error,
-    study_frame,
-    system_names,
-)
+from analysis.runs import find_runs, load_run, load_study, read_elite_test, standard_error, study_frame, system_names
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.genomes.genome import from_text
 from gadask.messages import Kind
 from gadask.record.directory import RunDirectory, read_generations
+from gadask.record.frames import QUANTILES, episode_frame, generation_frame
 from tests.analysis.recorded import GA, SWATCH, Players, record
 
 

@@ -1,0 +1,144 @@
+"""Clusters by name, opened as a script or a notebook likes it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from distributed import Client
+
+from gadask.clusters.base import Cluster, NodeCounts
+from gadask.clusters.held import HeldCluster, hold
+from gadask.clusters.kinds import kind_of, names, open_cluster
+from gadask.clusters.machine import Machine, check_complete, check_machine, load_machine
+from gadask.errors import ConfigError
+
+_Result = TypeVar("_Result")
+
+
+class Opening:
+    """A cluster about to be opened.
+
+    - `async with opening as cluster:` has it open for a block.
+    - `cluster = await opening` leaves it open until `await cluster.close()`, as notebooks need.
+    - `with opening as cluster:` is for code that is not asynchronous; its `client` is a blocking one.
+    """
+
+    def __init__(self, opening: AbstractAsyncContextManager[Cluster]) -> None:
+        """Take over a context manager that was not entered yet."""
+        self._opening = opening
+        self._blocking: BlockingCluster | None = None
+
+    async def __aenter__(self) -> Cluster:
+        return await self._opening.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._opening.__aexit__(kind, error, traceback)
+
+    def __await__(self) -> Generator[Any, None, HeldCluster]:
+        return hold(self._opening).__await__()
+
+    def __enter__(self) -> BlockingCluster:
+        self._blocking = BlockingCluster(self._opening)
+        return self._blocking
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._blocking is not None
+        self._blocking.close()
+
+
+class BlockingCluster:
+    """A cluster whose event loop runs in a thread of its own, for code that is not asynchronous."""
+
+    client: Client
+    """A blocking one."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[Cluster]) -> None:
+        """Open it; raises what opening it raises, and leaves nothing open then."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gadask-cluster", daemon=True)
+        self._thread.start()
+        self._held: HeldCluster | None = None
+        try:
+            self._held = self._run(hold(opening))
+            inner = self._held.client
+            self.client = Client(inner.scheduler.address, security=inner.security, set_as_default=False)
+        except BaseException:
+            self.close()
+            raise
+        self.dashboard = self._held.dashboard
+        """As `Cluster.dashboard`."""
+        self.n_processes = self._held.n_processes
+        """As `Cluster.n_processes`."""
+
+    def counts(self) -> NodeCounts:
+        """Return how the cluster stands now."""
+        assert self._held is not None
+        return self._held.counts()
+
+    def close(self) -> None:
+        """End everything that the cluster started; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        if hasattr(self, "client"):
+            self.client.close()
+        if self._held is not None:
+            self._run(self._held.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Return what a coroutine returns in the cluster's loop; an interrupt meanwhile ends it there first."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+
+def cluster(
+    name: str = "local",
+    nodes: int = 1,
+    *,
+    machine: Machine | Path | str | None = None,
+    run_dir: Path | str | None = None,
+    start_timeout_s: float | None = None,
+) -> Opening:
+    """Return a cluster to be opened: `"local"`, `"slurm"`, `"allocation"`, or the address of a Dask scheduler.
+
+    `machine` is a machine file, the name of one in `~/.config/gadask` or `jobs/clusters`, or a `Machine`. `run_dir` is
+    the directory of the run that the cluster is for: keys and job logs go there, and jobs that an earlier start left
+    are cleared away. Without a node for `start_timeout_s` opening gives up, by default after 2 minutes, or a day where
+    jobs wait in a queue.
+
+    Raises:
+        ConfigError: there is no such kind of cluster or machine, or what it needs is missing.
+    """
+    kind = kind_of(name)
+    found = machine if isinstance(machine, Machine) else Machine() if machine is None else load_machine(str(machine))
+    if nodes < 1:
+        raise ConfigError(f"nodes: expected at least 1, found {nodes}")
+    if nodes > 1 and not kind.takes_nodes:
+        raise ConfigError(f"nodes: expected with {names(lambda kind: kind.takes_nodes)}, found with {name}")
+    if machine is not None and not kind.takes_machine:
+        raise ConfigError(f"machine: expected with {names(lambda kind: kind.takes_machine)}, found with {name}")
+    for key, value, is_needed in (("machine", machine, kind.needs_machine), ("run_dir", run_dir, kind.takes_machine)):
+        if value is None and is_needed:
+            raise ConfigError(f"{key}: expected with {name}, found none")
+    kind.check()
+    check_machine(found)
+    if kind.needs_machine:
+        check_complete(found)
+    timeout_s = kind.start_timeout_s if start_timeout_s is None else start_timeout_s
+    return Opening(open_cluster(name, found, nodes, None if run_dir is None else Path(run_dir), timeout_s))

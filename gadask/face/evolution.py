@@ -1,0 +1,89 @@
+"""Evolution on a cluster or on a Dask client, in a coroutine or in a plain loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from gadask.clusters.base import Cluster
+from gadask.config import Config
+from gadask.face.clusters import BlockingCluster
+from gadask.master import evolve as master
+from gadask.master.evolve import Generation, OnProgress
+
+
+def evolve(
+    config: Config,
+    cluster: Cluster | Client,
+    run_dir: Path | str,
+    *,
+    resume: bool = False,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+    on_progress: OnProgress | None = None,
+) -> AsyncGenerator[Generation, None]:
+    """Evolve until the budget is reached; yields each generation once it is safely recorded in `run_dir`.
+
+    `cluster` is an open cluster, or an asynchronous Dask client. `n_processes` is the number of rollout processes of a
+    node, by default what the cluster says, or one less than the node's cores. `on_progress` is called about once a
+    second. Closing the generator, or an error, leaves the run directory at the last closed generation; with `resume`
+    the run goes on from there, to the same result.
+
+    Raises:
+        UsageError: config, environment, policy or run directory cannot be used; nothing was started.
+        EvolutionError: no child has a valid result, or too many episodes failed.
+        ClusterError, NodeError: no node can be used for `node_timeout_s`, or the scheduler is lost.
+        RecordError: the run directory is damaged or cannot be written.
+    """
+    client, options = _client_and_options(cluster, n_processes)
+    return master.evolve(
+        config,
+        client,
+        run_dir,
+        resume=resume,
+        node_timeout_s=node_timeout_s,
+        on_progress=on_progress,
+        **options,
+    )
+
+
+def evolve_blocking(
+    config: Config,
+    cluster: BlockingCluster | Client,
+    run_dir: Path | str,
+    *,
+    resume: bool = False,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Generation]:
+    """Yield what `evolve` yields, for code that is not asynchronous; arguments as there.
+
+    `cluster` is that of `with gadask.cluster(…) as cluster`, or a blocking Dask client. Between two generations nothing
+    is played: take the next one to go on.
+    """
+    client, options = _client_and_options(cluster, n_processes)
+    return master.evolve_blocking(
+        config,
+        client,
+        run_dir,
+        resume=resume,
+        node_timeout_s=node_timeout_s,
+        on_progress=on_progress,
+        **options,
+    )
+
+
+def _client_and_options(
+    cluster: Cluster | BlockingCluster | Client, n_processes: int | None
+) -> tuple[Client, dict[str, Any]]:
+    if isinstance(cluster, Client):
+        return cluster, {"n_processes": n_processes}
+    return cluster.client, {
+        "n_processes": n_processes or cluster.n_processes,
+        "core_hours": lambda: cluster.counts().core_hours,
+    }

@@ -1,0 +1,77 @@
+"""An evolved policy as a torch module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gadask.envs.base import Action, Observation
+from gadask.observations import CLIP, Normaliser
+from gadask.policies.policy import Policy
+
+
+class EvolvedPolicy(nn.Module):
+    """A genome's network with all that stands before it: call it with what the environment gives.
+
+    `forward` is plain PyTorch. `act` chooses the action as on a node; with memory it remembers, so that `reset` begins
+    an episode. A network of `policy.precision = "int8"` computes in float32 in `forward`, and in int8 in `act`.
+    """
+
+    network: nn.Module
+    """The network itself, whose parameters are the genome's weights."""
+    mean: torch.Tensor
+    """What is taken from observations that are normalised, shape `(n_entries,)`."""
+    scale: torch.Tensor
+    """What they are then multiplied by."""
+
+    def __init__(self, policy: Policy, normaliser: Normaliser | None) -> None:
+        """Take over a policy whose weights are decoded; `normaliser` is that of the genome's generation."""
+        super().__init__()
+        policy.normalise_by(normaliser)
+        self._policy = policy
+        self.network = policy.module
+        self.observation_space = policy.observation_space
+        self.action_space = policy.actions.space
+        self._has_memory = callable(getattr(self.network, "initial_state", None))
+        self._divides = policy.observation_space.dtype == np.uint8 and not getattr(self.network, "takes_uint8", False)
+        self._takes_bytes: bool = getattr(self.network, "takes_uint8", False)
+        self._normalises = normaliser is not None
+        if normaliser is not None:
+            mean, scale = normaliser.arrays(np.float64)
+            self.register_buffer("mean", torch.from_numpy(mean))
+            self.register_buffer("scale", torch.from_numpy(scale))
+        self.eval()
+        self._policy.reset(np.random.default_rng(0))
+
+    def initial_state(self) -> Any:
+        """Return the state of an episode's start, of a network with memory."""
+        return self.network.initial_state() if self._has_memory else None  # type: ignore[operator]
+
+    def forward(self, observation: torch.Tensor, state: Any = None) -> Any:
+        """Return the network's outputs for an observation of shape `(1, *observation_space.shape)`.
+
+        The dtype is that of the space. With memory it is given the state too, and returns the outputs and the next.
+        """
+        inputs = observation
+        if self._normalises:
+            inputs = torch.clamp((inputs.double() - self.mean) * self.scale, -CLIP, CLIP)
+        if not self._takes_bytes:
+            inputs = inputs.float()
+        if self._divides:
+            inputs = inputs / 255
+        return self.network(inputs, state) if self._has_memory else self.network(inputs)
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin an episode: forget the one before; actions that are sampled are drawn from the seed."""
+        self._policy.reset(np.random.default_rng(seed))
+
+    def act(self, observation: Observation) -> Action:
+        """Return the action for the next observation: an int where it is Discrete, otherwise an array.
+
+        Raises `EnvError` for an observation that is not of the space.
+        """
+        with torch.inference_mode():
+            return self._policy.act(observation)

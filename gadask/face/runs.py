@@ -1,0 +1,131 @@
+"""A run directory, opened to look at."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gadask.algorithms.truncation import Elite
+from gadask.config import Config
+from gadask.errors import RunDirectoryError
+from gadask.genomes.genome import Genome
+from gadask.master.evaluate import choose_genome
+from gadask.record.directory import State, holds_run, read_run
+from gadask.record.generations import read_normaliser
+from gadask.tables import html_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gadask.face.policy import EvolvedPolicy
+
+
+class Run:
+    """A run as it stood when it was opened; the directory may be in use, and is not changed."""
+
+    path: Path
+    config: Config
+
+    def __init__(self, path: Path, config: Config, state: State) -> None:
+        """For `open_run`."""
+        self.path = path
+        self.config = config
+        self._state = state
+
+    @property
+    def generation(self) -> int:
+        """The last closed generation; −1 before the first."""
+        return self._state.generation
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole run."""
+        return self._state.frames
+
+    @property
+    def elite(self) -> Elite | None:
+        """The elite of the last closed generation."""
+        return self._state.population.elite
+
+    def generations(self) -> pd.DataFrame:
+        """Return the log as a frame, one row a generation; see `gadask.record.frames.generation_frame`."""
+        from gadask.record.frames import generation_frame
+
+        return generation_frame(self.path)
+
+    def episodes(self, generation: int | None = None) -> pd.DataFrame:
+        """Return the episodes of one generation, or of all, one row an episode; see `docs/run-directory.md`."""
+        from gadask.record.frames import episode_frame
+
+        return episode_frame(self.path, None if generation is None else [generation])
+
+    def genome(self, which: str = "best") -> Genome:
+        """Return the elite with the `"best"` mean of the whole run, the `"last"` elite, or the genome of a text.
+
+        Raises:
+            RunDirectoryError: there is no elite yet.
+            GenomeError: `which` is none of these.
+        """
+        return choose_genome(self.path, which)
+
+    def policy(self, which: str = "best") -> EvolvedPolicy:
+        """Return a genome's policy as a torch module; `which` is as in `genome`.
+
+        Raises:
+            EnvError, PolicyError: environment or policy are not installed here.
+        """
+        from gadask.envs import make_env
+        from gadask.face.policy import EvolvedPolicy
+        from gadask.genomes.noise import LazyNoise
+        from gadask.genomes.weights import decode
+        from gadask.policies import make_policy
+
+        genome = self.genome(which)
+        env = make_env(self.config.env)
+        try:
+            policy = make_policy(self.config.policy, env.observation_space, env.action_space)
+        finally:
+            env.close()
+        noise = LazyNoise(self.config.noise)
+        decode(policy.flat, genome, noise, policy.initialise, self.config.ga.mutation_power)
+        return EvolvedPolicy(policy, read_normaliser(self.path, genome))
+
+    def _repr_html_(self) -> str:
+        """Return a table of how the run stands, and the elite's curve."""
+        rows: dict[str, object] = {
+            "environment": self.config.env.id,
+            "policy": self.config.policy.kind,
+            "generations": self.generation + 1,
+            "frames": f"{self.frames:,}",
+        }
+        rows |= {f"elite: {name}": value for name, value in self.elite.in_words().items()} if self.elite else {}
+        return html_table(str(self.path), rows) + _curve(self.generations())
+
+
+def _curve(generations: pd.DataFrame) -> str:
+    """Return the elite's mean over frames as SVG; nothing where there is no elite."""
+    if generations.empty or generations["elite_mean"].isna().all():
+        return ""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(generations["frames"], generations["elite_mean"], marker=".")
+    axes.set(xlabel="frames", ylabel="elite's mean return")
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg")
+    return svg.getvalue().partition("?>")[2]  # without the XML declaration
+
+
+def open_run(path: Path | str) -> Run:
+    """Open a run directory to look at: config, log, episodes, elite, policy.
+
+    Raises:
+        RunDirectoryError: there is no run.
+        ConfigError, RecordError: the run directory is damaged.
+    """
+    if not holds_run(path):
+        raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
+    config, state = read_run(path)
+    return Run(Path(path), config, state)

@@ -1,0 +1,190 @@
+"""What `import gadask` offers, used as a script and as a notebook use it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gadask
+from gadask.config import config_from_dict
+from gadask.errors import ConfigError, RunDirectoryError
+from gadask.master.task import prepare_task
+from gadask.messages import Kind
+from tests.conftest import faulty_config
+
+CONFIG = config_from_dict(
+    {
+        "env": {"id": "CartPole-v1", "max_steps": 200},
+        "policy": {"kind": "mlp", "kwargs": {"hidden": "8"}, "normalise": True},
+        "noise": {"size": 300_000},
+        "ga": {"population": 16, "parents": 4, "candidates": 3, "candidate_episodes": 3},
+        "budget": {"generations": 3, "test_episodes": 0},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    """A run evolved as a script does it, and its generations."""
+    run_dir = tmp_path_factory.mktemp("face") / "run"
+    with gadask.cluster("local") as cluster:
+        generations = list(gadask.evolve_blocking(CONFIG, cluster, run_dir))
+        assert cluster.dashboard.startswith("http://127.0.0.1")
+        assert cluster.counts().running == 1
+    return run_dir, generations
+
+
+def test_the_best_policy_plays_outside_what_was_recorded(evolved: tuple[Path, list[Any]]) -> None:
+    run = gadask.open_run(evolved[0])
+    elite = run.elite
+    assert elite is not None
+    assert (run.generation, run.config) == (2, CONFIG)
+    policy = run.policy("last")
+    assert isinstance(policy, nn.Module)
+    candidates = evolved[1][elite.generation].line["candidates"]
+    slot = [candidate["genome"] for candidate in candidates].index("-".join(map(str, elite.genome)))
+    rows = run.episodes(elite.generation).query(f"kind == 'evaluation' and slot == {slot}")
+    task = prepare_task(CONFIG)
+    env = gymnasium.make("CartPole-v1")
+    for row in rows.to_dict("records"):
+        seed = task.env_seed(Kind.EVALUATION, elite.generation, slot, row["episode"])
+        assert play(env, policy, seed, by_forward=True) == play(env, policy, seed, by_forward=False) == row["return"]
+    env.close()
+
+
+def play(env: gymnasium.Env, policy: Any, seed: int, *, by_forward: bool) -> float:
+    """Return an episode's return, played with Gymnasium alone."""
+    observation, _ = env.reset(seed=seed)
+    policy.reset()
+    return_ = 0.0
+    for _ in range(CONFIG.env.max_steps):
+        with torch.inference_mode():
+            outputs = policy(torch.from_numpy(observation)[None])
+        action = int(outputs.argmax()) if by_forward else policy.act(observation)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        return_ += float(reward)
+        if terminated or truncated:
+            break
+    return return_
+
+
+def test_a_policy_is_saved_and_loaded_as_any_module(evolved: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    run = gadask.open_run(evolved[0])
+    best, last = run.policy("best"), run.policy("last")
+    torch.save(best.state_dict(), tmp_path / "best.pt")
+    last.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
+    observations = torch.randn(1, 4)
+    assert torch.equal(last(observations), best(observations))
+    assert set(best.network.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+@pytest.mark.parametrize(
+    ("env", "kind"), [("CartPole-v1", "gru"), ("gadask/MetaBandit-v0", "lstm"), ("Pendulum-v1", "mlp")]
+)
+def test_forward_says_what_act_does(env: str, kind: str, tmp_path: Path) -> None:
+    """With memory, with an array as an action."""
+    config = config_from_dict({"env": {"id": env}, "policy": {"kind": kind}, "noise": {"size": 1_000_000}})
+    state = SimpleNamespace(population=SimpleNamespace(elite=None, generation=1))
+    run = gadask.Run(tmp_path, config, state)  # type: ignore[arg-type]
+    run.genome = lambda which="best": (17, 4)  # type: ignore[method-assign]
+    policy = run.policy()
+    random = np.random.default_rng(0)
+    policy.reset()
+    memory = policy.initial_state()
+    for _ in range(5):
+        observation = random.normal(size=policy.observation_space.shape).astype(policy.observation_space.dtype)
+        with torch.inference_mode():
+            found = policy(torch.from_numpy(observation)[None], memory)
+        outputs, memory = found if memory is not None else (found, None)
+        expected = policy._policy.actions.choose(outputs.numpy().reshape(1, -1))[0]
+        assert np.array_equal(policy.act(observation), expected)
+
+
+def test_a_notebook_shows_what_a_cell_ends_with(evolved: tuple[Path, list[Any]]) -> None:
+    run = gadask.open_run(evolved[0])
+    assert "<svg" in run._repr_html_()
+    for shown in (run, run.elite, run.config, evolved[1][-1]):
+        assert shown is not None
+        text = shown._repr_html_()
+        assert text.startswith("<table>")
+        assert text.count("<table>") == text.count("</table>") == 1
+    assert "CartPole-v1" in run.config._repr_html_()
+    assert "noise.seed" not in run.config._repr_html_()
+    hostile = replace(CONFIG, env=replace(CONFIG.env, id="<b>"))
+    assert "<b>" not in hostile._repr_html_()
+    assert len(run.generations()) == 3
+    assert set(run.episodes()["recorded_in"]) == {0, 1, 2}
+
+
+def test_a_cluster_is_opened_for_a_block_or_until_it_is_closed(evolved: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    async def evolve() -> list[list[Any]]:
+        found = []
+        async with gadask.cluster() as cluster:
+            found.append([generation async for generation in gadask.evolve(CONFIG, cluster, tmp_path / "block")])
+        held = await gadask.cluster("local", 1)
+        try:
+            generations = gadask.evolve(CONFIG, held.client, tmp_path / "held", n_processes=1)
+            found.append([generation async for generation in generations])
+        finally:
+            await held.close()
+        return found
+
+    for generations in asyncio.run(evolve()):
+        assert [generation.elite for generation in generations] == [generation.elite for generation in evolved[1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "slrum"}, "cluster: expected local, slurm, allocation, or the address of a Dask scheduler"),
+        ({"nodes": 0}, "nodes: expected at least 1, found 0"),
+        ({"name": "tls://host:1", "nodes": 2}, "nodes: expected with local or slurm, found with tls://host:1"),
+        ({"machine": "csd3-icelake"}, "machine: expected with slurm or allocation, found with local"),
+        ({"name": "slurm", "run_dir": "runs/mine"}, "machine: expected with slurm, found none"),
+        ({"name": "slurm", "machine": "csd3-icelake"}, "run_dir: expected with slurm, found none"),
+    ],
+)
+def test_a_cluster_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        gadask.cluster(**arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="expected a run directory"):
+        gadask.open_run(tmp_path)
+
+
+def test_a_cluster_that_does_not_open_leaves_no_thread(tmp_path: Path) -> None:
+    import threading
+
+    before = threading.active_count()
+    with pytest.raises(gadask.GadaskError), gadask.cluster("tcp://127.0.0.1:9"):
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "gadask-cluster"]
+    assert threading.active_count() <= before + 1  # Dask's own loop stays
+
+
+def test_the_face_is_light_and_documented() -> None:
+    code = "import sys, gadask; print(sorted({'torch', 'numpy', 'dask', 'pandas'} & sys.modules.keys()), dir(gadask))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("[] ")
+    for name in gadask.__all__:
+        assert repr(name) in found
+        assert getattr(gadask, name).__doc__
+    assert gadask.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="no attribute 'evolv'"):
+        gadask.evolv  # noqa: B018
+    assert gadask.load_config is not None
+    assert faulty_config()._repr_html_()
