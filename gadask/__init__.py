@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gadask.config import Config, load_config
     from gadask.errors import GadaskError
     from gadask.face.clusters import cluster
-    from gadask.face.evolution import evolve, evolve_blocking
+    from gadask.face.evolution import evaluate, evolve, evolve_blocking
     from gadask.face.runs import Run, open_run
 
     __version__: str
@@ -34,6 +34,7 @@ __all__ = [
     "Run",
     "__version__",
     "cluster",
+    "evaluate",
     "evolve",
     "evolve_blocking",
     "load_config",
@@ -45,6 +46,7 @@ _WHERE = {
     "GadaskError": "gadask.errors",
     "Run": "gadask.face.runs",
     "cluster": "gadask.face.clusters",
+    "evaluate": "gadask.face.evolution",
     "evolve": "gadask.face.evolution",
     "evolve_blocking": "gadask.face.evolution",
     "load_config": "gadask.config",

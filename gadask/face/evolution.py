@@ -13,7 +13,11 @@ from gadask.clusters.base import Cluster
 from gadask.config import Config
 from gadask.face.clusters import BlockingCluster
 from gadask.master import evolve as master
+from gadask.master.evaluate import EliteTest, evaluate_elite
 from gadask.master.evolve import Generation, OnProgress
+from gadask.record.directory import read_run
+
+_TEST_EPISODES = 200  # where the config asks for none
 
 
 def evolve(
@@ -75,6 +79,30 @@ def evolve_blocking(
         node_timeout_s=node_timeout_s,
         on_progress=on_progress,
         **options,
+    )
+
+
+async def evaluate(
+    run_dir: Path | str,
+    cluster: Cluster | Client,
+    n_episodes: int | None = None,
+    *,
+    n_processes: int | None = None,
+    node_timeout_s: float = math.inf,
+) -> EliteTest:
+    """Play the run's elite on episodes that no selection has seen, by default as many as its `budget.test_episodes`.
+
+    The returns are also written to `elite_test.json`; episodes that fail are left out.
+
+    Raises:
+        RunDirectoryError: there is no run, or it has no elite yet.
+        EvolutionError: too many episodes failed.
+    """
+    config, _ = read_run(run_dir)
+    client, options = _client_and_options(cluster, n_processes)
+    n_episodes = n_episodes or config.budget.test_episodes or _TEST_EPISODES
+    return await evaluate_elite(
+        config, client, run_dir, n_episodes, n_processes=options["n_processes"], node_timeout_s=node_timeout_s
     )
 
 
