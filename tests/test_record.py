@@ -184,6 +184,12 @@ def test_create_takes_an_empty_directory(tmp_path: Path) -> None:
     assert read_run(tmp_path) == (CONFIG, State())
 
 
+def test_create_takes_a_directory_whose_cluster_is_open(tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    RunDirectory.create(tmp_path, CONFIG).close()
+    assert read_run(tmp_path) == (CONFIG, State())
+
+
 def test_create_takes_what_a_killed_create_left(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, CONFIG).close()
     (tmp_path / "config.toml").unlink()  # it is written last

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gadask.clusters.machine import Machine
 from gadask.clusters.resubmission import sbatch_command
 from gadask.errors import ConfigError
+from gadask.record import CLUSTER_FOLDER
 
 if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
@@ -82,7 +83,7 @@ class Kind:
 
 def home_folder(run_dir: Path) -> Path:
     """Return the folder of a run's record of jobs."""
-    return run_dir.absolute() / "cluster"
+    return run_dir.absolute() / CLUSTER_FOLDER
 
 
 def job_folder(machine: Machine, run_dir: Path) -> Path:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from gadask.config import Config, dump_config, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.record import files
+from gadask.record import CLUSTER_FOLDER, files
 from gadask.record.checkpoint import (
     Checkpoint,
     Json,
@@ -268,8 +268,8 @@ def read_run(path: Path | str) -> tuple[Config, State]:
 
 
 def _refuse_used(path: Path) -> None:
-    """Raise unless the directory is empty, or was left by a process killed while it made it."""
-    leftovers = {path / _LOCK, path / _CHECKPOINT, *files.temporary_files(path)}
+    """Raise unless the directory is empty, but for what its cluster or a process killed while it made it left there."""
+    leftovers = {path / _LOCK, path / _CHECKPOINT, path / CLUSTER_FOLDER, *files.temporary_files(path)}
     if set(path.iterdir()) - leftovers:
         what = "holds a run already" if (path / _CONFIG).exists() else "is not empty"
         raise RunDirectoryError(f"{path}: {what}; use --resume to go on with its run, or choose another directory")
