@@ -42,9 +42,10 @@ from analysis.figures import (
     source_of,
     style_legend,
 )
-from analysis.runs import EliteTest, Run, load_run, read_elite_test
+from analysis.runs import Run, finished_test, load_run
 from gadask.console.leaving import leave
 from gadask.record import files
+from gadask.record.elite_test import EliteTest
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -92,7 +93,7 @@ def draw_learning_curve(run_dir: Path | str, path: Path | str | None = None) -> 
     path = Path(run_dir) / "learning_curve.png" if path is None else Path(path)
     check_suffix(path, (*SUFFIXES, ".html"))
     run = load_run(run_dir)
-    test = read_elite_test(run.path)
+    test = finished_test(run.path)
     if path.suffix == ".html":
         return save(plot_learning_curve(run, test), path, describe(run))
     files.atomic_write(path, learning_curve_picture(run, test, path.suffix))
@@ -139,8 +140,9 @@ def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 10
         place = _test_place(frame, test)
         label = f"elite test, {len(test.returns)} fresh episodes"
         plot.scatter([place], [test.mean], marker="diamond", size=11, color=_TEST, legend_label=label)
-        if test.error == test.error:
-            plot.segment([place], [test.mean - test.error], [place], [test.mean + test.error], color=_TEST)
+        error = test.standard_error
+        if error == error:
+            plot.segment([place], [test.mean - error], [place], [test.mean + error], color=_TEST)
     plot.add_tools(HoverTool(renderers=renderers[-1:], tooltips=_TOOLTIP, mode="vline"))
     plot.x_range.start = 0
     style_legend(plot.legend[0])
@@ -177,7 +179,7 @@ def _draw_curve(axes: Axes, frame: pd.DataFrame) -> None:
 def _draw_test(axes: Axes, test: EliteTest, frames: float) -> None:
     label = f"elite test, {len(test.returns)} fresh episodes"
     style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 5, "capsize": 3}
-    axes.errorbar(frames, test.mean, np.nan_to_num(test.error), color=_TEST, label=label, **style)
+    axes.errorbar(frames, test.mean, np.nan_to_num(test.standard_error), color=_TEST, label=label, **style)
 
 
 def _test_place(frame: pd.DataFrame, test: EliteTest) -> float:

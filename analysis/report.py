@@ -31,12 +31,13 @@ from analysis.figures import check_suffix, frames_label
 from analysis.page import WIDTH, Page
 from analysis.process_time import plot_process_time
 from analysis.published import published_scores
-from analysis.runs import EliteTest, Run, load_study, read_elite_test, study_frame, system_names
+from analysis.runs import Run, finished_test, load_study, study_frame, system_names
 from gadask.config import dump_config
 from gadask.console.leaving import leave
 from gadask.imports import own_command
 from gadask.numerics import numeric_environment
 from gadask.record import files
+from gadask.record.elite_test import EliteTest
 from gadask.record.frames import episode_frame
 
 Table = tuple[list[Sequence[str]], Sequence[str]]
@@ -72,7 +73,7 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
         RecordError: the run directory is damaged.
     """
     episodes = episode_frame(run.path, columns=_EPISODE_COLUMNS)
-    test = read_elite_test(run.path)
+    test = finished_test(run.path)
     page = Page(learning_curve.describe(run))
     page.note(f"Run directory {run.path.resolve()}")
     page.table(_summary(run, test))
@@ -186,8 +187,8 @@ def _summary(run: Run, test: EliteTest | None) -> list[tuple[str, str]]:
             if test.genome == last["elite"]
             else f"fresh episodes (elite of generation {test.generation})"
         )
-        what += f", {test.failed} more failed" if test.failed else ""
-        rows.append(("elite test", _mean(test.mean, test.error, len(test.returns), what)))
+        what += f", {test.n_failed} more failed" if test.n_failed else ""
+        rows.append(("elite test", _mean(test.mean, test.standard_error, len(test.returns), what)))
     rows += [
         (
             "time",
@@ -253,7 +254,7 @@ def _run_table(runs: Sequence[Run]) -> Table:
     )  # fmt: skip
     rows: list[Sequence[str]] = []
     for run, system in zip(runs, system_names(runs), strict=True):
-        frame, test = run.generations, read_elite_test(run.path)
+        frame, test = run.generations, finished_test(run.path)
         last = frame.iloc[-1]
         rows.append(
             (
@@ -264,7 +265,7 @@ def _run_table(runs: Sequence[Run]) -> Table:
                 f"{len(frame):,}",
                 f"{last['frames']:,}",
                 _number(last["elite_mean"]),
-                "–" if test is None else f"{_number(test.mean)} ± {_number(test.error)}",
+                "–" if test is None else f"{_number(test.mean)} ± {_number(test.standard_error)}",
                 _core_hours(frame),
                 _share(frame, "busy_s"),
             )

@@ -7,7 +7,6 @@ still going on, or was killed: what counts is the closed generations.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 
 from gadask.config import Config, config_to_dict, load_config
 from gadask.errors import RecordError, RunDirectoryError
-from gadask.record import files
 from gadask.record.directory import holds_run
+from gadask.record.elite_test import EliteTest, read_elite_test
 from gadask.record.frames import episode_frame, generation_frame
 
 _NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.episode_timeout_s", "budget.")
@@ -41,29 +40,6 @@ class Run:
     def game(self) -> str:
         """As `game_of` its config."""
         return game_of(self.config)
-
-
-@dataclass(frozen=True)
-class EliteTest:
-    """An elite's returns on episodes that no selection has seen."""
-
-    generation: int
-    """The generation that crowned the elite."""
-    genome: str
-    returns: NDArray[np.float64]
-    """Shape `(episodes,)`."""
-    failed: int = 0
-    """Episodes that failed and have no return."""
-
-    @property
-    def mean(self) -> float:
-        """Mean return."""
-        return float(self.returns.mean())
-
-    @property
-    def error(self) -> float:
-        """Standard error of the mean; NaN for one episode."""
-        return standard_error(self.returns)
 
 
 def game_of(config: Config) -> str:
@@ -147,26 +123,14 @@ def present_episodes(
     return episodes
 
 
-def read_elite_test(run_dir: Path | str) -> EliteTest | None:
+def finished_test(run_dir: Path | str) -> EliteTest | None:
     """Return the last test of the run's elite, None where there was none, or too many of its episodes failed.
 
     Raises:
         RecordError: the file is damaged.
     """
-    path = Path(run_dir) / "elite_test.json"
-    content = files.read(path)
-    if content is None:
-        return None
-    try:
-        test = json.loads(content)
-        if test.get("error"):
-            return None
-        returns = np.array(test["returns"], np.float64)
-        if not returns.size or returns.ndim != 1:
-            raise ValueError
-        return EliteTest(int(test["generation"]), str(test["genome"]), returns, int(test.get("failed", 0)))
-    except (AttributeError, ValueError, KeyError, TypeError):
-        raise RecordError(f"{path}: damaged; expected the elite's returns; test the elite again") from None
+    test = read_elite_test(run_dir)
+    return None if test is None or test.error else test
 
 
 def standard_error(returns: NDArray[np.float64]) -> float:

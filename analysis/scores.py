@@ -31,7 +31,7 @@ from analysis.command import run_command
 from analysis.figures import CHILD, FONT, GREY, LIGHT_GREY, SUFFIXES, check_suffix, new_figure, save, source_of
 from analysis.page import Page
 from analysis.published import SYSTEMS, published_scores
-from analysis.runs import Run, load_study, read_elite_test, system_names
+from analysis.runs import Run, finished_test, load_study, system_names
 from gadask.console.leaving import leave
 from gadask.record import files
 from gadask.units import count_text
@@ -66,9 +66,9 @@ def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
     """
     rows = []
     for run, system in zip(runs, system_names(runs), strict=True):
-        last, test = run.generations.iloc[-1], read_elite_test(run.path)
+        last, test = run.generations.iloc[-1], finished_test(run.path)
         if test is not None and test.genome == last["elite"]:
-            score = (test.mean, test.error, len(test.returns), True)
+            score = (test.mean, test.standard_error, len(test.returns), True)
         else:
             score = (last["elite_mean"], math.nan, last["elite_episodes"], False)
         if not math.isnan(score[0]):

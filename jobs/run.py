@@ -227,10 +227,10 @@ def _is_untested(config: Config, run_dir: Path) -> bool:
 
 def _known_test(config: Config, run_dir: Path) -> str | None:
     """Return what is to be said of an earlier test that is not made again though it is not the one asked for."""
-    from gadask.master.evaluate import read_elite_test
+    from gadask.master.evaluate import test_of
     from gadask.record.directory import read_run
 
-    test = read_elite_test(run_dir, read_run(run_dir)[1].population.elite)
+    test = test_of(run_dir, read_run(run_dir)[1].population.elite)
     n_episodes = config.budget.test_episodes
     if test is None or not n_episodes:
         return None

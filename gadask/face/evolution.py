@@ -13,9 +13,10 @@ from gadask.clusters.base import Cluster
 from gadask.config import Config
 from gadask.face.clusters import BlockingCluster
 from gadask.master import evolve as master
-from gadask.master.evaluate import EliteTest, evaluate_elite
+from gadask.master.evaluate import evaluate_elite
 from gadask.master.evolve import Generation, OnProgress
 from gadask.record.directory import read_run
+from gadask.record.elite_test import EliteTest
 
 _TEST_EPISODES = 200  # where the config asks for none
 

@@ -6,7 +6,7 @@ child's and no candidate's. Two genomes meet the same tasks if both play in the 
 
 from __future__ import annotations
 
-import json
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 
 from gadask.algorithms.truncation import Elite
 from gadask.config import Config
-from gadask.errors import EvolutionError, RunDirectoryError
+from gadask.errors import EvolutionError, RecordError, RunDirectoryError
 from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.master.dispatch import Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.task import prepare_task
 from gadask.messages import ROW, Breeding, Kind, Status
-from gadask.record import files
 from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
-
-_ELITE_TEST = "elite_test.json"
+from gadask.record.elite_test import EliteTest, read_elite_test, write_elite_test
 
 
 @dataclass(frozen=True)
@@ -39,48 +37,6 @@ class PlayedTest:
     """Why the first episode failed that did; empty if none did."""
     process_s: float
     """Process time of everything that was played."""
-
-
-@dataclass(frozen=True)
-class EliteTest:
-    """The elite's returns on fresh episodes, in episode order; those that failed are left out."""
-
-    elite: Elite
-    returns: tuple[float, ...]
-    process_s: float = 0.0
-    """Process time that they took; 0 where the test was read from its file."""
-    n_failed: int = 0
-    """Episodes that failed."""
-    reason: str = ""
-    """Why the first of these failed."""
-    error: str = ""
-    """Why there is no test: too many of its episodes failed."""
-
-    @property
-    def n_episodes(self) -> int:
-        """Episodes that the test was to have."""
-        return len(self.returns) + self.n_failed
-
-    @property
-    def mean(self) -> float:
-        """Mean return; NaN without any."""
-        return float(np.mean(self.returns)) if self.returns else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean; NaN for one episode."""
-        return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
-
-    @property
-    def text(self) -> str:
-        """The result in one line."""
-        begin = f"elite of generation {self.elite.generation}:"
-        if self.error:
-            return f"{begin} no test of {self.n_episodes} episodes: {self.error}"
-        n, failed = f"{len(self.returns)}", ""
-        if self.n_failed:
-            n, failed = f"{n} of {self.n_episodes}", f", {self.n_failed} failed: {self.reason}"
-        return f"{begin} {self.mean:,.1f} ± {self.standard_error:,.1f} over {n} fresh episodes{failed}"
 
 
 async def play_genomes(
@@ -145,8 +101,7 @@ async def evaluate_elite(
     elite = state.population.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
-    document = {"generation": elite.generation, "genome": to_text(elite.genome), "episodes": n_episodes}
-    path = Path(run_dir) / _ELITE_TEST
+    of_elite = functools.partial(EliteTest, elite.generation, to_text(elite.genome))
     try:
         played = await play_genomes(
             config,
@@ -158,32 +113,22 @@ async def evaluate_elite(
             node_timeout_s=node_timeout_s,
         )
     except EvolutionError as error:
-        files.atomic_write(path, _encoded(document | {"returns": [], "failed": n_episodes, "error": str(error)}))
+        write_elite_test(run_dir, of_elite((), n_episodes, error=str(error)))
         raise
     valid = played.rows[played.rows["status"] == Status.OK]
     n_failed = len(played.rows) - len(valid)
-    test = EliteTest(elite, tuple(valid["return"].tolist()), played.process_s, n_failed, played.reason)
-    files.atomic_write(
-        path, _encoded(document | {"returns": test.returns, "failed": n_failed, "reason": played.reason})
-    )
+    test = of_elite(tuple(valid["return"].tolist()), n_failed, played.reason, process_s=played.process_s)
+    write_elite_test(run_dir, test)
     return test
 
 
-def _encoded(document: dict[str, object]) -> bytes:
-    return json.dumps(document).encode() + b"\n"
-
-
-def read_elite_test(run_dir: Path | str, elite: Elite | None) -> EliteTest | None:
+def test_of(run_dir: Path | str, elite: Elite | None) -> EliteTest | None:
     """Return the test that `evaluate_elite` wrote for this elite; None if there is none, or it cannot be read."""
     try:
-        document = json.loads((Path(run_dir) / _ELITE_TEST).read_text())
-        if elite is None or document["genome"] != to_text(elite.genome):
-            return None
-        returns = tuple(map(float, document["returns"]))
-        n_failed, reason = int(document.get("failed", 0)), str(document.get("reason", ""))
-        return EliteTest(elite, returns, 0.0, n_failed, reason, str(document.get("error", "")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        test = read_elite_test(run_dir)
+    except RecordError:
         return None
+    return test if test is not None and elite is not None and test.genome == to_text(elite.genome) else None
 
 
 def needs_test(config: Config, run_dir: Path | str, elite: Elite | None) -> bool:
@@ -195,7 +140,7 @@ def needs_test(config: Config, run_dir: Path | str, elite: Elite | None) -> bool
     n_episodes = config.budget.test_episodes
     if not n_episodes or elite is None:
         return False
-    test = read_elite_test(run_dir, elite)
+    test = test_of(run_dir, elite)
     if test is None:
         return True
     return test.n_episodes != n_episodes if test.error else test.n_episodes < n_episodes

@@ -264,23 +264,24 @@ class Pool:
             process.close_by_s = time.monotonic() + CLOSE_S
         return pending
 
-    def _requeue(self, pending: Pending, place: int, overdue: int | None, error: Exception | None) -> None:
+    def _requeue(self, pending: Pending, played: int, overdue: int | None, error: Exception | None) -> None:
         """Queue a dead process's job again, episode by episode.
 
-        It died under the episode at `place`, or was killed for the one at `overdue`; `error` is what it said. While
-        `SEVERAL` were played none is to blame: whose fault it was shows when they are played one by one.
+        `played` is the index in the job of the episode under which it died, `overdue` of the one for which it was
+        killed; `error` is what it said. While `SEVERAL` were played none is to blame: whose fault it was shows when
+        they are played one by one.
         """
         job, batch = pending.job, pending.batch
         parts: list[Job] = [job]
         if isinstance(job, PlayJob):
             parts = [replace(job, episodes=(one,)) for one in job.episodes]
-        place = min(place if overdue is None else overdue, len(parts) - 1)
+        guilty = min(played if overdue is None else overdue, len(parts) - 1)
         batch.expect(len(parts) - 1)
         again = []
         for i, part in enumerate(parts):
-            deaths = pending.deaths + (i == place)
+            deaths = pending.deaths + (i == guilty)
             waiting = replace(pending, number=next(self._numbers), job=part, deaths=deaths)
-            if i == place and overdue is not None and isinstance(part, PlayJob):
+            if i == guilty and overdue is not None and isinstance(part, PlayJob):
                 waiting.answer_unplayed(Status.TIMEOUT, f"no end after {pending.timeout_s} s; its process was killed")
             elif deaths >= MAX_DEATHS:
                 waiting.answer_unplayed(Status.ERROR, str(error or f"{deaths} rollout processes died under it"))

@@ -24,7 +24,7 @@ from gadask.clusters.base import Cluster
 from gadask.errors import ClusterError, GadaskError, RecordError, RunDirectoryError
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher
-from gadask.master.evaluate import evaluate_elite, needs_test, read_elite_test
+from gadask.master.evaluate import evaluate_elite, needs_test, test_of
 from gadask.master.evolve import Generation, Progress, evolve
 from gadask.master.task import prepare_task, prepare_tasks
 from gadask.record import files
@@ -263,7 +263,7 @@ def _found(study_run: StudyRun, directory: Path) -> SweptRun:
         run.core_hours = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(directory))
     except RecordError:
         return run  # it is this run's to fail
-    test = read_elite_test(directory, run.state.population.elite)
+    test = test_of(directory, run.state.population.elite)
     run.test_mean = test.mean if test is not None and test.returns else None
     if budget_reached(study_run.config.budget, run.state) and not _needs_test(run):
         run.status = "finished"

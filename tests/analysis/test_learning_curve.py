@@ -13,9 +13,10 @@ from PIL import Image
 
 from analysis.figures import CHILD, ELITE
 from analysis.learning_curve import draw_learning_curve, main, plot_learning_curve
-from analysis.runs import EliteTest, load_run
+from analysis.runs import load_run
 from gadask.errors import RecordError, RunDirectoryError, UsageError
 from gadask.record.directory import RunDirectory
+from gadask.record.elite_test import EliteTest
 from tests.analysis.pictures import has_color
 from tests.analysis.recorded import SWATCH
 
@@ -58,7 +59,7 @@ def test_the_interactive_one_shows_the_same_numbers(recorded: dict[str, Path], t
     run = load_run(recorded["swatch"])
     errors = np.array([0.5, np.nan, 1.0])
     run = replace(run, generations=run.generations.assign(elite_error=errors))
-    test = EliteTest(1, "7", np.array([2.0, 4.0]))
+    test = EliteTest(1, "7", (2.0, 4.0))
     plot = plot_learning_curve(run, test)
     (source,) = {r.data_source for r in plot.renderers if "elite_mean" in r.data_source.data}
     np.testing.assert_array_equal(source.data["elite_mean"], run.generations["elite_mean"])

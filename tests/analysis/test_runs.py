@@ -15,11 +15,12 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.runs import find_runs, load_run, load_study, read_elite_test, standard_error, study_frame, system_names
+from analysis.runs import find_runs, load_run, load_study, standard_error, study_frame, system_names
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.genomes.genome import from_text
 from gadask.messages import Kind
 from gadask.record.directory import RunDirectory, read_generations
+from gadask.record.elite_test import read_elite_test
 from gadask.record.frames import QUANTILES, episode_frame, generation_frame
 from tests.analysis.recorded import GA, SWATCH, Players, record
 
@@ -135,7 +136,7 @@ def test_elite_tests_are_read(run: Path) -> None:
     test = read_elite_test(run)
     assert test is not None
     assert (test.generation, test.genome, test.mean) == (2, "7", 2.5)
-    assert test.error == pytest.approx(np.std([1.0, 2.0, 4.5], ddof=1) / math.sqrt(3))
+    assert test.standard_error == pytest.approx(np.std([1.0, 2.0, 4.5], ddof=1) / math.sqrt(3))
     for text in (
         "{",
         "[]",
