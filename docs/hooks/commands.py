@@ -20,7 +20,7 @@ from docs.hooks.settings import Field, fields_of, type_text, value_text
 from gadask.console.node_flags import NodeFlags
 
 _ROOT = Path(__file__).resolve().parents[2]
-_JOBS = ("jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py")
+_JOBS = ("jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py", "jobs/export.py")
 
 _HEAD = """# Commands
 

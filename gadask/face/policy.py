@@ -34,7 +34,8 @@ class EvolvedPolicy(nn.Module):
         self._policy = policy
         self.network = policy.module
         self.observation_space = policy.observation_space
-        self.action_space = policy.actions.space
+        self.actions = policy.actions
+        """How outputs become actions of `actions.space`."""
         self._has_memory = callable(getattr(self.network, "initial_state", None))
         self._divides = policy.observation_space.dtype == np.uint8 and not getattr(self.network, "takes_uint8", False)
         self._takes_bytes: bool = getattr(self.network, "takes_uint8", False)

@@ -91,6 +91,24 @@ class Run:
         decode(policy.flat, genome, noise, policy.initialise, self.config.ga.mutation_power)
         return EvolvedPolicy(policy, read_normaliser(self.path, genome))
 
+    def export(self, path: Path | str, which: str = "best") -> Path:
+        """Write a genome's policy to a file that plays without gadask; see `gadask.face.export`. Returns the path.
+
+        Raises:
+            UsageError: the suffix is none of `.safetensors`, `.pt2`, `.onnx`.
+            PolicyError: the network does what such a program cannot hold.
+        """
+        from gadask.face.export import export_policy
+        from gadask.genomes.genome import to_text
+
+        about = {
+            "env": self.config.env.id,
+            "policy": self.config.policy.kind,
+            "genome": to_text(self.genome(which)),
+            "run": self.path.name,
+        }
+        return export_policy(self.policy(which), path, about)
+
     def _repr_html_(self) -> str:
         """Return a table of how the run stands, and the elite's curve."""
         rows: dict[str, object] = {

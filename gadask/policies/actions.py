@@ -35,6 +35,8 @@ class Actions:
     sampled: bool
     """Whether `choose` needs a uniform number for each lane."""
     is_discrete: bool
+    values: NDArray[np.float64] | None
+    """With binned actions the values of each entry, shape `(n_entries, n_values)`."""
 
     def __init__(self, space: gymnasium.Space, how: str, n_lanes: int = 1) -> None:
         """Raises `PolicyError` for a space or a way of choosing that is not supported."""
@@ -43,10 +45,10 @@ class Actions:
         self.n_outputs = n = n_outputs(network_space(space, how))
         self.sampled = how == "sampled"
         self.is_discrete = isinstance(space, gymnasium.spaces.Discrete)
-        self._values: NDArray[np.float64] | None = None
+        self.values = None
         if n_values := _n_values(how):
-            self._values = np.linspace(space.low.reshape(-1), space.high.reshape(-1), n_values, axis=1)
-            self._entries = np.arange(len(self._values))
+            self.values = np.linspace(space.low.reshape(-1), space.high.reshape(-1), n_values, axis=1)
+            self._entries = np.arange(len(self.values))
         elif not self.is_discrete:
             self._bounded = np.isfinite(space.low) & np.isfinite(space.high)
             low, high = np.where(self._bounded, (space.low, space.high), 0) / 2
@@ -98,9 +100,9 @@ class Actions:
         Discrete: int64 `(n_lanes,)`, valid until the next call. Box: `(n_lanes, *space.shape)` of the space's dtype.
         `uniforms` holds a number in [0, 1 − 2⁻²⁴] for each lane if `sampled`.
         """
-        if self._values is not None:
-            best = outputs.reshape(len(outputs), *self._values.shape).argmax(2)
-            values: NDArray[np.generic] = self._values[self._entries, best].astype(self.space.dtype)
+        if self.values is not None:
+            best = outputs.reshape(len(outputs), *self.values.shape).argmax(2)
+            values: NDArray[np.generic] = self.values[self._entries, best].astype(self.space.dtype)
             return values.reshape(-1, *self.space.shape)
         if not self.is_discrete:
             raw = outputs.reshape(-1, *self.space.shape)

@@ -1,0 +1,145 @@
+"""Evolved policies as files that play without gadask.
+
+| suffix | what it holds | read by |
+| --- | --- | --- |
+| `.safetensors` | the state dict of the network, and of what normalises observations | any library |
+| `.pt2` | the program, `torch.export.load(FILE).module()` | PyTorch |
+| `.onnx` | the program | ONNX Runtime and others |
+
+A program is called with an observation of shape `(1, *observation shape)`; with `policy.kwargs.actions = "sampled"`
+then with a number uniform in [0, 1) of shape `(1,)`; with memory then with the state. It returns the action, shape
+`(1, …)`, the network's outputs and, with memory, the next state. A file's metadata, `gadask`, say in JSON whose policy
+it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gadask.blame import in_one_line
+from gadask.errors import PolicyError, RecordError, UsageError
+from gadask.face.policy import EvolvedPolicy
+
+_KEY = "gadask"
+
+
+class Program(nn.Module):
+    """From an observation to an action, in PyTorch alone: what `gadask.policies.actions` does, for one lane."""
+
+    values: torch.Tensor
+    """With binned actions the values of each entry, shape `(n_entries, n_values)`."""
+    low: torch.Tensor
+    high: torch.Tensor
+    bounded: torch.Tensor
+    """Which entries have two finite bounds."""
+
+    def __init__(self, policy: EvolvedPolicy) -> None:
+        """Put the choice of an action behind a policy."""
+        super().__init__()
+        self.policy = policy
+        self._actions = actions = policy.actions
+        space = actions.space
+        if not actions.is_discrete:
+            for name in ("low", "high"):
+                self.register_buffer(name, torch.from_numpy(getattr(space, name).copy()))
+            self.register_buffer("bounded", torch.from_numpy(np.isfinite(space.low) & np.isfinite(space.high)))
+        if actions.values is not None:
+            self.register_buffer("values", torch.from_numpy(actions.values.copy()))
+        self.eval()
+
+    def forward(self, observation: torch.Tensor, *rest: Any) -> Any:
+        """Return action, outputs and, with memory, the next state."""
+        uniform, state = (rest[0], rest[1:]) if self._actions.sampled else (None, rest)
+        found = self.policy(observation, *state)
+        outputs, *after = found if state else (found,)
+        return (self._action(outputs.reshape(1, -1), uniform), outputs, *after)
+
+    def _action(self, outputs: torch.Tensor, uniform: torch.Tensor | None) -> torch.Tensor:
+        space = self._actions.space
+        if self._actions.is_discrete:
+            if uniform is None:
+                return outputs.argmax(1) + int(space.start)
+            sums = (outputs - outputs.max(1, keepdim=True).values).exp().cumsum(1)
+            is_above = (sums > sums[:, -1:] * uniform[:, None]).to(torch.int64)
+            return is_above.argmax(1) + int(space.start)
+        if self._actions.values is not None:
+            best = outputs.reshape(len(self.values), -1).argmax(1, keepdim=True)
+            return self.values.gather(1, best).to(self.low.dtype).reshape(1, *space.shape)
+        raw = outputs.reshape(1, *space.shape)
+        low, high = (torch.where(self.bounded, bound, 0) / 2 for bound in (self.low, self.high))
+        scaled = torch.where(self.bounded, (low + high) + (high - low) * raw.tanh(), raw)
+        return torch.clamp(scaled, self.low, self.high).to(self.low.dtype)
+
+
+def export_policy(policy: EvolvedPolicy, path: Path | str, about: Mapping[str, str]) -> Path:
+    """Write a policy to a file, by its suffix; `about` goes into its metadata. Returns the path.
+
+    Raises:
+        UsageError: the suffix is another one, or a package is missing.
+        PolicyError: the network does what such a program cannot hold.
+        RecordError: the file cannot be written.
+    """
+    path = Path(path)
+    write = _WRITERS.get(path.suffix)
+    if write is None:
+        raise UsageError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}, found {path.suffix or 'none'!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of exporters, for those who maintain networks
+            write(policy, path, {_KEY: json.dumps(dict(about))})
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return path
+
+
+def _write_safetensors(policy: EvolvedPolicy, path: Path, metadata: dict[str, str]) -> None:
+    from safetensors.torch import save
+
+    tensors = {name: tensor.clone().contiguous() for name, tensor in policy.state_dict().items()}
+    path.write_bytes(save(tensors, metadata))
+
+
+def _write_pt2(policy: EvolvedPolicy, path: Path, metadata: dict[str, str]) -> None:
+    torch.export.save(_exported(policy), path, extra_files=metadata)
+
+
+def _write_onnx(policy: EvolvedPolicy, path: Path, metadata: dict[str, str]) -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{path}: ONNX needs {error.name}; pip install 'gadask[onnx]'") from None
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        program = torch.onnx.export(_exported(policy), dynamo=True, verbose=False)
+        assert program is not None
+    except Exception as error:  # whatever a translation raises
+        raise PolicyError(f"policy: cannot be written as ONNX: {in_one_line(error)}; try .pt2") from error
+    program.model.metadata_props.update(metadata)
+    program.save(path)
+
+
+def _exported(policy: EvolvedPolicy) -> torch.export.ExportedProgram:
+    space = policy.observation_space
+    observation = torch.from_numpy(np.zeros((1, *space.shape), space.dtype))
+    uniform = (torch.zeros(1),) if policy.actions.sampled else ()
+    state = policy.initial_state()
+    memory = () if state is None else (state,)
+    try:
+        return torch.export.export(Program(policy), (observation, *uniform, *memory), strict=False)
+    except Exception as error:  # whatever a network does that cannot be traced
+        raise PolicyError(
+            f"policy: cannot be written as a program: {in_one_line(error)}; its weights can, as .safetensors"
+        ) from error
+
+
+_WRITERS = {".safetensors": _write_safetensors, ".pt2": _write_pt2, ".onnx": _write_onnx}
