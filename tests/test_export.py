@@ -55,7 +55,8 @@ class Played:
         arrays = [observation[None], *uniform, *self._state]
         if hasattr(self, "_reference"):
             names = self._reference.input_names
-            action, _, *self._state = self._reference.run(None, dict(zip(names, arrays, strict=True)))
+            action, _, *after = self._reference.run(None, dict(zip(names, arrays, strict=True)))
+            self._state = [np.asarray(array) for array in after]
             return np.asarray(action)
         tensors = [torch.from_numpy(np.array(array)) for array in arrays]
         n_state = len(self._state)

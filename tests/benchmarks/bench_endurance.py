@@ -41,6 +41,7 @@ from gadask.master.evolve import evolve
 from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk
 from gadask.messages import unpack_breeding as cached_unpack_breeding
+from gadask.node.ancestors import AncestorCache
 from gadask.node.chunks import Node
 from gadask.node.jobs import DecodeJob
 from gadask.policies import make_policy
@@ -149,6 +150,10 @@ def measure_decoding(name: str, n_genes: int) -> dict[str, float]:
 
     figures = {"parameters": float(task.n_params), "one genome, from the start, s": _milliseconds(whole, 1) / 1e3}
     figures["one gene, from its parent, s"] = _milliseconds(step) / 1e3
+    kept = AncestorCache(4 * _N_PARENTS)
+    kept.plan(parents)
+    children = iter([(*parents[0], gene) for gene in range(5)])
+    figures["its parent among the decoded, found in, s"] = _milliseconds(lambda: kept.plan([next(children)])) / 1e3
     env.close()
     if task.n_params > 100_000:  # minutes
         return figures
