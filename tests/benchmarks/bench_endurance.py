@@ -152,8 +152,8 @@ def measure_decoding(name: str, n_genes: int) -> dict[str, float]:
     figures["one gene, from its parent, s"] = _milliseconds(step) / 1e3
     kept = AncestorCache(4 * _N_PARENTS)
     kept.plan(parents)
-    children = iter([(*parents[0], gene) for gene in range(5)])
-    figures["its parent among the decoded, found in, s"] = _milliseconds(lambda: kept.plan([next(children)])) / 1e3
+    sought = iter([(*parents[0], gene) for gene in range(5)])
+    figures["its parent among the decoded, found in, s"] = _milliseconds(lambda: kept.plan([next(sought)])) / 1e3
     env.close()
     if task.n_params > 100_000:  # minutes
         return figures
