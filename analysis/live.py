@@ -24,7 +24,7 @@ from analysis.learning_curve import learning_curve_picture
 from analysis.runs import Run
 from gadask.config import Config
 from gadask.console.progress import score_text
-from gadask.master.evolve import Generation, Progress
+from gadask.master.generation import Generation, Progress
 from gadask.record.directory import read_generations
 from gadask.record.frames import frame_of_rows, generation_row
 from gadask.units import count_text

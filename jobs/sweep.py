@@ -33,7 +33,7 @@ from gadask.errors import ConfigError, GadaskError
 from gadask.sweeps.study import load_study
 
 if TYPE_CHECKING:
-    from gadask.master.evolve import Generation
+    from gadask.master.generation import Generation
     from gadask.sweeps.progress import SweepDisplay
     from gadask.sweeps.sweep import Sweep, SweptRun
 

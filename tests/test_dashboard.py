@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import os
-import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -22,60 +21,19 @@ from tornado.httpclient import AsyncHTTPClient
 
 from gadask.clusters.local import local_cluster
 from gadask.config import Config
-from gadask.dashboard import events, page, shown
-from gadask.dashboard.figures import Fitness, Nodes, ProcessTime
-from gadask.dashboard.history import History, RunHistory, history_of
+from gadask.dashboard import events, page
+from gadask.dashboard.history import History, history_of
 from gadask.dashboard.page import FIGURES
-from gadask.dashboard.standing import Standing
-from gadask.master.evolve import Progress, evolve
+from gadask.master.evolve import evolve
+from gadask.master.generation import Progress
 from gadask.record.directory import read_generations
 from tests.browser import CHROMIUM, browser
 from tests.conftest import eventually, faulty_config
+from tests.reported import NODE, close, line, report, start, taken
 
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="Chromium is not installed: apt-get install chromium"
 )
-
-
-NODE = "tls://10.0.0.1:4000"
-
-
-def line(number: int, elite: float | None = 100.0) -> dict[str, Any]:
-    """A line of the log, with what the page reads."""
-    return {
-        "generation": number,
-        "timing": {"elapsed_s": 60.0 * (number + 1), "wall_s": 60.0, "processes": 62},
-        "elite": None if elite is None else {"genome": "1-2", "mean": elite},
-        "candidates": [{"genome": "1-2", "mean": elite, "standard_error": 5.0, "episodes": 30}],
-        "lengths": {"counted": {"mean": 600.0}, "all": {"mean": 650.0}},
-        "total": {"frames": 2_000_000 * (number + 1)},
-        "frames": 2_000_000,
-        "children": {"quantiles": {"0": 0.0, "0.05": 1.0, "0.25": 2.0, "0.5": 3.0, "0.75": 4.0, "0.95": 5.0, "1": 6.0}},
-    }
-
-
-def start(run: str = "a", n_past: int = 0) -> events.Event:
-    return events.run_event(run, Path(f"/runs/frostbite-{run}"), Config(), [line(i) for i in range(n_past)])
-
-
-def close(number: int, run: str = "a", busy_s: float = 50.0, discarded_s: float = 4.0) -> events.Event:
-    """Return a generation of a minute, on one node; the times are of each of its processes."""
-    node = events.node_entry("cpu-e-1", 31, 60.0, busy_s=31 * busy_s, discarded_s=31 * discarded_s)
-    return events.generation_event(run, number, line(number), {NODE: node})
-
-
-def report(generation: int, run: str = "a", nodes: int = 2) -> events.Event:
-    return events.progress_event(
-        run, generation=generation, n_counted=411, n_wanted=1300, best=240.0, frames=2_500_000, elapsed_s=75.0,
-        budget_share=0.25, nodes=nodes, processes=31 * nodes,
-    )  # fmt: skip
-
-
-def taken(*messages: Any) -> History:
-    history = History()
-    for message in messages:
-        history.log_event(events.TOPIC, message)
-    return history
 
 
 def test_a_history_keeps_what_was_reported() -> None:
@@ -122,105 +80,6 @@ def test_a_run_that_goes_on_is_remembered_longer_than_those_that_ended() -> None
     assert len(history.runs) == 200
     assert history.runs["long"].n_closed == 1
     assert "s299" in history.runs
-
-
-def names(runs: list[RunHistory]) -> str:
-    return " ".join(run.name.removeprefix("frostbite-") for run in runs)
-
-
-def test_runs_that_go_on_come_first_and_then_the_last_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    history = taken(*(start(f"{i}") for i in range(12)), events.end_event("7", ""), events.end_event("2", ""))
-    assert names(shown.ranked(history)) == "0 1 3 4 5 6 8 9 10 11 2 7"
-    history.runs["1"].heard_at_s -= 61
-    assert names(shown.ranked(history)) == "0 3 4 5 6 8 9 10 11 1 2 7"
-    assert shown.left_out(shown.ranked(history)[8:]) == "2 going on, 2 ended"
-    assert shown.left_out([]) == ""
-
-
-def test_runs_that_are_shown_have_colours_of_their_own_and_keep_them() -> None:
-    history = taken(*(start(f"{i}") for i in range(8)))
-    before = {run.name: colour for run, colour in shown.coloured(shown.ranked(history))}
-    assert sorted(before.values()) == sorted(shown.COLOURS)
-    for message in (events.end_event("5", ""), events.end_event("0", "no node"), start("8")):
-        history.log_event(events.TOPIC, message)
-    after = {run.name: colour for run, colour in shown.coloured(shown.ranked(history))}
-    assert sorted(after.values()) == sorted(shown.COLOURS)
-    assert after.keys() - before.keys() == {"frostbite-8"}
-    assert all(after[name] == before[name] for name in after.keys() & before.keys())
-
-
-def test_the_table_has_every_run_that_goes_on_and_says_what_is_left_out() -> None:
-    history = taken(*(start(f"old{i}") for i in range(30)), *(start(f"new{i}") for i in range(9)))
-    table = Standing(history)
-    table.update()
-    assert table.root.text.count("<tr>") == 1 + 39
-    assert "left out" not in table.root.text
-    for i in range(30):
-        history.log_event(events.TOPIC, events.end_event(f"old{i}", ""))
-    table.update()
-    found = re.findall(r"frostbite-(\w+)", table.root.text)
-    assert found == [*(f"new{i}" for i in range(9)), *(f"old{i}" for i in range(29, 26, -1))]
-    assert "runs left out: 27 ended" in table.root.text
-
-
-def test_a_plot_says_how_many_runs_it_leaves_out() -> None:
-    history = taken(*(start(f"{i}", 2) for i in range(9)), events.end_event("0", ""))
-    plot = Fitness(history)
-    plot.update()
-    note = plot.root.above[0]
-    assert (note.text, note.visible) == ("solid: elite, dashed: median child\nruns left out: 1 ended", True)
-    assert set(plot._lines.data["run"]) == {f"frostbite-{i}" for i in range(1, 9)}
-    for run in range(8):
-        del history.runs[f"{run}"]
-    plot.update()
-    assert not note.visible
-    assert plot._lines.data["run"] == ["elite", "best child", "median child"]
-
-
-def test_a_run_that_says_nothing_turns_silent() -> None:
-    history = taken(start(), report(3))
-    table = Standing(history)
-    table.update()
-    assert ">silent<" not in table.root.text
-    history.runs["a"].heard_at_s -= 61  # no event tells of it
-    table.update()
-    assert ">silent<" in table.root.text
-
-
-def test_lines_of_nodes_are_steps_and_drop_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = time.time()
-    reports = [(5000, 3), (3000, 2), (2000, 2), (1000, 4), (10, 0)]
-    history = taken(start(), *({**report(0, nodes=nodes), "time_s": now_s - ago_s} for ago_s, nodes in reports))
-    plot = Nodes(history)
-    plot.update()
-    (xs,), (ys,) = plot._lines.data["xs"], plot._lines.data["ys"]
-    assert ys == [3, 3, 2, 2, 4, 4, 0, 0]
-    assert np.array(xs) / 1000 - now_s == pytest.approx([-3600, -3000, -3000, -1000, -1000, -10, -10, -10], abs=5)
-    history.log_event(events.TOPIC, {**report(0, nodes=0), "time_s": now_s})
-    plot.update()
-    assert plot._lines.data["xs"][0][-1] == 1000 * now_s
-
-
-def test_runs_that_share_a_node_are_stacked() -> None:
-    """What one run leaves of a node is mostly what others play, and no idle time."""
-    history = taken(
-        start("ended"), start("a"), start("b"), close(0, "ended"), events.end_event("ended", ""),
-        close(0, "a", busy_s=30.0, discarded_s=6.0), close(0, "b", busy_s=18.0, discarded_s=0.0),
-    )  # fmt: skip
-    plot = ProcessTime(history)
-    plot.update()
-    bars = plot._bars.data
-    parts = list(zip(bars["part"], bars["run"], bars["left"], bars["right"], strict=True))
-    assert [part[:2] for part in parts] == [
-        ("busy", "frostbite-a"), ("busy", "frostbite-b"), ("discarded", "frostbite-a"), ("discarded", "frostbite-b"),
-        ("idle or other", ""),
-    ]  # fmt: skip
-    assert [left for *_, left, _ in parts] == pytest.approx([0, 50, 80, 90, 90])
-    assert [right for *_, right in parts] == pytest.approx([50, 80, 90, 90, 100])
-    for run in ("a", "b"):
-        history.log_event(events.TOPIC, events.end_event(run, ""))
-    plot.update()
-    assert set(plot._bars.data["run"]) == {"frostbite-b", ""}  # nothing is played: the last one that was
 
 
 def test_events_are_plain_json() -> None:

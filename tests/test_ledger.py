@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gadask.algorithms.truncation import Elite, Population
 from gadask.config import PRESETS
-from gadask.master.evolve import _quota
+from gadask.master.generation import quota_of
 from gadask.master.ledger import PLAYED, Heading, Ledger, Quota
 from gadask.messages import ROW, Chunk, Kind, Status
 
@@ -332,7 +332,7 @@ def test_episodes_to_issue_do_not_count_spares_or_children_beyond_the_quota() ->
 
 def test_ga_dist_counts_1000_children_and_later_700_with_10_times_30_evaluations() -> None:
     ga = PRESETS["ga-dist"].ga
-    ledger = Ledger(_quota(ga, Population()))
+    ledger = Ledger(quota_of(ga, Population()))
     ledger.add(rows_of(take(ledger, 999), generation=0, steps=11))
     assert not ledger.closed
     ledger.add(rows_of(take(ledger, 1), generation=0, steps=11))
@@ -340,7 +340,7 @@ def test_ga_dist_counts_1000_children_and_later_700_with_10_times_30_evaluations
     assert ledger.rows == {Heading.COUNTED: 1000}
 
     candidates = tuple((i,) for i in range(10))
-    ledger = Ledger(_quota(ga, Population(3, candidates, candidates, Elite((1,), 1.0, 30, 2))), n_candidates=10)
+    ledger = Ledger(quota_of(ga, Population(3, candidates, candidates, Elite((1,), 1.0, 30, 2))), n_candidates=10)
     assert ledger.n_wanted == 1000
     issued = take(ledger, 350 + 700)
     assert [kind for kind, _, _ in issued] == [E] * 350 + [C] * 700

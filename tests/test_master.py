@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,64 +19,22 @@ from distributed import Client
 
 from gadask.algorithms.truncation import rank
 from gadask.clusters.local import local_cluster
-from gadask.config import Closing, Config, EliteEvaluation, Late, Truncation
-from gadask.errors import ClusterError, EvolutionError, NodeError
+from gadask.config import Closing, EliteEvaluation, Late, Truncation
 from gadask.genomes.genome import count_genes, draw_child, from_text, to_text
-from gadask.master import dispatch, nodes
+from gadask.master import dispatch
 from gadask.master.budget import budget_reached
 from gadask.master.evaluate import evaluate_elite
-from gadask.master.evolve import Generation, Progress, evolve, evolve_blocking
+from gadask.master.evolve import evolve, evolve_blocking
+from gadask.master.generation import Generation, Progress
 from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Task, pack_breeding
 from gadask.node import plugin
-from gadask.record.directory import read_episodes, read_generations, read_run, without_wall_clock
+from gadask.record.directory import read_episodes, read_generations, read_run
 from tests.conftest import command_line, eventually, faulty_config, is_of_fork_server
 from tests.genomes import child_genome, scored
+from tests.local_runs import checkpoint, log, run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
-
-OnGeneration = Callable[[Client, Generation], Awaitable[None]]
-
-
-def run(
-    config: Config,
-    run_dir: Path,
-    *,
-    nodes: int = 1,
-    processes: int = 2,
-    resume: bool = False,
-    on_generation: OnGeneration | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Evolve on a local cluster; returns the log without its wall-clock quantities."""
-
-    async def main() -> None:
-        async with local_cluster(nodes) as cluster:
-            client = cluster.client
-            generations = evolve(
-                config,
-                client,
-                run_dir,
-                resume=resume,
-                n_processes=processes,
-                node_timeout_s=60,
-                on_progress=on_progress,
-            )
-            async with aclosing(generations):
-                async for generation in generations:
-                    if on_generation:
-                        await on_generation(client, generation)
-
-    asyncio.run(main())
-    return log(run_dir)
-
-
-def log(run_dir: Path) -> list[dict[str, Any]]:
-    return [without_wall_clock(line) for line in read_generations(run_dir)]
-
-
-def checkpoint(run_dir: Path) -> dict[str, Any]:
-    return without_wall_clock(json.loads((run_dir / "checkpoint.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -223,27 +178,6 @@ def test_a_node_with_another_noise_table_is_refused(
         assert not bad & set(read_episodes(tmp_path / "run", generation)["node"].to_pylist())
 
 
-def test_no_usable_node_is_an_error_that_shows_both_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "_ALL_REFUSED_S", 1.0)
-    config = faulty_config()
-    run(replace(config, budget=replace(config.budget, generations=1)), tmp_path / "run")
-    digest = read_run(tmp_path / "run")[1].noise_digest
-
-    def corrupt(dask_worker: Any) -> None:
-        dask_worker.plugins["gadask"].node.digest = "bad0bad0"
-
-    async def main() -> None:
-        async with local_cluster(1) as cluster:
-            client = cluster.client
-            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
-            await client.run(corrupt)
-            async for _ in evolve(config, client, tmp_path / "run", resume=True, n_processes=1):
-                pass
-
-    with pytest.raises(ClusterError, match=rf"all nodes are refused \(1\), the first: .*bad0bad0.*{digest}"):
-        asyncio.run(main())
-
-
 @pytest.mark.parametrize("elite_evaluation", ["barrier", "overlapped"])
 @pytest.mark.parametrize("truncation", ["such2017", "ga-dist"])
 @pytest.mark.parametrize(("closing", "late"), [("all", "drop"), ("first", "drop"), ("first", "admit")])
@@ -317,19 +251,6 @@ def test_results_that_are_not_finite_are_never_selected(tmp_path: Path) -> None:
         assert math.isfinite(line["elite"]["mean"])
 
 
-def test_no_valid_result_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(EvolutionError, match="generation 0"):
-        run(faulty_config("nan"), tmp_path / "run")
-    assert log(tmp_path / "run") == []
-
-
-def test_too_many_failures_stop_the_run_with_the_reason(tmp_path: Path) -> None:
-    config = faulty_config("step", every=2)
-    config = replace(config, ga=replace(config.ga, max_failed_share=0.1))
-    with pytest.raises(EvolutionError, match=r"max_failed_share.*it cannot step"):
-        run(config, tmp_path / "run")
-
-
 def test_a_finished_run_goes_on_with_a_larger_budget(expected: Expected, tmp_path: Path) -> None:
     config = faulty_config()
     short = replace(config, budget=replace(config.budget, generations=2))
@@ -399,102 +320,6 @@ def test_process_time_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         episodes = read_episodes(tmp_path / "run", number).to_pandas()
         assert timing["busy_s"] == pytest.approx(np.sum(episodes.seconds[episodes.counted]), rel=1e-4)
         assert timing["idle_s"] + timing["busy_s"] + timing["discarded_s"] == pytest.approx(timing["process_s"])
-
-
-def test_a_node_that_cannot_be_set_up_is_an_error_at_once(tmp_path: Path) -> None:
-    config = faulty_config()
-    config = replace(config, noise=replace(config.noise, size=10**13))
-
-    async def main() -> None:
-        async with local_cluster(1) as cluster:
-            client = cluster.client
-            with pytest.raises(NodeError, match="memory"):
-                async for _ in evolve(config, client, tmp_path / "run", n_processes=1):
-                    pass
-
-            async def no_worker_left() -> bool:
-                return not (await client.scheduler.identity(n_workers=-1))["workers"]
-
-            await eventually(no_worker_left, 60, "the worker closes")
-
-    asyncio.run(asyncio.wait_for(main(), 90))
-
-
-def test_losing_all_nodes_for_good_is_an_error(tmp_path: Path) -> None:
-    config = faulty_config(step_s=0.01)
-    config = replace(config, budget=replace(config.budget, generations=1000))
-
-    async def main() -> None:
-        async with local_cluster(1) as cluster:
-            client = cluster.client
-            generations = evolve(config, client, tmp_path / "run", n_processes=1, node_timeout_s=2)
-            async with aclosing(generations):
-                async for _ in generations:
-                    client.cluster.scale(0)
-
-    with pytest.raises(ClusterError, match="no node for 2 s"):
-        asyncio.run(asyncio.wait_for(main(), 90))
-    assert log(tmp_path / "run")
-
-
-def test_a_closed_client_is_an_error(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with local_cluster(1) as cluster:
-            async for _ in evolve(faulty_config(population=8), cluster.client, tmp_path / "run", n_processes=1):
-                await cluster.client.close()
-
-    with pytest.raises(ClusterError, match="the Dask scheduler is lost"):
-        asyncio.run(asyncio.wait_for(main(), 90))
-
-
-def test_results_on_their_way_when_a_run_ends_leave_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    gathering = asyncio.Event()
-
-    async def main() -> None:
-        async with local_cluster(1) as cluster:
-            client = cluster.client
-            handlers = client.cluster.scheduler.handlers
-            gather = handlers["gather"]
-
-            async def gather_slowly(keys: list[str]) -> Any:
-                gathering.set()
-                await asyncio.sleep(0.5)  # a slow network
-                return await gather(keys)
-
-            async def evolution() -> None:
-                async for _ in evolve(faulty_config(), client, tmp_path / "run", n_processes=1):
-                    pass
-
-            monkeypatch.setitem(handlers, "gather", gather_slowly)
-            playing = asyncio.create_task(evolution())
-            await gathering.wait()
-            playing.cancel()
-            await asyncio.wait({playing})
-
-    asyncio.run(asyncio.wait_for(main(), 90))
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR and record.exc_info]
-
-
-def test_an_interrupt_while_the_cluster_starts_leaves_nothing() -> None:
-    async def main() -> None:
-        async with local_cluster(1):
-            pytest.fail("it was to be interrupted before")
-
-    async def interrupted() -> None:
-        task = asyncio.create_task(main())
-        this = psutil.Process()
-
-        def starts() -> bool:
-            return any("spawn_main" in " ".join(command_line(child)) for child in this.children())
-
-        await eventually(starts, 60, "a worker starts")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(asyncio.wait_for(interrupted(), 60))
 
 
 def test_a_child_is_judged_by_the_mean_of_its_episodes(tmp_path: Path) -> None:

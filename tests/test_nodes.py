@@ -3,63 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import psutil
 import pytest
 from distributed import Client, LocalCluster, Worker
-from distributed.comm.core import FatalCommClosedError
-from distributed.diagnostics.plugin import WorkerPlugin
 
 import gadask.node.plugin
 from gadask.clusters.base import DASK_CONFIG
 from gadask.clusters.local import local_cluster
-from gadask.config import Config
-from gadask.errors import ClusterError, NodeError
-from gadask.master.evolve import Progress, evolve
-from gadask.master.nodes import Nodes
-from gadask.master.task import prepare_task
+from gadask.errors import NodeError
+from gadask.master.evolve import evolve
+from gadask.master.generation import Progress
 from gadask.node import chunks
 from gadask.record.directory import read_episodes
 from tests.conftest import faulty_config
+from tests.first_runs import DEADLINE_S, first_config, first_node, until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[1]
-DEADLINE_S = 170.0
 
 
 @pytest.fixture(autouse=True)
 def _patient_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Dask wait for workers that stand still, so that nothing but gadask goes on without them."""
     monkeypatch.setitem(DASK_CONFIG, "distributed.scheduler.worker-ttl", "1 hour")
-
-
-def first_config(late: str = "drop", generations: int = 1000, fault: str = "none", **kwargs: object) -> Config:
-    """Return a run whose generations close at the first results."""
-    config = faulty_config(fault, **kwargs)  # type: ignore[arg-type]
-    ga = replace(config.ga, closing="first", late=late, candidates=0)  # type: ignore[arg-type]
-    return replace(config, ga=ga, budget=replace(config.budget, generations=generations))
-
-
-async def until(condition: Callable[[], Awaitable[object]], what: str) -> None:
-    """Return as soon as the condition is true."""
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            while not await condition():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail(f"not within {DEADLINE_S} s: {what}")
 
 
 async def processes(client: Client) -> dict[str, psutil.Process]:
@@ -89,19 +65,6 @@ def break_pool(dask_worker: Worker) -> None:
 
 def leave(dask_worker: Worker) -> None:
     gadask.node.plugin._close_worker(dask_worker, "its processes failed")
-
-
-async def first_node(client: Client) -> tuple[Nodes, str]:
-    """Set up nodes; returns them with the address of the first that is ready."""
-    nodes = Nodes(client, prepare_task(first_config()), 1, None, node_timeout_s=60)
-    await nodes.register_plugin()
-
-    async def is_usable() -> bool:
-        await nodes.look()
-        return bool(nodes.usable)
-
-    await until(is_usable, "a node")
-    return nodes, next(iter(nodes.usable))
 
 
 async def is_free(client: Client) -> bool:
@@ -350,60 +313,6 @@ async def _be_killed(address: str, run_dir: Path) -> None:
     async with Client(address, asynchronous=True, set_as_default=False) as client:
         async for _ in evolve(config, client, run_dir, n_processes=1):
             pass
-
-
-class _Breaking:
-    """Requests to a scheduler of which the first `n` break."""
-
-    def __init__(self, n: float) -> None:
-        self._n = n
-
-    async def __call__(self) -> str:
-        self._n -= 1
-        if self._n >= 0:
-            raise FatalCommClosedError("in the middle of a handshake")
-        return "answer"
-
-
-def test_a_request_whose_connection_broke_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = Nodes(cast(Client, SimpleNamespace(status="running")), prepare_task(first_config()), 1, None, 60)
-    assert asyncio.run(nodes.ask(_Breaking(2))) == "answer"
-    monkeypatch.setattr("gadask.master.nodes._RECONNECT_S", 0.5)
-    with pytest.raises(ClusterError, match="scheduler is lost: FatalCommClosedError"):
-        asyncio.run(nodes.ask(_Breaking(math.inf)))
-
-
-def test_a_connection_that_breaks_while_nodes_are_set_up_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async with local_cluster(1) as cluster:
-            client = cluster.client
-            await client.wait_for_workers(1)
-            breaking, register = _Breaking(1), client.register_plugin
-
-            async def register_plugin(plugin: WorkerPlugin) -> None:
-                await breaking()
-                await register(plugin)
-
-            monkeypatch.setattr(client, "register_plugin", register_plugin)
-            nodes, _ = await first_node(client)
-            await nodes.close()
-
-    asyncio.run(main())
-
-
-def test_while_the_master_stood_still_no_node_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    task, now_s = prepare_task(first_config()), 1000.0
-    monkeypatch.setattr("gadask.master.nodes.time.monotonic", lambda: now_s)
-    nodes = Nodes(cast(Client, None), task, 1, None, node_timeout_s=60)
-    nodes.begin_waiting()
-    now_s += 3600
-    nodes.check()
-    for _ in range(57):  # seconds; the pause counts as three
-        now_s += 1
-        nodes.check()
-    now_s += 1
-    with pytest.raises(ClusterError, match="no node for 60 s"):
-        nodes.check()
 
 
 if __name__ == "__main__":

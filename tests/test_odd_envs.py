@@ -16,8 +16,8 @@ from gadask.master.rehearsal_process import rehearse
 from gadask.messages import Breeding, Chunk, Facts, Kind, Status
 from gadask.node.chunks import Node
 from tests import odd_processes
+from tests.node_chunks import outcome
 from tests.odd_envs import PLAYED, REFUSED
-from tests.test_pool import outcome
 
 PROCESSES = [each.__name__ for each in odd_processes.ALL]
 PLAYED_ON_NODES = [name for name in (*PLAYED, *PROCESSES) if name != "Careless"]

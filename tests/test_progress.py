@@ -21,7 +21,7 @@ from gadask.config import BudgetConfig, Config
 from gadask.console import progress
 from gadask.console.progress import ProgressDisplay, generation_line, nodes_line
 from gadask.master.budget import budget_share
-from gadask.master.evolve import Generation, Progress
+from gadask.master.generation import Generation, Progress
 from gadask.master.summary import Timing
 from gadask.record.directory import State
 from gadask.sweeps import progress as sweep_progress

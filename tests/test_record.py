@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.algorithms.truncation import Elite, Population
-from gadask.config import BudgetConfig, Config, EnvConfig, GAConfig, load_config
+from gadask.config import BudgetConfig, EnvConfig, GAConfig, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import ROW
 from gadask.observations import Moments
 from gadask.record.checkpoint import Checkpoint, decode, encode
 from gadask.record.directory import (
@@ -37,29 +34,7 @@ from gadask.record.directory import (
     without_wall_clock,
 )
 from gadask.record.files import FileLock
-from gadask.record.provenance import changes, provenance, source_digest
-
-CONFIG = Config(seed=3, env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=4, parents=2, candidates=0))
-FIRST = State(Population(1, ((5,), (7,)), (), Elite((5,), 1.5, 1, 0)), 40, 10, 4, "abc", 2.5)
-SECOND = State(Population(2, ((5, 8), (5,)), ((5,),), Elite((5, 8), 2.5, 3, 1)), 80, 20, 8, "abc", 5.0)
-
-
-def table(generation: int = 0) -> pa.Table:
-    rows = np.zeros(4, ROW)
-    rows["generation"] = generation
-    rows["slot"] = [2, 0, 1, 0]
-    rows["episode"] = [0, 1, 0, 0]
-    rows["kind"] = [Kind.CHILD, Kind.EVALUATION, Kind.CHILD, Kind.EVALUATION]
-    rows["status"] = [Status.OK, Status.TIMEOUT, Status.OK, Status.OK]
-    rows["return"] = [1.5, np.nan, -2.0, 0.25]
-    return episode_table(
-        rows,
-        parent=[-1, -1, 0, -1],
-        gene=[2**40, -1, 7, -1],
-        node=["a", "b", "a", "b"],
-        counted=[True, False, True, True],
-        reason=["", "deadline of 600 s", "", ""],
-    )
+from tests.records import CONFIG, FIRST, SECOND, table
 
 
 def test_a_lock_that_is_released_twice_releases_no_other(tmp_path: Path) -> None:
@@ -323,76 +298,6 @@ def test_an_edited_config_file_is_found_out(tmp_path: Path) -> None:
         ConfigError, match=r"config\.toml: changed since .* ga\.mutation_power: expected 0\.002 .* 0\.02;"
     ):
         RunDirectory.resume(tmp_path / "run")
-
-
-# Provenance
-
-
-def test_provenance_has_one_entry_for_each_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / "run" / "provenance.json"
-    with RunDirectory.create(tmp_path / "run", CONFIG) as directory:
-        directory.add_provenance({"start": 1})
-        directory.add_provenance({"start": 2})
-        assert json.loads(file.read_text()) == [{"start": 1}, {"start": 2}]
-        file.write_text('[{"start": 1}, {"sta')
-        with caplog.at_level(logging.WARNING):
-            directory.add_provenance({"start": 3})
-    assert json.loads(file.read_text()) == [{"start": 3}]
-    assert file.with_name("provenance.damaged.json").read_text() == '[{"start": 1}, {"sta'
-    assert "damaged; put aside" in caplog.text
-
-
-def test_provenance_says_what_the_run_was_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    entry = provenance("0123")
-    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
-    assert entry["noise_digest"] == "0123"
-    assert entry["slurm"]["SLURM_JOB_ID"] == "4711"
-    assert entry["versions"]["numpy"] == np.__version__
-    assert entry["cpu"]["model"]
-
-
-def test_going_on_with_other_code_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    entry = provenance("")
-    started_with = entry | {"versions": entry["versions"] | {"torch": "1.0"}, "commit": "abc", "source": "0123"}
-    started_with["compiled_kernels"] = False
-    RunDirectory.create(tmp_path / "run", CONFIG).close()
-    for start in (started_with, entry, entry):
-        with RunDirectory.resume(tmp_path / "run")[0] as directory:
-            directory.add_provenance(start)
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert record.getMessage() == (
-        f"{tmp_path / 'run'}: going on with other code, which may play otherwise:"
-        f" torch 1.0 → {entry['versions']['torch']};"
-        f" gadask's source 0123 (commit abc) → {entry['source']} (commit {entry['commit']});"
-        " compiled kernels False → True"
-    )
-
-
-@pytest.mark.parametrize("before", [None, [], {}, {"versions": 1}, {"versions": {"numpy": []}, "source": {}}])
-def test_code_that_cannot_be_told_from_a_damaged_entry_is_other_code(before: object) -> None:
-    assert changes(before, provenance(""))
-
-
-def test_the_source_digest_tells_code_apart(tmp_path: Path) -> None:
-    (tmp_path / "policies").mkdir()
-    seen = [source_digest(tmp_path)]
-    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("policies/b.py", ""), ("policies/b.c", "y")):
-        (tmp_path / name).write_text(text)
-        seen.append(source_digest(tmp_path))
-    assert len(set(seen)) == 5
-    (tmp_path / "py.typed").touch()
-    assert source_digest(tmp_path) == seen[-1]
-
-
-def test_provenance_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from gadask.record.provenance import provenance; provenance('');"
-        " print(sys.modules.keys() & {'torch', 'numpy', 'dask'})"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "set()\n"
 
 
 # Laws

@@ -22,7 +22,7 @@ from gadask.algorithms.truncation import Elite, Population
 from gadask.clusters.local import local_cluster
 from gadask.config import Config
 from gadask.errors import ClusterError
-from gadask.master.evolve import Generation
+from gadask.master.generation import Generation
 from gadask.record.directory import State, read_generations, read_run, without_wall_clock
 from gadask.sweeps.progress import runs_table
 from gadask.sweeps.study import StudyRun, load_study

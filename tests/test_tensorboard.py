@@ -13,7 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gadask.console.tensorboard import FOLDER, ScalarWriter, scalars
-from gadask.master.evolve import Generation
+from gadask.master.generation import Generation
 from gadask.master.summary import Timing
 from gadask.record.directory import read_run
 from gadask.record.generations import read_generations

@@ -21,7 +21,7 @@ from rich.text import Text
 from gadask.clusters.base import NodeCounts
 from gadask.config import Config
 from gadask.master.budget import budget_share
-from gadask.master.evolve import Generation, Progress
+from gadask.master.generation import Generation, Progress
 from gadask.units import count_text
 
 _RATE_WINDOW_S = 20.0

@@ -20,7 +20,7 @@ from gadask.record.generations import read_generations
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from gadask.master.evolve import Generation
+    from gadask.master.generation import Generation
 
 FOLDER = "tensorboard"
 """The event file's folder in the run directory."""

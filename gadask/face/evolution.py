@@ -14,7 +14,7 @@ from gadask.config import Config
 from gadask.face.clusters import BlockingCluster
 from gadask.master import evolve as master
 from gadask.master.evaluate import evaluate_elite
-from gadask.master.evolve import Generation, OnProgress
+from gadask.master.generation import Generation, OnProgress
 from gadask.record.directory import read_run
 from gadask.record.elite_test import EliteTest
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from gadask.clusters.base import NodeCounts
 from gadask.console.progress import NodesNews, nodes_line, score_text
 from gadask.master.budget import budget_share
-from gadask.master.evolve import Generation
+from gadask.master.generation import Generation
 from gadask.sweeps.sweep import Status, SweptRun
 from gadask.units import count_text
 

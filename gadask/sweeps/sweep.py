@@ -25,7 +25,8 @@ from gadask.errors import ClusterError, GadaskError, RecordError, RunDirectoryEr
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher
 from gadask.master.evaluate import evaluate_elite, needs_test, test_of
-from gadask.master.evolve import Generation, Progress, evolve
+from gadask.master.evolve import evolve
+from gadask.master.generation import Generation, Progress
 from gadask.master.task import prepare_task, prepare_tasks
 from gadask.record import files
 from gadask.record.directory import State, check_same_run, holds_run, read_generations, read_run

@@ -21,7 +21,8 @@ from rich.table import Table
 from gadask.clusters.base import DASK_CONFIG, meanwhile
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, GAConfig
-from gadask.master.evolve import Progress, evolve
+from gadask.master.evolve import evolve
+from gadask.master.generation import Progress
 
 ROUNDS = 3
 WINDOW_S = 30.0

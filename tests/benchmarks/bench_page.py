@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.clusters.local import local_cluster
-from gadask.master.evolve import Progress, evolve
+from gadask.master.evolve import evolve
+from gadask.master.generation import Progress
 from tests.benchmarks.bench_scale import GENERATIONS_BEFORE, scale_config, write_genealogy
 from tests.benchmarks.simulated_nodes import simulated_nodes
 from tests.browser import Page, browser

@@ -23,7 +23,8 @@ from distributed.security import Security
 from gadask.clusters.base import DASK_CONFIG
 from gadask.clusters.local import local_cluster
 from gadask.errors import ClusterError
-from gadask.master.evolve import Progress, evolve
+from gadask.master.evolve import evolve
+from gadask.master.generation import Progress
 from gadask.record.directory import read_generations, without_wall_clock
 from tests.conftest import faulty_config, is_of_fork_server, wait_until
 
