@@ -4,10 +4,11 @@
 import gadask
 
 config = gadask.load_config("jobs/configs/cartpole.toml")
-with gadask.cluster("local") as cluster:
-    for generation in gadask.evolve_blocking(config, cluster, "runs/mine"):
-        print(generation.number, generation.elite.mean)
-policy = gadask.open_run("runs/mine").policy("best")
+if __name__ == "__main__":  # each Dask worker imports this script again
+    with gadask.cluster("local") as cluster:
+        for generation in gadask.evolve_blocking(config, cluster, "runs/mine"):
+            print(generation.number, generation.elite.mean)
+    policy = gadask.open_run("runs/mine").policy("best")
 ```
 
 What is listed in `__all__` is for everybody and documented; all else is private by convention. Each name is imported
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gadask.config import Config, load_config
     from gadask.errors import GadaskError
     from gadask.face.clusters import cluster
-    from gadask.face.evolution import evaluate, evolve, evolve_blocking
+    from gadask.face.evolution import evaluate, evaluate_blocking, evolve, evolve_blocking
     from gadask.face.runs import Run, open_run
 
     __version__: str
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "cluster",
     "evaluate",
+    "evaluate_blocking",
     "evolve",
     "evolve_blocking",
     "load_config",
@@ -47,6 +49,7 @@ _WHERE = {
     "Run": "gadask.face.runs",
     "cluster": "gadask.face.clusters",
     "evaluate": "gadask.face.evolution",
+    "evaluate_blocking": "gadask.face.evolution",
     "evolve": "gadask.face.evolution",
     "evolve_blocking": "gadask.face.evolution",
     "load_config": "gadask.config",

@@ -58,7 +58,7 @@ class EnvConfig:
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
-    """Before any node is asked for, environment and policy are made and play a few steps, for at most so long."""
+    """Before any node plays, environment and policy are made and play a few steps, for at most so long."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class BudgetConfig:
     elite_mean: float | None = None
     """Stop when the elite's mean return over its evaluation episodes reaches this."""
     test_episodes: int = 200
-    """Episodes on which the last elite is tested at the end of the run; not counted in the budget."""
+    """Episodes on which `jobs/run.py` and `jobs/sweep.py` test the last elite at the end; not counted in the budget."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ def evolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
         generations = list(gadask.evolve_blocking(CONFIG, cluster, run_dir))
         assert cluster.dashboard.startswith("http://127.0.0.1")
         assert cluster.counts().running == 1
+        test = gadask.evaluate_blocking(run_dir, cluster, 6)
+        assert (test.n_episodes, test.generation) == (6, generations[-1].elite.generation)
     return run_dir, generations
 
 
@@ -50,7 +52,9 @@ def test_the_best_policy_plays_outside_what_was_recorded(evolved: tuple[Path, li
     elite = run.elite
     assert elite is not None
     assert (run.generation, run.config) == (2, CONFIG)
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     policy = run.policy("last")
+    assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
     assert isinstance(policy, nn.Module)
     candidates = evolved[1][elite.generation].line["candidates"]
     slot = [candidate["genome"] for candidate in candidates].index("-".join(map(str, elite.genome)))

@@ -7,19 +7,19 @@ import torch
 
 import gadask
 
-if __name__ == "__main__":  # Dask starts its workers as copies of this script
+if __name__ == "__main__":  # each Dask worker imports this script again
     config = gadask.load_config(Path(__file__).with_name("own_task.toml"))
     with gadask.cluster("local") as cluster:
         for generation in gadask.evolve_blocking(config, cluster, "runs/from-python"):
             print(f"generation {generation.number}: {generation.elite.mean:.2f}")
-
     policy = gadask.open_run("runs/from-python").policy("best")  # a torch.nn.Module
     torch.save(policy.network.state_dict(), "runs/from-python/network.pt")
-
     env = gymnasium.make(config.env.id, **config.env.kwargs)
     observation, _ = env.reset(seed=1)
-    total, over = 0.0, False
-    while not over:
+    total = 0.0
+    for _ in range(config.env.max_steps):
         observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
-        total, over = total + reward, terminated or truncated
+        total += reward
+        if terminated or truncated:
+            break
     print(f"an episode with seed 1: {total:g}")

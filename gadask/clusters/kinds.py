@@ -1,7 +1,7 @@
 """The kinds of cluster by name: what each needs, what it may leave behind, how it is opened.
 
-A new kind is a file beside this one and an entry in `KINDS`. Dask is imported when a cluster is opened, so that bad
-input is answered at once.
+A new kind is a file beside this one, which gives a `Cluster` (`base.py`), and an entry in `KINDS`. The function that opens
+it imports that file, since bad input is to be answered before Dask is imported.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ class Kind:
     """Whether a machine file says what its nodes are, and files are written for them."""
     needs_machine: bool = False
     job_script: Callable[[Machine, Path], str] | None = None
-    """The script of a node's job, of machine and folder; None where no jobs are asked for, which cost."""
+    """The script of a node's job, of machine and folder; None for kinds that submit no paid jobs."""
     n_processes: Callable[[int], int] | None = None
-    """Rollout processes of a node, of the number of nodes; None leaves it to the node."""
+    """Rollout processes per node, as a function of the number of nodes; None leaves it to the node."""
     check: Callable[[], None] = lambda: None
     """Raises `ConfigError` where such a cluster cannot be opened."""
     is_requeued: Callable[[], bool] = lambda: False
     """Whether this command has been started before, by others than the user."""
     command: Callable[[Sequence[str]], str] | None = None
-    """How the user gives a command line again where it is not simply that."""
+    """How the user repeats a command, where that is not the same command line."""
 
 
 def home_folder(run_dir: Path) -> Path:

@@ -69,7 +69,7 @@ class BlockingCluster:
         self._thread.start()
         self._held: HeldCluster | None = None
         try:
-            self._held = self._run(hold(opening))
+            self._held = self.wait_for(hold(opening))
             inner = self._held.client
             self.client = Client(inner.scheduler.address, security=inner.security, set_as_default=False)
         except BaseException:
@@ -92,13 +92,19 @@ class BlockingCluster:
         if hasattr(self, "client"):
             self.client.close()
         if self._held is not None:
-            self._run(self._held.close())
+            self.wait_for(self._held.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Return what a coroutine returns in the cluster's loop; an interrupt meanwhile ends it there first."""
+    @property
+    def asynchronous(self) -> Cluster:
+        """The same cluster, for what is awaited in its loop."""
+        assert self._held is not None
+        return self._held
+
+    def wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Return what a coroutine returns in the cluster's loop; an interrupt cancels it."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -118,7 +124,7 @@ def cluster(
     """Return a cluster to be opened: `"local"`, `"slurm"`, `"allocation"`, or the address of a Dask scheduler.
 
     `machine` is a machine file, the name of one in `~/.config/gadask` or `jobs/clusters`, or a `Machine`. `run_dir` is
-    the directory of the run that the cluster is for: keys and job logs go there, and jobs that an earlier start left
+    the directory of the run that the cluster is for, required with `slurm` and `allocation`: keys and job logs go there, and jobs that an earlier start left
     are cleared away. Without a node for `start_timeout_s` opening gives up, by default after 2 minutes, or a day where
     jobs wait in a queue.
 

@@ -39,7 +39,7 @@ def evolve(
     the run goes on from there, to the same result.
 
     Raises:
-        UsageError: config, environment, policy or run directory cannot be used; nothing was started.
+        UsageError: config, environment, policy or run directory cannot be used; nothing was played.
         EvolutionError: no child has a valid result, or too many episodes failed.
         ClusterError, NodeError: no node can be used for `node_timeout_s`, or the scheduler is lost.
         RecordError: the run directory is damaged or cannot be written.
@@ -91,7 +91,7 @@ async def evaluate(
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
 ) -> EliteTest:
-    """Play the run's elite on episodes that no selection has seen, by default as many as its `budget.test_episodes`.
+    """Play the run's last elite on episodes that no selection has seen, by default as many as its `budget.test_episodes`.
 
     The returns are also written to `elite_test.json`; episodes that fail are left out.
 
@@ -105,6 +105,13 @@ async def evaluate(
     return await evaluate_elite(
         config, client, run_dir, n_episodes, n_processes=options["n_processes"], node_timeout_s=node_timeout_s
     )
+
+
+def evaluate_blocking(
+    run_dir: Path | str, cluster: BlockingCluster, n_episodes: int | None = None, *, n_processes: int | None = None
+) -> EliteTest:
+    """Return what `evaluate` does, for code that is not asynchronous."""
+    return cluster.wait_for(evaluate(run_dir, cluster.asynchronous, n_episodes, n_processes=n_processes))
 
 
 def _client_and_options(

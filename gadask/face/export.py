@@ -8,8 +8,8 @@
 
 A program is called with an observation of shape `(1, *observation shape)`; with `policy.kwargs.actions = "sampled"`
 then with a number uniform in [0, 1) of shape `(1,)`; with memory then with the state. It returns the action, shape
-`(1, …)`, the network's outputs and, with memory, the next state. A file's metadata, `gadask`, say in JSON whose policy
-it is.
+`(1, …)`, the network's outputs and, with memory, the next state. The metadata entry
+`gadask` says, in JSON, which run and genome the policy is.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from gadask.policies.policy import Policy
 
 
 class EvolvedPolicy(nn.Module):
-    """A genome's network with all that stands before it: call it with what the environment gives.
+    """A genome's network together with its preprocessing: call it with what gadask's environment gives.
 
     `forward` is plain PyTorch. `act` chooses the action as on a node; with memory it remembers, so that `reset` begins
     an episode. A network of `policy.precision = "int8"` computes in float32 in `forward`, and in int8 in `act`.

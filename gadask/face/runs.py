@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gadask.algorithms.truncation import Elite
 from gadask.config import Config
@@ -22,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run as it stood when it was opened; the directory may be in use, and is not changed."""
+    """A run directory, opened to read; it may be in use, and is not changed.
+
+    `generation`, `frames` and `elite` are as of opening; methods read what is there now.
+    """
 
     path: Path
     config: Config
@@ -82,11 +90,12 @@ class Run:
         from gadask.policies import make_policy
 
         genome = self.genome(which)
-        env = make_env(self.config.env)
-        try:
-            policy = make_policy(self.config.policy, env.observation_space, env.action_space)
-        finally:
-            env.close()
+        with _generators_kept():
+            env = make_env(self.config.env)
+            try:
+                policy = make_policy(self.config.policy, env.observation_space, env.action_space)
+            finally:
+                env.close()
         noise = LazyNoise(self.config.noise)
         decode(policy.flat, genome, noise, policy.initialise, self.config.ga.mutation_power)
         return EvolvedPolicy(policy, read_normaliser(self.path, genome))
@@ -119,6 +128,20 @@ class Run:
         }
         rows |= {f"elite: {name}": value for name, value in self.elite.in_words().items()} if self.elite else {}
         return html_table(str(self.path), rows) + _curve(self.generations())
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Leave the global generators as they were: an environment is made with them seeded."""
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def _curve(generations: pd.DataFrame) -> str:

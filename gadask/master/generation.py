@@ -34,6 +34,7 @@ class Generation:
     number: int
     state: State
     elite: Elite | None
+    """None in generation 0 with `elite_evaluation = "overlapped"`."""
     timing: Timing
     line: dict[str, Any]
 

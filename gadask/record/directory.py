@@ -272,7 +272,9 @@ def _refuse_used(path: Path) -> None:
     leftovers = {path / _LOCK, path / _CHECKPOINT, path / CLUSTER_FOLDER, *files.temporary_files(path)}
     if set(path.iterdir()) - leftovers:
         what = "holds a run already" if (path / _CONFIG).exists() else "is not empty"
-        raise RunDirectoryError(f"{path}: {what}; use --resume to go on with its run, or choose another directory")
+        raise RunDirectoryError(
+            f"{path}: {what}; use --resume (resume=True) to go on with its run, or choose another directory"
+        )
     if (checkpoint := files.read(path / _CHECKPOINT)) is not None and not _is_unplayed(checkpoint):
         raise RunDirectoryError(
             f"{path}: holds the {_CHECKPOINT} of a run, and no {_CONFIG}; restore that from a copy and use --resume, or"
@@ -292,7 +294,9 @@ def _is_unplayed(checkpoint: bytes) -> bool:
 
 def _refuse_missing(path: Path) -> None:
     if not holds_run(path):
-        raise RunDirectoryError(f"{path}: no run here to resume (no {_CONFIG}); leave --resume out to start one")
+        raise RunDirectoryError(
+            f"{path}: no run here to resume (no {_CONFIG}); leave --resume (resume=True) out to start one"
+        )
 
 
 def _load(path: Path) -> tuple[Config, str, bytes, files.Digest]:
