@@ -59,9 +59,12 @@ _WHERE = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("gadask")
+        try:
+            return version("gadask")
+        except PackageNotFoundError:
+            return "unknown"  # a checkout that is not installed
     if name not in _WHERE:
         raise AttributeError(f"module 'gadask' has no attribute {name!r}")
     found = getattr(importlib.import_module(_WHERE[name]), name)

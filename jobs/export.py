@@ -14,9 +14,10 @@ from typing import Annotated
 
 import tyro
 
-from gadask.console.command_line import FINISHED, exit_status, parse
+from gadask.console.command_line import FINISHED, check_dask, exit_status, parse
 from gadask.console.leaving import leave
 from gadask.errors import ConfigError, GenomeError
+from gadask.face import EXPORTED
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: Arguments) -> int:
+    check_dask()
+    if arguments.out.suffix not in EXPORTED:
+        raise ConfigError(f"--out: expected a name that ends in {', '.join(EXPORTED)}, found {str(arguments.out)!r}")
     from gadask.face.runs import open_run
 
     run = open_run(arguments.run_dir)
     try:
-        print(run.export(arguments.out, arguments.genome))
+        run.genome(arguments.genome)
     except GenomeError as error:
         raise ConfigError(f"--genome: expected best, last or noise indices, found {arguments.genome[:80]!r}") from error
+    print(run.export(arguments.out, arguments.genome))
     return FINISHED
 
 

@@ -107,8 +107,10 @@ def beside_another(tmp_path: Path) -> Path:
     """Return a folder in which another `gadask` lies."""
     folder = tmp_path / "elsewhere"
     (folder / "gadask").mkdir(parents=True)
-    for name in ("__init__", "forkserver", "guard", "player", "rehearsal_process"):
-        (folder / "gadask" / f"{name}.py").write_text("raise SystemExit('the gadask of the current folder')\n")
+    for name in ("__init__", "guard", "node/__init__", "node/forkserver", "master/rehearsal_process"):
+        path = folder / "gadask" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise SystemExit('the gadask of the current folder')\n")
     return folder
 
 

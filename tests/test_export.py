@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 import gadask
 from gadask.config import config_from_dict
-from gadask.errors import PolicyError, RecordError, UsageError
+from gadask.errors import PolicyError, UsageError
 from gadask.face.policy import EvolvedPolicy
 
 ROOT = Path(__file__).parents[1]
@@ -130,13 +130,16 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path: Path) -> None:
     run = opened(tmp_path, "CartPole-v1", "mlp")
     with pytest.raises(UsageError, match=r"expected a name that ends in \.safetensors, \.pt2, \.onnx, found '\.bin'"):
         run.export(tmp_path / "policy.bin")
-    with pytest.raises(RecordError, match=r"policy\.safetensors: cannot be written: No such file"):
-        run.export(tmp_path / "missing" / "policy.safetensors")
-    snail = opened(tmp_path, "CartPole-v1", "snail")
-    with pytest.raises(PolicyError, match=r"cannot be written as a program: .*as \.safetensors$") as caught:
-        snail.export(tmp_path / "policy.pt2")
-    assert "\n" not in str(caught.value)
-    assert snail.export(tmp_path / "policy.safetensors").exists()
+    with pytest.raises(UsageError, match=r"policy\.pt2: expected an existing folder, found no .*missing"):
+        run.export(tmp_path / "missing" / "policy.pt2")
+    (tmp_path / "policy.pt2").write_text("kept")
+    for kind in ("snail", "gru-per-action"):  # the state of which is more than tensors
+        network = opened(tmp_path, "gadask/MetaBandit-v0", kind)
+        with pytest.raises(PolicyError, match=r"cannot be written as a program: .*as \.safetensors$") as caught:
+            network.export(tmp_path / "policy.pt2")
+        assert "\n" not in str(caught.value)
+        assert network.export(tmp_path / "policy.safetensors").exists()
+    assert (tmp_path / "policy.pt2").read_text() == "kept"
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +23,8 @@ from torch import nn
 
 import gadask
 from gadask.config import config_from_dict
-from gadask.errors import ConfigError, RunDirectoryError
+from gadask.errors import ConfigError, RunDirectoryError, UsageError
+from gadask.face.clusters import Opening
 from gadask.master.task import prepare_task
 from gadask.messages import Kind
 from tests.conftest import faulty_config
@@ -90,6 +96,10 @@ def test_a_policy_is_saved_and_loaded_as_any_module(evolved: tuple[Path, list[An
     last.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
     observations = torch.randn(1, 4)
     assert torch.equal(last(observations), best(observations))
+    assert last.act(np.float32([0.1, 2, 0.3, 4])) == best.act(np.float32([0.1, 2, 0.3, 4]))
+    best.mean += 1000  # what `act` subtracts as well
+    shown = np.float32([1000, 1000, 1000, 1000]) + np.float32([0.1, 2, 0.3, 4])
+    assert np.array_equal(best._policy.output(shown), best(torch.from_numpy(shown)[None]).numpy())
     assert set(best.network.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
@@ -154,6 +164,7 @@ def test_a_cluster_is_opened_for_a_block_or_until_it_is_closed(evolved: tuple[Pa
         ({"name": "slrum"}, "cluster: expected local, slurm, allocation, or the address of a Dask scheduler"),
         ({"nodes": 0}, "nodes: expected at least 1, found 0"),
         ({"name": "tls://host:1", "nodes": 2}, "nodes: expected with local or slurm, found with tls://host:1"),
+        ({"start_timeout_s": 0}, "start_timeout_s: expected more than 0, found 0"),
         ({"machine": "csd3-icelake"}, "machine: expected with slurm or allocation, found with local"),
         ({"name": "slurm", "run_dir": "runs/mine"}, "machine: expected with slurm, found none"),
         ({"name": "slurm", "machine": "csd3-icelake"}, "run_dir: expected with slurm, found none"),
@@ -171,13 +182,48 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_does_not_open_leaves_no_thread(tmp_path: Path) -> None:
-    import threading
-
     before = threading.active_count()
     with pytest.raises(gadask.GadaskError), gadask.cluster("tcp://127.0.0.1:9"):
         pass
     assert not [thread for thread in threading.enumerate() if thread.name == "gadask-cluster"]
     assert threading.active_count() <= before + 1  # Dask's own loop stays
+
+
+def test_an_interrupt_while_a_cluster_opens_closes_it() -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Any]:
+        steps.append("opening")
+        try:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            await asyncio.sleep(1000)
+            yield None
+        finally:
+            await asyncio.sleep(0.2)  # as jobs are cancelled
+            steps.append("closed")
+
+    with pytest.raises(KeyboardInterrupt), Opening(opening(), 60):
+        steps.append("open")
+    assert steps == ["opening", "closed"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "gadask-cluster"]
+
+
+def test_the_wrong_kind_of_cluster_is_refused_before_a_run_is_made(tmp_path: Path) -> None:
+    blocking, asynchronous = (SimpleNamespace(client=SimpleNamespace(asynchronous=kind)) for kind in (False, True))
+    with pytest.raises(UsageError, match=r"expected an asynchronous cluster.*evolve_blocking"):
+        gadask.evolve(CONFIG, blocking, tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"expected a blocking cluster or client; use gadask\.evolve for"):
+        gadask.evolve_blocking(CONFIG, asynchronous, tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_test_of_no_episodes_is_refused(evolved: tuple[Path, list[Any]]) -> None:
+    cluster = SimpleNamespace(client=SimpleNamespace(asynchronous=True), n_processes=1, node_timeout_s=60.0)
+    before = (evolved[0] / "elite_test.json").read_bytes()
+    with pytest.raises(UsageError, match="n_episodes: expected at least 1, found 0"):
+        asyncio.run(gadask.evaluate(evolved[0], cluster, 0))  # type: ignore[arg-type]
+    assert (evolved[0] / "elite_test.json").read_bytes() == before
 
 
 def test_the_face_is_light_and_documented() -> None:

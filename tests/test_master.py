@@ -228,7 +228,7 @@ def test_every_closing_rule_evolves(
 
 
 def survive(truncation: Truncation, best_first: list[str], elite: str | None, *, first: bool) -> list[str]:
-    """Return five parents as the table in `selection.py` has it."""
+    """Return five parents as the table in `algorithms/truncation.py` has it."""
     if truncation == "such2017":
         best = best_first[:5]
         return best if elite is None or elite in best else [elite, *best[:4]]

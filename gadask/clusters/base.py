@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import socket
 import warnings
@@ -92,6 +93,8 @@ class Cluster(ABC):
     """How to reach the Dask dashboard: an address on this machine, or the ssh command that makes it one."""
     n_processes: int | None = None
     """Rollout processes that a node of it should have; None leaves it to the node."""
+    node_timeout_s: float = math.inf
+    """How long a run on it waits for a node."""
 
     @abstractmethod
     def counts(self) -> NodeCounts:

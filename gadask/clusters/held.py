@@ -25,6 +25,7 @@ class HeldCluster(Cluster):
         self.client = cluster.client
         self.dashboard = cluster.dashboard
         self.n_processes = cluster.n_processes
+        self.node_timeout_s = cluster.node_timeout_s
         self._cluster = cluster
         self._holder = holder
         self._released = released

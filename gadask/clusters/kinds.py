@@ -1,7 +1,7 @@
 """The kinds of cluster by name: what each needs, what it may leave behind, how it is opened.
 
-A new kind is a file beside this one, which gives a `Cluster` (`base.py`), and an entry in `KINDS`. The function that opens
-it imports that file, since bad input is to be answered before Dask is imported.
+A new kind is a file beside this one, which gives a `Cluster` (`base.py`), and an entry in `KINDS`. The function that
+opens it imports that file, since bad input is to be answered before Dask is imported.
 """
 
 from __future__ import annotations

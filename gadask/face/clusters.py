@@ -29,13 +29,16 @@ class Opening:
     - `with opening as cluster:` is for code that is not asynchronous; its `client` is a blocking one.
     """
 
-    def __init__(self, opening: AbstractAsyncContextManager[Cluster]) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Cluster], node_timeout_s: float) -> None:
         """Take over a context manager that was not entered yet."""
         self._opening = opening
+        self._node_timeout_s = node_timeout_s
         self._blocking: BlockingCluster | None = None
 
     async def __aenter__(self) -> Cluster:
-        return await self._opening.__aenter__()
+        cluster = await self._opening.__aenter__()
+        cluster.node_timeout_s = self._node_timeout_s
+        return cluster
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -43,10 +46,10 @@ class Opening:
         return await self._opening.__aexit__(kind, error, traceback)
 
     def __await__(self) -> Generator[Any, None, HeldCluster]:
-        return hold(self._opening).__await__()
+        return hold(self).__await__()
 
     def __enter__(self) -> BlockingCluster:
-        self._blocking = BlockingCluster(self._opening)
+        self._blocking = BlockingCluster(self)
         return self._blocking
 
     def __exit__(
@@ -75,42 +78,84 @@ class BlockingCluster:
         except BaseException:
             self.close()
             raise
-        self.dashboard = self._held.dashboard
+
+    @property
+    def asynchronous(self) -> HeldCluster:
+        """The same cluster, for what is awaited in its loop."""
+        assert self._held is not None
+        return self._held
+
+    @property
+    def dashboard(self) -> str:
         """As `Cluster.dashboard`."""
-        self.n_processes = self._held.n_processes
+        return self.asynchronous.dashboard
+
+    @property
+    def n_processes(self) -> int | None:
         """As `Cluster.n_processes`."""
+        return self.asynchronous.n_processes
+
+    @property
+    def node_timeout_s(self) -> float:
+        """As `Cluster.node_timeout_s`."""
+        return self.asynchronous.node_timeout_s
 
     def counts(self) -> NodeCounts:
         """Return how the cluster stands now."""
-        assert self._held is not None
-        return self._held.counts()
+
+        async def count() -> NodeCounts:  # in the thread that changes what is counted
+            return self.asynchronous.counts()
+
+        return self.wait_for(count())
+
+    def wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Return what a coroutine returns in the cluster's loop; an interrupt cancels it and waits for its end."""
+
+        async def begin() -> asyncio.Task[_Result]:
+            return asyncio.create_task(work)
+
+        task = asyncio.run_coroutine_threadsafe(begin(), self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(_result_of(task), self._loop).result()
+        except KeyboardInterrupt:
+            self._loop.call_soon_threadsafe(task.cancel)
+            asyncio.run_coroutine_threadsafe(_ended({task}), self._loop).result()
+            raise
 
     def close(self) -> None:
         """End everything that the cluster started; a second call does nothing."""
         if self._loop.is_closed():
             return
-        if hasattr(self, "client"):
-            self.client.close()
-        if self._held is not None:
-            self.wait_for(self._held.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    @property
-    def asynchronous(self) -> Cluster:
-        """The same cluster, for what is awaited in its loop."""
-        assert self._held is not None
-        return self._held
-
-    def wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Return what a coroutine returns in the cluster's loop; an interrupt cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
+            if hasattr(self, "client"):
+                self.client.close()
+        finally:
+            try:
+                if self._held is not None:
+                    self.wait_for(self._held.close())
+            finally:
+                asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result()
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+                self._loop.close()
+
+
+async def _result_of(task: asyncio.Task[_Result]) -> _Result:
+    return await asyncio.shield(task)
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+async def _end_all() -> None:
+    """End what is left in the loop, as `asyncio.run` does."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 def cluster(
@@ -124,9 +169,9 @@ def cluster(
     """Return a cluster to be opened: `"local"`, `"slurm"`, `"allocation"`, or the address of a Dask scheduler.
 
     `machine` is a machine file, the name of one in `~/.config/gadask` or `jobs/clusters`, or a `Machine`. `run_dir` is
-    the directory of the run that the cluster is for, required with `slurm` and `allocation`: keys and job logs go there, and jobs that an earlier start left
-    are cleared away. Without a node for `start_timeout_s` opening gives up, by default after 2 minutes, or a day where
-    jobs wait in a queue.
+    the directory of the run that the cluster is for, needed by `slurm` and `allocation`: keys and job logs go there,
+    and jobs that an earlier start left are cleared away. A run that has no node for `start_timeout_s` gives up, by
+    default after 2 minutes, or a day where jobs wait in a queue.
 
     Raises:
         ConfigError: there is no such kind of cluster or machine, or what it needs is missing.
@@ -142,9 +187,12 @@ def cluster(
     for key, value, is_needed in (("machine", machine, kind.needs_machine), ("run_dir", run_dir, kind.takes_machine)):
         if value is None and is_needed:
             raise ConfigError(f"{key}: expected with {name}, found none")
+    if start_timeout_s is not None and not start_timeout_s > 0:
+        raise ConfigError(f"start_timeout_s: expected more than 0, found {start_timeout_s:g}")
     kind.check()
     check_machine(found)
     if kind.needs_machine:
         check_complete(found)
     timeout_s = kind.start_timeout_s if start_timeout_s is None else start_timeout_s
-    return Opening(open_cluster(name, found, nodes, None if run_dir is None else Path(run_dir), timeout_s))
+    opening = open_cluster(name, found, nodes, None if run_dir is None else Path(run_dir), timeout_s)
+    return Opening(opening, timeout_s + kind.speaks_first_s)

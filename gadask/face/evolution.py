@@ -11,6 +11,7 @@ from distributed import Client
 
 from gadask.clusters.base import Cluster
 from gadask.config import Config
+from gadask.errors import UsageError
 from gadask.face.clusters import BlockingCluster
 from gadask.master import evolve as master
 from gadask.master.evaluate import evaluate_elite
@@ -28,15 +29,16 @@ def evolve(
     *,
     resume: bool = False,
     n_processes: int | None = None,
-    node_timeout_s: float = math.inf,
+    node_timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> AsyncGenerator[Generation, None]:
     """Evolve until the budget is reached; yields each generation once it is safely recorded in `run_dir`.
 
     `cluster` is an open cluster, or an asynchronous Dask client. `n_processes` is the number of rollout processes of a
-    node, by default what the cluster says, or one less than the node's cores. `on_progress` is called about once a
-    second. Closing the generator, or an error, leaves the run directory at the last closed generation; with `resume`
-    the run goes on from there, to the same result.
+    node, by default what the cluster says, or one less than the node's cores. The run waits `node_timeout_s` for a
+    node, by default as long as the cluster says. `on_progress` is called about once a second. Closing the generator, or an
+    error, leaves the run directory at the last closed generation; with `resume` the run goes on from there, to the same
+    result.
 
     Raises:
         UsageError: config, environment, policy or run directory cannot be used; nothing was played.
@@ -44,13 +46,12 @@ def evolve(
         ClusterError, NodeError: no node can be used for `node_timeout_s`, or the scheduler is lost.
         RecordError: the run directory is damaged or cannot be written.
     """
-    client, options = _client_and_options(cluster, n_processes)
+    client, options = _client_and_options(cluster, n_processes, node_timeout_s, is_async=True)
     return master.evolve(
         config,
         client,
         run_dir,
         resume=resume,
-        node_timeout_s=node_timeout_s,
         on_progress=on_progress,
         **options,
     )
@@ -63,7 +64,7 @@ def evolve_blocking(
     *,
     resume: bool = False,
     n_processes: int | None = None,
-    node_timeout_s: float = math.inf,
+    node_timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Generation]:
     """Yield what `evolve` yields, for code that is not asynchronous; arguments as there.
@@ -71,13 +72,12 @@ def evolve_blocking(
     `cluster` is that of `with gadask.cluster(…) as cluster`, or a blocking Dask client. Between two generations nothing
     is played: take the next one to go on.
     """
-    client, options = _client_and_options(cluster, n_processes)
+    client, options = _client_and_options(cluster, n_processes, node_timeout_s, is_async=False)
     return master.evolve_blocking(
         config,
         client,
         run_dir,
         resume=resume,
-        node_timeout_s=node_timeout_s,
         on_progress=on_progress,
         **options,
     )
@@ -89,9 +89,9 @@ async def evaluate(
     n_episodes: int | None = None,
     *,
     n_processes: int | None = None,
-    node_timeout_s: float = math.inf,
+    node_timeout_s: float | None = None,
 ) -> EliteTest:
-    """Play the run's last elite on episodes that no selection has seen, by default as many as its `budget.test_episodes`.
+    """Play the run's last elite on episodes that no selection has seen, by default its `budget.test_episodes`.
 
     The returns are also written to `elite_test.json`; episodes that fail are left out.
 
@@ -100,10 +100,18 @@ async def evaluate(
         EvolutionError: too many episodes failed.
     """
     config, _ = read_run(run_dir)
-    client, options = _client_and_options(cluster, n_processes)
-    n_episodes = n_episodes or config.budget.test_episodes or _TEST_EPISODES
+    client, options = _client_and_options(cluster, n_processes, node_timeout_s, is_async=True)
+    if n_episodes is None:
+        n_episodes = config.budget.test_episodes or _TEST_EPISODES
+    if n_episodes < 1:
+        raise UsageError(f"n_episodes: expected at least 1, found {n_episodes}")
     return await evaluate_elite(
-        config, client, run_dir, n_episodes, n_processes=options["n_processes"], node_timeout_s=node_timeout_s
+        config,
+        client,
+        run_dir,
+        n_episodes,
+        n_processes=options["n_processes"],
+        node_timeout_s=options["node_timeout_s"],
     )
 
 
@@ -115,11 +123,23 @@ def evaluate_blocking(
 
 
 def _client_and_options(
-    cluster: Cluster | BlockingCluster | Client, n_processes: int | None
+    cluster: Cluster | BlockingCluster | Client,
+    n_processes: int | None,
+    node_timeout_s: float | None,
+    *,
+    is_async: bool,
 ) -> tuple[Client, dict[str, Any]]:
+    """Return the client, and what the cluster says where the caller does not."""
+    client = cluster if isinstance(cluster, Client) else cluster.client
+    if client.asynchronous != is_async:
+        kind, other = ("asynchronous", "evolve_blocking") if is_async else ("blocking", "evolve")
+        raise UsageError(
+            f"expected {'an' if is_async else 'a'} {kind} cluster or client; use gadask.{other} for this one"
+        )
     if isinstance(cluster, Client):
-        return cluster, {"n_processes": n_processes}
-    return cluster.client, {
+        return client, {"n_processes": n_processes, "node_timeout_s": node_timeout_s or math.inf}
+    return client, {
         "n_processes": n_processes or cluster.n_processes,
+        "node_timeout_s": node_timeout_s or cluster.node_timeout_s,
         "core_hours": lambda: cluster.counts().core_hours,
     }

@@ -14,10 +14,12 @@ then with a number uniform in [0, 1) of shape `(1,)`; with memory then with the 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,10 @@ import torch
 from torch import nn
 
 from gadask.blame import in_one_line
-from gadask.errors import PolicyError, RecordError, UsageError
+from gadask.errors import PolicyError, UsageError
+from gadask.face import EXPORTED
 from gadask.face.policy import EvolvedPolicy
+from gadask.record import files
 
 _KEY = "gadask"
 
@@ -81,51 +85,59 @@ class Program(nn.Module):
 
 
 def export_policy(policy: EvolvedPolicy, path: Path | str, about: Mapping[str, str]) -> Path:
-    """Write a policy to a file, by its suffix; `about` goes into its metadata. Returns the path.
+    """Write a policy to a file, by its suffix, or leave the file as it was; `about` goes into its metadata.
 
-    Raises:
+    Returns the path. Raises:
         UsageError: the suffix is another one, or a package is missing.
         PolicyError: the network does what such a program cannot hold.
         RecordError: the file cannot be written.
     """
     path = Path(path)
-    write = _WRITERS.get(path.suffix)
-    if write is None:
-        raise UsageError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}, found {path.suffix or 'none'!r}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of exporters, for those who maintain networks
-            write(policy, path, {_KEY: json.dumps(dict(about))})
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror or error}") from None
+    check_export(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of exporters, for those who maintain networks
+        content = _WRITERS[path.suffix](policy, {_KEY: json.dumps(dict(about))})
+    files.atomic_write(path, content)
     return path
 
 
-def _write_safetensors(policy: EvolvedPolicy, path: Path, metadata: dict[str, str]) -> None:
+def check_export(path: Path) -> None:
+    """Raise `UsageError` for a file that no policy can be exported to, whatever the policy is."""
+    if path.suffix not in EXPORTED:
+        raise UsageError(
+            f"{path}: expected a name that ends in {', '.join(EXPORTED)}, found {path.suffix or 'no suffix'}"
+        )
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: expected an existing folder, found no {path.absolute().parent}")
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if path.suffix == ".onnx" and missing:
+        raise UsageError(f"{path}: expected the package {missing[0]}, found none; pip install 'gadask[onnx]'")
+
+
+def _safetensors(policy: EvolvedPolicy, metadata: dict[str, str]) -> bytes:
     from safetensors.torch import save
 
-    tensors = {name: tensor.clone().contiguous() for name, tensor in policy.state_dict().items()}
-    path.write_bytes(save(tensors, metadata))
+    return save({name: tensor.clone().contiguous() for name, tensor in policy.state_dict().items()}, metadata)
 
 
-def _write_pt2(policy: EvolvedPolicy, path: Path, metadata: dict[str, str]) -> None:
-    torch.export.save(_exported(policy), path, extra_files=metadata)
+def _pt2(policy: EvolvedPolicy, metadata: dict[str, str]) -> bytes:
+    content = io.BytesIO()
+    torch.export.save(_exported(policy), content, extra_files=metadata)
+    return content.getvalue()
 
 
-def _write_onnx(policy: EvolvedPolicy, path: Path, metadata: dict[str, str]) -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"{path}: ONNX needs {error.name}; pip install 'gadask[onnx]'") from None
+def _onnx(policy: EvolvedPolicy, metadata: dict[str, str]) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         program = torch.onnx.export(_exported(policy), dynamo=True, verbose=False)
         assert program is not None
+        program.model.metadata_props.update(metadata)
+        content: bytes = program.model_proto.SerializeToString()
+    except PolicyError:
+        raise
     except Exception as error:  # whatever a translation raises
         raise PolicyError(f"policy: cannot be written as ONNX: {in_one_line(error)}; try .pt2") from error
-    program.model.metadata_props.update(metadata)
-    program.save(path)
+    return content
 
 
 def _exported(policy: EvolvedPolicy) -> torch.export.ExportedProgram:
@@ -134,12 +146,14 @@ def _exported(policy: EvolvedPolicy) -> torch.export.ExportedProgram:
     uniform = (torch.zeros(1),) if policy.actions.sampled else ()
     state = policy.initial_state()
     memory = () if state is None else (state,)
+    instead = "its weights can, as .safetensors"
+    if not all(isinstance(leaf, torch.Tensor) for leaf in torch.utils._pytree.tree_leaves(memory)):
+        # A number would become part of the program.
+        raise PolicyError(f"policy: cannot be written as a program: its state holds more than tensors; {instead}")
     try:
         return torch.export.export(Program(policy), (observation, *uniform, *memory), strict=False)
     except Exception as error:  # whatever a network does that cannot be traced
-        raise PolicyError(
-            f"policy: cannot be written as a program: {in_one_line(error)}; its weights can, as .safetensors"
-        ) from error
+        raise PolicyError(f"policy: cannot be written as a program: {in_one_line(error)}; {instead}") from error
 
 
-_WRITERS = {".safetensors": _write_safetensors, ".pt2": _write_pt2, ".onnx": _write_onnx}
+_WRITERS = {".safetensors": _safetensors, ".pt2": _pt2, ".onnx": _onnx}

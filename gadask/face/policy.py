@@ -30,7 +30,7 @@ class EvolvedPolicy(nn.Module):
     def __init__(self, policy: Policy, normaliser: Normaliser | None) -> None:
         """Take over a policy whose weights are decoded; `normaliser` is that of the genome's generation."""
         super().__init__()
-        policy.normalise_by(normaliser)
+        arrays = policy.normalise_by(normaliser)
         self._policy = policy
         self.network = policy.module
         self.observation_space = policy.observation_space
@@ -39,13 +39,13 @@ class EvolvedPolicy(nn.Module):
         self._has_memory = callable(getattr(self.network, "initial_state", None))
         self._divides = policy.observation_space.dtype == np.uint8 and not getattr(self.network, "takes_uint8", False)
         self._takes_bytes: bool = getattr(self.network, "takes_uint8", False)
-        self._normalises = normaliser is not None
-        if normaliser is not None:
-            mean, scale = normaliser.arrays(np.float64)
-            self.register_buffer("mean", torch.from_numpy(mean))
-            self.register_buffer("scale", torch.from_numpy(scale))
+        self._normalises = arrays is not None
+        if arrays is not None:
+            for name, array in zip(("mean", "scale"), arrays, strict=True):
+                self.register_buffer(name, torch.from_numpy(array))  # the same memory: `act` uses what is loaded
         self.eval()
-        self._policy.reset(np.random.default_rng(0))
+        self.register_load_state_dict_post_hook(lambda module, _: module.reset())
+        self.reset()
 
     def initial_state(self) -> Any:
         """Return the state of an episode's start, of a network with memory."""

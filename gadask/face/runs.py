@@ -14,7 +14,7 @@ import numpy as np
 from gadask.algorithms.truncation import Elite
 from gadask.config import Config
 from gadask.errors import RunDirectoryError
-from gadask.genomes.genome import Genome
+from gadask.genomes.genome import Genome, to_text
 from gadask.master.evaluate import choose_genome
 from gadask.record.directory import State, holds_run, read_run
 from gadask.record.generations import read_normaliser
@@ -83,13 +83,15 @@ class Run:
         Raises:
             EnvError, PolicyError: environment or policy are not installed here.
         """
+        return self._policy_of(self.genome(which))
+
+    def _policy_of(self, genome: Genome) -> EvolvedPolicy:
         from gadask.envs import make_env
         from gadask.face.policy import EvolvedPolicy
         from gadask.genomes.noise import LazyNoise
         from gadask.genomes.weights import decode
         from gadask.policies import make_policy
 
-        genome = self.genome(which)
         with _generators_kept():
             env = make_env(self.config.env)
             try:
@@ -107,16 +109,17 @@ class Run:
             UsageError: the suffix is none of `.safetensors`, `.pt2`, `.onnx`.
             PolicyError: the network does what such a program cannot hold.
         """
-        from gadask.face.export import export_policy
-        from gadask.genomes.genome import to_text
+        from gadask.face.export import check_export, export_policy
 
+        check_export(Path(path))
+        genome = self.genome(which)
         about = {
             "env": self.config.env.id,
             "policy": self.config.policy.kind,
-            "genome": to_text(self.genome(which)),
+            "genome": to_text(genome),
             "run": self.path.name,
         }
-        return export_policy(self.policy(which), path, about)
+        return export_policy(self._policy_of(genome), path, about)
 
     def _repr_html_(self) -> str:
         """Return a table of how the run stands, and the elite's curve."""

@@ -113,10 +113,12 @@ class Nodes:
         try:
             registering.result()
         except Exception as error:  # what any worker's setup raised, or the loss of one
-            if not _infos(await self._describe_all()):
+            answers = await self._describe_all()
+            if not _infos(answers):
                 if isinstance(error, OSError):
                     raise
-                raise NodeError(f"no node could be set up: {error}") from error
+                refusals = [answer for answer in answers.values() if isinstance(answer, NodeError)]
+                raise NodeError(f"no node could be set up: {refusals[0] if refusals else error}") from error
 
     def begin_waiting(self) -> None:
         """Count the time without a node from now on."""

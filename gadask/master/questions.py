@@ -83,6 +83,7 @@ def _answerer() -> Callable[..., bytes]:
     """
 
     def answer_if_alike(code: str, asked: bytes, dask_worker: Worker) -> bytes:
+        import importlib
         import importlib.metadata
         import importlib.util
         import pickle
@@ -97,7 +98,11 @@ def _answerer() -> Callable[..., bytes]:
             if importlib.util.find_spec("gadask") is None:
                 raise
             try:
-                own_code = importlib.metadata.version("gadask")
+                own_code = getattr(importlib.import_module("gadask.node"), "CODE", "")
+            except ImportError:
+                own_code = ""
+            try:
+                own_code = own_code or importlib.metadata.version("gadask")
             except importlib.metadata.PackageNotFoundError:
                 own_code = "of no version"
         if own_code == code:

@@ -146,9 +146,13 @@ class Policy:
         if self._gatherer is not None:
             self._gatherer.reset(0)
 
-    def normalise_by(self, normaliser: Normaliser | None) -> None:
-        """Normalise observations from now on; None: give them to the network as they are."""
+    def normalise_by(self, normaliser: Normaliser | None) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
+        """Normalise observations from now on; None: give them to the network as they are.
+
+        Returns the arrays that are subtracted and multiplied by; they may be written to.
+        """
         self._normalising = None if normaliser is None else normaliser.arrays(np.float64)
+        return self._normalising
 
     def moments(self) -> bytes | None:
         """Return what the episode observed so far, as `Moments.merged` takes it; None unless `policy.normalise`."""
