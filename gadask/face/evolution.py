@@ -36,9 +36,9 @@ def evolve(
 
     `cluster` is an open cluster, or an asynchronous Dask client. `n_processes` is the number of rollout processes of a
     node, by default what the cluster says, or one less than the node's cores. The run waits `node_timeout_s` for a
-    node, by default as long as the cluster says. `on_progress` is called about once a second. Closing the generator, or an
-    error, leaves the run directory at the last closed generation; with `resume` the run goes on from there, to the same
-    result.
+    node, by default as long as the cluster says. `on_progress` is called about once a second. Closing the generator,
+    or an error, leaves the run directory at the last closed generation; with `resume` the run goes on from there, to
+    the same result.
 
     Raises:
         UsageError: config, environment, policy or run directory cannot be used; nothing was played.
