@@ -75,4 +75,4 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
 
 def local_processes(n_nodes: int) -> int:
     """Return how many rollout processes a node on this machine gets: its share of the granted cores, at least one."""
-    return max(1, granted_cores() // n_nodes)
+    return max(1, granted_cores() // max(1, n_nodes))
