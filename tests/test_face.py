@@ -49,7 +49,9 @@ def evolved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
         assert cluster.dashboard.startswith("http://127.0.0.1")
         assert cluster.counts().running == 1
         test = gadask.evaluate_blocking(run_dir, cluster, 6)
-        assert (test.n_episodes, test.generation) == (6, generations[-1].elite.generation)
+        elite = generations[-1].elite
+        assert elite is not None
+        assert (test.n_episodes, test.generation) == (6, elite.generation)
     return run_dir, generations
 
 
@@ -58,9 +60,9 @@ def test_the_best_policy_plays_outside_what_was_recorded(evolved: tuple[Path, li
     elite = run.elite
     assert elite is not None
     assert (run.generation, run.config) == (2, CONFIG)
-    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    before = np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state().tolist()
     policy = run.policy("last")
-    assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+    assert (np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state().tolist()) == before
     assert isinstance(policy, nn.Module)
     candidates = evolved[1][elite.generation].line["candidates"]
     slot = [candidate["genome"] for candidate in candidates].index("-".join(map(str, elite.genome)))
@@ -96,9 +98,10 @@ def test_a_policy_is_saved_and_loaded_as_any_module(evolved: tuple[Path, list[An
     last.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
     observations = torch.randn(1, 4)
     assert torch.equal(last(observations), best(observations))
-    assert last.act(np.float32([0.1, 2, 0.3, 4])) == best.act(np.float32([0.1, 2, 0.3, 4]))
+    seen = np.array([0.1, 2, 0.3, 4], np.float32)
+    assert last.act(seen) == best.act(seen)
     best.mean += 1000  # what `act` subtracts as well
-    shown = np.float32([1000, 1000, 1000, 1000]) + np.float32([0.1, 2, 0.3, 4])
+    shown = seen + np.float32(1000)
     assert np.array_equal(best._policy.output(shown), best(torch.from_numpy(shown)[None]).numpy())
     assert set(best.network.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
@@ -212,9 +215,9 @@ def test_an_interrupt_while_a_cluster_opens_closes_it() -> None:
 def test_the_wrong_kind_of_cluster_is_refused_before_a_run_is_made(tmp_path: Path) -> None:
     blocking, asynchronous = (SimpleNamespace(client=SimpleNamespace(asynchronous=kind)) for kind in (False, True))
     with pytest.raises(UsageError, match=r"expected an asynchronous cluster.*evolve_blocking"):
-        gadask.evolve(CONFIG, blocking, tmp_path / "run")  # type: ignore[arg-type]
+        gadask.evolve(CONFIG, blocking, tmp_path / "run")
     with pytest.raises(UsageError, match=r"expected a blocking cluster or client; use gadask\.evolve for"):
-        gadask.evolve_blocking(CONFIG, asynchronous, tmp_path / "run")  # type: ignore[arg-type]
+        gadask.evolve_blocking(CONFIG, asynchronous, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -222,7 +225,7 @@ def test_a_test_of_no_episodes_is_refused(evolved: tuple[Path, list[Any]]) -> No
     cluster = SimpleNamespace(client=SimpleNamespace(asynchronous=True), n_processes=1, node_timeout_s=60.0)
     before = (evolved[0] / "elite_test.json").read_bytes()
     with pytest.raises(UsageError, match="n_episodes: expected at least 1, found 0"):
-        asyncio.run(gadask.evaluate(evolved[0], cluster, 0))  # type: ignore[arg-type]
+        asyncio.run(gadask.evaluate(evolved[0], cluster, 0))
     assert (evolved[0] / "elite_test.json").read_bytes() == before
 
 

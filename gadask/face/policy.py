@@ -44,7 +44,7 @@ class EvolvedPolicy(nn.Module):
             for name, array in zip(("mean", "scale"), arrays, strict=True):
                 self.register_buffer(name, torch.from_numpy(array))  # the same memory: `act` uses what is loaded
         self.eval()
-        self.register_load_state_dict_post_hook(lambda module, _: module.reset())
+        self.register_load_state_dict_post_hook(lambda module, _: module.reset())  # type: ignore[no-untyped-call]
         self.reset()
 
     def initial_state(self) -> Any:
