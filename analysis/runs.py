@@ -12,13 +12,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gadask.config import Config, config_to_dict, load_config
+from gadask.config import Config, flat_settings, load_config
 from gadask.errors import RecordError, RunDirectoryError
 from gadask.record.directory import holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
@@ -163,7 +162,7 @@ def system_names(runs: Sequence[Run]) -> list[str]:
 
     These are the fields in which they differ, such as `closing = first`; `gadask` where there are none.
     """
-    flat = [_flat(config_to_dict(run.config)) for run in runs]
+    flat = [flat_settings(run.config) for run in runs]
     keys = dict.fromkeys(key for fields in flat for key in fields if not key.startswith(_NOT_A_SYSTEM))
     games = [
         [fields for run, fields in zip(runs, flat, strict=True) if run.game == game] for game in {r.game for r in runs}
@@ -172,10 +171,3 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     if not differing:
         return ["gadask"] * len(runs)
     return [", ".join(f"{key.rpartition('.')[2]} = {fields.get(key)}" for key in differing) for fields in flat]
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

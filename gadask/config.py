@@ -160,7 +160,7 @@ class Config:
 
     def _repr_html_(self) -> str:
         """Return a table of the settings that are not the preset's own."""
-        own, preset = _flat(config_to_dict(self)), _flat(config_to_dict(PRESETS[self.preset]))
+        own, preset = flat_settings(self), flat_settings(PRESETS[self.preset])
         given = {name: value for name, value in own.items() if value != preset.get(name)}
         return html_table(f"config, preset {self.preset}: what differs from it", given)
 
@@ -229,12 +229,16 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     return without_none(dataclasses.asdict(config), dataclasses.asdict(PRESETS[config.preset]))
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, with names such as `env.id`."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def flat_settings(config: Config) -> dict[str, Any]:
+    """Return what `config_to_dict` does in one dictionary, with names such as `env.id`."""
+
+    def flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        for key, value in table.items():
+            settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return settings
+
+    return flat(config_to_dict(config), "")
 
 
 def dump_config(config: Config) -> str:

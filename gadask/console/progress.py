@@ -32,25 +32,13 @@ _NODES_LINE_EVERY_S = 10.0
 _MIN_REFRESH_S, _REFRESH_S = 0.1, 1.0
 
 
-class ProgressDisplay:
-    """Consumes what `evolve` reports: pass `update` as `on_progress`, call `close_generation` for what it yields.
+class LiveDisplay:
+    """What is drawn again and again on a terminal while the block runs, and vanishes with it."""
 
-    Nodes that are waited for report nothing: inside `kept_fresh` the display shows them all the same.
-    """
-
-    def __init__(
-        self, config: Config, console: Console | None = None, counts: Callable[[], NodeCounts] | None = None
-    ) -> None:
-        """Show on `console`, by default standard output; `counts` says how the cluster stands."""
-        self._config = config
-        self._counts = counts
-        self._news = None if counts is None else NodesNews(counts)
-        self._progress: Progress | None = None
-        self._refreshed_at = -math.inf
+    def __init__(self, console: Console | None = None) -> None:
+        """Show on `console`, by default standard output."""
         self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._frames: deque[tuple[float, int]] = deque()
-        self._last: Generation | None = None
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -61,6 +49,26 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._live.stop()
+
+
+class ProgressDisplay(LiveDisplay):
+    """Consumes what `evolve` reports: pass `update` as `on_progress`, call `close_generation` for what it yields.
+
+    Nodes that are waited for report nothing: inside `kept_fresh` the display shows them all the same.
+    """
+
+    def __init__(
+        self, config: Config, console: Console | None = None, counts: Callable[[], NodeCounts] | None = None
+    ) -> None:
+        """Show on `console`, by default standard output; `counts` says how the cluster stands."""
+        super().__init__(console)
+        self._config = config
+        self._counts = counts
+        self._news = None if counts is None else NodesNews(counts)
+        self._progress: Progress | None = None
+        self._refreshed_at = -math.inf
+        self._frames: deque[tuple[float, int]] = deque()
+        self._last: Generation | None = None
 
     def update(self, progress: Progress) -> None:
         """Show where the run stands."""

@@ -119,7 +119,7 @@ class BlockingCluster:
             return asyncio.run_coroutine_threadsafe(_result_of(task), self._loop).result()
         except KeyboardInterrupt:
             self._loop.call_soon_threadsafe(task.cancel)
-            asyncio.run_coroutine_threadsafe(_ended({task}), self._loop).result()
+            asyncio.run_coroutine_threadsafe(asyncio.wait({task}), self._loop).result()
             raise
 
     def close(self) -> None:
@@ -142,11 +142,6 @@ class BlockingCluster:
 
 async def _result_of(task: asyncio.Task[_Result]) -> _Result:
     return await asyncio.shield(task)
-
-
-async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
-    if tasks:
-        await asyncio.wait(tasks)
 
 
 async def _end_all() -> None:

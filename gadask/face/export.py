@@ -44,7 +44,8 @@ class Program(nn.Module):
     low: torch.Tensor
     high: torch.Tensor
     bounded: torch.Tensor
-    """Which entries have two finite bounds."""
+    middle: torch.Tensor
+    radius: torch.Tensor
 
     def __init__(self, policy: EvolvedPolicy) -> None:
         """Put the choice of an action behind a policy."""
@@ -52,12 +53,15 @@ class Program(nn.Module):
         self.policy = policy
         self._actions = actions = policy.actions
         space = actions.space
+        arrays = {}
         if not actions.is_discrete:
-            for name in ("low", "high"):
-                self.register_buffer(name, torch.from_numpy(getattr(space, name).copy()))
-            self.register_buffer("bounded", torch.from_numpy(np.isfinite(space.low) & np.isfinite(space.high)))
-        if actions.values is not None:
-            self.register_buffer("values", torch.from_numpy(actions.values.copy()))
+            arrays = {"low": space.low, "high": space.high}
+            if actions.values is not None:
+                arrays["values"] = actions.values
+            else:
+                arrays |= {"bounded": actions.bounded, "middle": actions.middle, "radius": actions.radius}
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array.copy()))
         self.eval()
 
     def forward(self, observation: torch.Tensor, *rest: Any) -> Any:
@@ -79,8 +83,7 @@ class Program(nn.Module):
             best = outputs.reshape(len(self.values), -1).argmax(1, keepdim=True)
             return self.values.gather(1, best).to(self.low.dtype).reshape(1, *space.shape)
         raw = outputs.reshape(1, *space.shape)
-        low, high = (torch.where(self.bounded, bound, 0) / 2 for bound in (self.low, self.high))
-        scaled = torch.where(self.bounded, (low + high) + (high - low) * raw.tanh(), raw)
+        scaled = torch.where(self.bounded, self.middle + self.radius * raw.tanh(), raw)
         return torch.clamp(scaled, self.low, self.high).to(self.low.dtype)
 
 

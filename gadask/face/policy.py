@@ -37,8 +37,8 @@ class EvolvedPolicy(nn.Module):
         self.actions = policy.actions
         """How outputs become actions of `actions.space`."""
         self._has_memory = callable(getattr(self.network, "initial_state", None))
-        self._divides = policy.observation_space.dtype == np.uint8 and not getattr(self.network, "takes_uint8", False)
         self._takes_bytes: bool = getattr(self.network, "takes_uint8", False)
+        self._divides = policy.observation_space.dtype == np.uint8 and not self._takes_bytes
         self._normalises = arrays is not None
         if arrays is not None:
             for name, array in zip(("mean", "scale"), arrays, strict=True):

@@ -35,6 +35,12 @@ class Actions:
     sampled: bool
     """Whether `choose` needs a uniform number for each lane."""
     is_discrete: bool
+    bounded: NDArray[np.bool_]
+    """Which entries of a Box have two finite bounds; without binned actions."""
+    middle: NDArray[np.floating]
+    """Of the bounds; 0 where there are none."""
+    radius: NDArray[np.floating]
+    """From the middle to the bounds."""
     values: NDArray[np.float64] | None
     """With binned actions the values of each entry, shape `(n_entries, n_values)`."""
 
@@ -50,9 +56,9 @@ class Actions:
             self.values = np.linspace(space.low.reshape(-1), space.high.reshape(-1), n_values, axis=1)
             self._entries = np.arange(len(self.values))
         elif not self.is_discrete:
-            self._bounded = np.isfinite(space.low) & np.isfinite(space.high)
-            low, high = np.where(self._bounded, (space.low, space.high), 0) / 2
-            self._middle, self._radius = low + high, high - low
+            self.bounded = np.isfinite(space.low) & np.isfinite(space.high)
+            low, high = np.where(self.bounded, (space.low, space.high), 0) / 2
+            self.middle, self.radius = low + high, high - low
         else:
             self._first = int(space.start)
             self._actions = np.zeros(n_lanes, np.int64)
@@ -106,7 +112,7 @@ class Actions:
             return values.reshape(-1, *self.space.shape)
         if not self.is_discrete:
             raw = outputs.reshape(-1, *self.space.shape)
-            scaled = np.where(self._bounded, self._middle + self._radius * np.tanh(raw), raw)
+            scaled = np.where(self.bounded, self.middle + self.radius * np.tanh(raw), raw)
             return np.clip(scaled, self.space.low, self.space.high).astype(self.space.dtype)
         actions = self._actions
         if uniforms is None:

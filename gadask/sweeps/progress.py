@@ -6,16 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from gadask.clusters.base import NodeCounts
-from gadask.console.progress import NodesNews, nodes_line, score_text
+from gadask.console.progress import LiveDisplay, NodesNews, nodes_line, score_text
 from gadask.master.budget import budget_share
 from gadask.master.generation import Generation
 from gadask.sweeps.sweep import Status, SweptRun
@@ -26,23 +23,8 @@ _NAME_WIDTH = 27
 _LINES_BESIDE_RUNS = 5  # header, rule, what is left out, nodes, the prompt's
 
 
-class SweepDisplay:
+class SweepDisplay(LiveDisplay):
     """Shows runs that a sweep changes: pass `change` and `close_generation` to `Sweep`."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        """Show on `console`, by default standard output."""
-        self._console = console or Console(highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._live.stop()
 
     @asynccontextmanager
     async def kept_fresh(self, runs: list[SweptRun], counts: Callable[[], NodeCounts]) -> AsyncIterator[None]:
