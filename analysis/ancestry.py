@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gadask.algorithms.truncation import Population
-from gadask.genomes.genome import to_text
+from gadask.algorithms import make_algorithm
+from gadask.genomes.genome import Genome, to_text
 from gadask.record.directory import read_generations, read_run
 
 NONE = -1
@@ -57,20 +57,22 @@ def read_lineage(run_dir: Path | str, episodes: pd.DataFrame) -> Lineage:
         RunDirectoryError: there is no run.
         RecordError: the run directory is damaged.
     """
-    _, state = read_run(run_dir)
-    return trace(read_generations(run_dir), state.population, episodes)
+    config, state = read_run(run_dir)
+    algorithm = make_algorithm(config)
+    parents = algorithm.bases(algorithm.from_json(state.algorithm)) if state.algorithm else ()
+    return trace(read_generations(run_dir), state.generation + 1, parents, episodes)
 
 
-def trace(lines: Iterable[dict[str, Any]], to_come: Population, episodes: pd.DataFrame) -> Lineage:
-    """Return the family that the log's `lines` tell of, and the parents of the generation to come.
+def trace(lines: Iterable[dict[str, Any]], to_come: int, parents: Sequence[Genome], episodes: pd.DataFrame) -> Lineage:
+    """Return the family that the log's `lines` tell of, and the `parents` of the generation `to_come`.
 
-    These are left out where the log has gone on since `to_come` was stored.
+    These are left out where the log has gone on since they were stored.
     """
     tracer = _Tracer(_Births(episodes), _Evaluations(episodes))
     for line in lines:
         tracer.add(line)
-    is_next = to_come.generation == len(tracer.elites)
-    return tracer.finish([to_text(genome) for genome in to_come.parents] if is_next else [])
+    is_next = to_come == len(tracer.elites)
+    return tracer.finish([to_text(genome) for genome in parents] if is_next else [])
 
 
 def ancestors(genomes: pd.DataFrame, of: Iterable[int]) -> set[int]:

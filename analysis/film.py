@@ -29,17 +29,16 @@ from analysis.command import run_command
 from analysis.figures import check_suffix
 from analysis.movie import Clip, Film, captioned, to_gif, to_mp4, wall
 from analysis.runs import find_runs, game_of
-from gadask.algorithms.truncation import Elite
+from gadask.algorithms.algorithm import Elite
 from gadask.config import Config
 from gadask.console.leaving import leave
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genomes.genome import Genome, from_text, to_text
-from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import Purpose, env_seed, stream
-from gadask.genomes.weights import decode
 from gadask.messages import Kind
 from gadask.observations import CLIP, Normaliser
 from gadask.play.lanes import as_played
+from gadask.play.loading import load_genome
 from gadask.policies import make_policy
 from gadask.record import files
 from gadask.record.directory import read_episodes, read_generations, read_normaliser, read_run
@@ -80,8 +79,9 @@ class Recorded:
     def seeds(self, config: Config) -> tuple[int, np.random.Generator]:
         """Return its environment's seed, and the stream of actions that a policy may sample."""
         place = self.generation, self.slot, self.episode
-        ga = config.ga
-        seed = env_seed(config.seed, self.kind.purpose, *place, common=ga.common_random_numbers, paired=ga.paired_tasks)
+        settings = config.generation
+        common, paired = settings.common_random_numbers, settings.paired_tasks
+        seed = env_seed(config.seed, self.kind.purpose, *place, common=common, paired=paired)
         return seed, stream(config.seed, self.kind.action_purpose, *place)
 
 
@@ -127,6 +127,7 @@ def film_wall(run_dirs: Sequence[Path | str], path: Path | str, max_steps: int |
 
 
 def film_genome(
+    run_dir: Path | str,
     config: Config,
     genome: Genome,
     seed: int,
@@ -136,7 +137,7 @@ def film_genome(
     normaliser: Normaliser | None = None,
     with_inputs: bool = False,
 ) -> Film | None:
-    """Return a film of one episode of any genome; None, with the reason logged, where it cannot be rendered.
+    """Return a film of one episode of any genome of a run; None, with the reason logged, where it cannot be rendered.
 
     `seed` is the environment's, `actions` the stream from which a policy that samples draws, `normaliser` that of the
     genome's generation. The film lasts at most about `max_s` seconds. Its inputs are what the network is given, that is
@@ -150,7 +151,7 @@ def film_genome(
         return None
     with closing(env), _one_thread():
         policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
-        decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, config.ga.mutation_power)
+        load_genome(policy, genome, config, run_dir)
         policy.normalise_by(normaliser)
         film = film_episode(env, policy, seed, max_steps or config.env.max_steps, actions, max_s, with_inputs)
     if film.inputs is None or normaliser is None:
@@ -210,7 +211,7 @@ def _film_run(
     if genome is not None and seed is None:
         raise UsageError("--seed: expected with --genome, found none; no episode of a genome is known by itself")
     config, state = read_run(run_dir)
-    elite = state.population.elite
+    elite = state.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to film, found none; evolve another generation")
     expected = None
@@ -224,7 +225,7 @@ def _film_run(
     max_steps = min(max_steps or config.env.max_steps, config.env.max_steps)
     played = genome or elite.genome
     normaliser = read_normaliser(run_dir, played)
-    film = film_genome(config, played, seed, actions, max_steps, max_s, normaliser, with_inputs)
+    film = film_genome(run_dir, config, played, seed, actions, max_steps, max_s, normaliser, with_inputs)
     if film is None:
         return None
     if expected is not None and film.returns[-1] != expected:

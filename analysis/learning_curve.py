@@ -153,7 +153,7 @@ def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 10
 def describe(run: Run) -> str:
     """Return in words what a run is."""
     config = run.config
-    return f"{run.game} · {config.policy.kind} · population {config.ga.population:,} · seed {config.seed}"
+    return f"{run.game} · {config.policy.kind} · population {config.generation.population:,} · seed {config.seed}"
 
 
 def _draw_curve(axes: Axes, frame: pd.DataFrame) -> None:

@@ -164,7 +164,7 @@ def _write(arguments: Arguments) -> Path:
     check_suffix(path)
     run = load_run(arguments.run_dir)
     episodes = present_episodes(run.path, columns=EPISODE_COLUMNS)
-    population = run.config.ga.population
+    population = run.config.generation.population
     closings = first_n_closing(episodes, population, run.config.ga.parents)
     layout = plot_length_bias(episodes, run.generations, closings, population)
     return save(layout, path, f"{run.game}, seed {run.config.seed}: length bias")

@@ -106,13 +106,13 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
 
     if not episodes.empty and not length_bias.finished_children(episodes).empty:
         page.heading("Length bias")
-        ga = run.config.ga
-        closings = length_bias.first_n_closing(episodes, ga.population, ga.parents)
-        page.figure(length_bias.plot_length_bias(episodes, run.generations, closings, ga.population, WIDTH))
+        ga, population = run.config.ga, run.config.generation.population
+        closings = length_bias.first_n_closing(episodes, population, ga.parents)
+        page.figure(length_bias.plot_length_bias(episodes, run.generations, closings, population, WIDTH))
         page.table(*_closing_table(closings))
         page.note(
             "Resampled from this run's own children and their playing times: all processes begin at once, and the first"
-            f" {ga.population:,} to end count. Means over the generations drawn above."
+            f" {population:,} to end count. Means over the generations drawn above."
         )
     if film:
         page.heading("The elite plays")

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gadask.config import Config, flat_settings, load_config
+from gadask.config import Config, flat_settings, load_stored_config
 from gadask.errors import RecordError, RunDirectoryError
 from gadask.record.directory import holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
@@ -87,7 +87,7 @@ def load_run(run_dir: Path | str) -> Run:
     path = Path(run_dir)
     if not holds_run(path):
         raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
-    run = Run(path, load_config(path / "config.toml"), generation_frame(path))
+    run = Run(path, load_stored_config(path / "config.toml"), generation_frame(path))
     if run.generations.empty:
         raise RunDirectoryError(f"{path}: expected at least one closed generation, found none; let the run go on")
     return run
@@ -102,7 +102,7 @@ def load_study(paths: Iterable[Path | str]) -> list[Run]:
     """
     found = find_runs(paths)
     frames = [(path, generation_frame(path)) for path in found]
-    runs = [Run(path, load_config(path / "config.toml"), frame) for path, frame in frames if not frame.empty]
+    runs = [Run(path, load_stored_config(path / "config.toml"), frame) for path, frame in frames if not frame.empty]
     if not runs:
         raise RunDirectoryError(f"{found[0]}: expected at least one closed generation, found none; let the run go on")
     return runs

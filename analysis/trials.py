@@ -25,13 +25,12 @@ from gadask.envs.baselines import BASELINES, play_baseline
 from gadask.envs.harlow import HarlowLanes
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genomes.genome import Genome
-from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import stream
-from gadask.genomes.weights import decode
 from gadask.master.evaluate import choose_genome
 from gadask.master.task import prepare_task
 from gadask.messages import Kind
 from gadask.play.lanes import Beginning, Lanes, count_lanes, open_lanes
+from gadask.play.loading import load_genome
 from gadask.policies import LanePolicy, make_policy
 from gadask.record.directory import read_run
 
@@ -73,12 +72,12 @@ def harlow_accuracies(
     config, state = read_run(run_dir)
     if config.env.id != "gadask/Harlow-v0":
         raise UsageError(f"{run_dir}: expected a run of gadask/Harlow-v0, found {config.env.id}")
-    if state.population.elite is None:
+    if state.elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to play, found none; evolve another generation")
     config = replace(config, env=replace(config.env, kwargs={**config.env.kwargs, "image_set": image_set}))
     task = prepare_task(config)
     seeds = [task.env_seed(Kind.TEST, state.generation, 0, episode) for episode in range(n_episodes)]
-    played = {genome: _play(config, choose_genome(run_dir, genome), state.generation, seeds)}
+    played = {genome: _play(run_dir, config, choose_genome(run_dir, genome), state.generation, seeds)}
     for name in BASELINES[config.env.id]:
         trials = play_baseline(name, config.env, seeds).trials_correct
         assert trials is not None  # as for every baseline of this task
@@ -102,11 +101,13 @@ def main(argv: Sequence[str]) -> int:
     return run_command(write)
 
 
-def _play(config: Config, genome: Genome, generation: int, seeds: Sequence[int]) -> NDArray[np.int8]:
+def _play(
+    run_dir: Path | str, config: Config, genome: Genome, generation: int, seeds: Sequence[int]
+) -> NDArray[np.int8]:
     """Return the choices of a genome in the episodes of `seeds`, shape `(n_episodes, n_trials)`."""
     with closing(make_env(config.env)) as single_env:
         single = make_policy(config.policy, single_env.observation_space, single_env.action_space)
-    decode(single.flat, genome, LazyNoise(config.noise), single.initialise, config.ga.mutation_power)
+    load_genome(single, genome, config, run_dir)
     n_lanes = count_lanes(config.env, single)
     env = open_lanes(config.env, n_lanes)
     if not n_lanes or not isinstance(env, HarlowLanes):

@@ -1,8 +1,8 @@
-"""What travels between master and nodes: `Task`, `Breeding`, `Chunk` and rows.
+"""What travels between master and nodes: `Task`, `Brood`, `Chunk` and rows.
 
-Messages are small and plain: a genome is a tuple of noise indices, a result is one `ROW` of 44 bytes, less on the wire.
-Weights never travel. A row names the episode it is the result of; the genome follows from `(generation, slot)`. What a
-node says to its rollout processes is in `node/jobs.py`.
+Messages are small and plain: a genome is little more than a tuple of noise indices, a result is one `ROW` of 44 bytes,
+less on the wire. Weights never travel. A row names the episode it is the result of; the genome follows from
+`(generation, slot)`. What a node says to its rollout processes is in `node/jobs.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Algorithm, Brood
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
-from gadask.genomes.genome import Genome
+from gadask.genomes.genome import Genome, Part, count_genes
 from gadask.genomes.seeding import Purpose, env_seed
-from gadask.observations import Normaliser
 
 
 class Kind(IntEnum):
@@ -110,11 +110,12 @@ class Task:
     env: EnvConfig
     policy: PolicyConfig
     noise: NoiseConfig
-    mutation_power: float
+    algorithm: Algorithm[Any]
+    """Says what each slot plays."""
     n_params: int
     """Size of the policy's flat parameter vector."""
     n_genomes: int
-    """Parents and candidates of one generation at most; a node makes room for the weights of four generations."""
+    """Bases and candidates of one generation at most; a node makes room for the weights of four generations."""
     common_random_numbers: bool
     """All children of a generation meet the same environment seeds, and so do all candidates."""
     paired_tasks: bool
@@ -125,29 +126,18 @@ class Task:
     """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
     client_id: str = ""
     """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
+    anchors: str = ""
+    """Folder of the run's anchors, as nodes see it."""
+
+    @property
+    def n_genes(self) -> int:
+        """Noise indices that a genome can use: 0 … `n_genes − 1`."""
+        return count_genes(self.noise.size, self.n_params)
 
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return the environment's seed for one episode."""
         common, paired = self.common_random_numbers, self.paired_tasks
         return env_seed(self.run_seed, kind.purpose, generation, slot, episode, common=common, paired=paired)
-
-
-@dataclass(frozen=True)
-class Breeding:
-    """What the children and candidates of one generation are made from; every chunk carries it."""
-
-    generation: int
-    parents: tuple[Genome, ...]
-    """Children's parents, in the order that parent rows refer to; empty in generation 0."""
-    candidates: tuple[Genome, ...]
-    """Genomes evaluated again, in slot order."""
-    normaliser: Normaliser | None = None
-    """How their observations are normalised, if they are."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the genomes compressed: after many generations they have most of their genes in common."""
-        packed = _pack_genomes((*self.parents, *self.candidates))
-        return _unpack, (self.generation, self.normaliser, len(self.parents), packed)
 
 
 @dataclass(frozen=True)
@@ -162,42 +152,50 @@ class Chunk:
 _CHUNK_HEAD = struct.Struct("<iB")
 
 
-def _pack_genomes(genomes: tuple[Genome, ...]) -> bytes:
-    """Return of each genome how many genes it begins with as the one before does, and the others, all compressed.
+def pack_brood(task: Task, brood: Brood) -> bytes:
+    """Return what chunks are made from as bytes, which every chunk carries; see `pack_chunk`."""
+    genomes = _pack_genomes((*brood.bases, *brood.candidates))
+    return pickle.dumps((task, brood.generation, brood.normaliser, len(brood.bases), genomes))
 
-    zlib by itself finds what genomes have in common only if it is less than 32 kB away, 4,096 genes.
+
+def _pack_genomes(genomes: tuple[Genome, ...]) -> tuple[bytes, list[Part]]:
+    """Return of each genome how many parts it begins with as the one before does, and the others, all compressed.
+
+    After many generations genomes have most of their genes in common; zlib by itself finds that only if it is less than
+    32 kB away, 4,096 genes. Parts that are no genes stand in a list, and as −1 − (their place there).
     """
     shared = [_n_shared(before, genome) for before, genome in pairwise(((), *genomes))]
     rests = [genome[n:] for n, genome in zip(shared, genomes, strict=True)]
-    numbers = [len(genomes), *shared, *map(len, rests), *chain.from_iterable(rests)]
-    return zlib.compress(np.array(numbers, "<i8").tobytes(), 1)
+    others: dict[Part, int] = {}
+    parts = chain.from_iterable(rests)
+    numbered = (part if type(part) is int else others.setdefault(part, -1 - len(others)) for part in parts)
+    numbers = [len(genomes), *shared, *map(len, rests), *numbered]
+    return zlib.compress(np.array(numbers, "<i8").tobytes(), 1), list(others)
 
 
 def _n_shared(a: Genome, b: Genome) -> int:
-    """Return how many genes two genomes begin with alike."""
+    """Return how many parts two genomes begin with alike."""
     length = min(len(a), len(b))
     return next((i for i in range(length) if a[i] != b[i]), length)
 
 
-def _unpack(generation: int, normaliser: Normaliser | None, n_parents: int, packed: bytes) -> Breeding:
+def _unpack_genomes(packed: bytes, others: list[Part]) -> tuple[Genome, ...]:
     n, *numbers = np.frombuffer(zlib.decompress(packed), "<i8").tolist()
-    indices = iter(numbers[2 * n :])
+    parts = iter(numbers[2 * n :])
+    if others:
+        parts = (number if number >= 0 else others[-1 - number] for number in parts)
     genomes: list[Genome] = [()]
     for n_shared, n_others in zip(numbers[:n], numbers[n : 2 * n], strict=True):
-        genomes.append((*genomes[-1][:n_shared], *islice(indices, n_others)))
-    return Breeding(generation, tuple(genomes[1 : 1 + n_parents]), tuple(genomes[1 + n_parents :]), normaliser)
-
-
-def pack_breeding(task: Task, breeding: Breeding) -> bytes:
-    """Return what chunks are made from as bytes, which every chunk carries; see `pack_chunk`."""
-    return pickle.dumps((task, breeding))
+        genomes.append((*genomes[-1][:n_shared], *islice(parts, n_others)))
+    return tuple(genomes[1:])
 
 
 @lru_cache(maxsize=16)  # a node gets many chunks that are made from the same
-def unpack_breeding(packed: bytes) -> tuple[Task, Breeding]:
-    """Return what `pack_breeding` was given."""
-    made_from: tuple[Task, Breeding] = pickle.loads(packed)
-    return made_from
+def unpack_brood(packed: bytes) -> tuple[Task, Brood]:
+    """Return what `pack_brood` was given."""
+    task, generation, normaliser, n_bases, genomes = pickle.loads(packed)
+    unpacked = _unpack_genomes(*genomes)
+    return task, Brood(generation, unpacked[:n_bases], unpacked[n_bases:], normaliser)
 
 
 def pack_chunk(chunk: Chunk) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import keyword
 import math
 import tomllib
 from collections.abc import Iterable
@@ -32,20 +33,23 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 def overlay(base: Any, table: dict[str, Any], path: str = "") -> Any:
     """Return the dataclass `base` with the fields named in `table` replaced, recursively and strictly.
 
-    `path` is what stands before the keys in errors, such as `"ga."`. Raises `ConfigError` naming the key.
+    A field that is called after a word of Python's ends in `_`, and its key does not. `path` is what stands before the
+    keys in errors, such as `"ga."`. Raises `ConfigError` naming the key.
     """
     types = get_type_hints(type(base))
     changes: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in types:
-            raise ConfigError(f"unknown key {path + key!r}; {nearest(key, types, path)}")
-        current = getattr(base, key)
+        field = f"{key}_" if keyword.iskeyword(key) else key
+        if field not in types:
+            names = [name.removesuffix("_") for name in types]
+            raise ConfigError(f"unknown key {path + key!r}; {nearest(key, names, path)}")
+        current = getattr(base, field)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, dict):
                 raise ConfigError(f"{path + key}: expected a table, found {value!r}")
-            changes[key] = overlay(current, value, f"{path}{key}.")
+            changes[field] = overlay(current, value, f"{path}{key}.")
         else:
-            changes[key] = _checked(value, types[key], path + key)
+            changes[field] = _checked(value, types[field], path + key)
     return dataclasses.replace(base, **changes)
 
 

@@ -28,7 +28,9 @@ from gadask.errors import ConfigError, GenomeError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gadask.messages import Breeding, Task
+    from gadask.algorithms.algorithm import Brood
+    from gadask.genomes.genome import Genome
+    from gadask.messages import Task
 
 _FILMS = (".gif", ".mp4")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -81,10 +83,10 @@ def _parse(argv: Sequence[str]) -> Arguments:
 def _run(arguments: Arguments) -> int:
     """Find out what is to be played, say or ask what it may cost, and play."""
     check_dask()
-    from gadask.genomes.genome import count_genes
+    from gadask.algorithms.algorithm import Brood
+    from gadask.genomes.genome import check_genes
     from gadask.master.evaluate import children_again, choose_genome
     from gadask.master.task import prepare_task
-    from gadask.messages import Breeding
     from gadask.record.directory import read_normaliser, read_run
 
     run_dir, nodes = arguments.run_dir, arguments.nodes
@@ -96,18 +98,20 @@ def _run(arguments: Arguments) -> int:
         genome = choose_genome(run_dir, arguments.genome)
     except GenomeError as error:
         raise ConfigError(f"--genome: expected last, best or noise indices, found {arguments.genome[:80]!r}") from error
-    if max(genome) >= (n_genes := count_genes(config.noise.size, task.n_params)):
-        raise ConfigError(f"--genome: expected indices below {n_genes}, found {max(genome)}")
+    try:
+        check_genes(genome, task.n_genes)
+    except GenomeError as error:
+        raise ConfigError(f"--genome: {error}") from error
     if arguments.env and task.n_params != prepare_task(stored).n_params:
         raise ConfigError(f"--env: expected spaces as in the run, found others with {' '.join(arguments.env)}")
     plans = {
         arguments.genome: (
-            Breeding(state.generation, (), (genome,), read_normaliser(run_dir, genome)),
+            Brood(state.generation, (), (genome,), read_normaliser(run_dir, genome)),
             arguments.episodes,
         )
     }
     if arguments.children:
-        plans["children"] = (children_again(run_dir), config.ga.episodes_per_child)
+        plans["children"] = (children_again(run_dir), config.generation.episodes_per_child)
     for path in (_out(arguments), *filter(None, [arguments.film])):
         if not os.access(path.parent, os.W_OK | os.X_OK):  # what was played would be lost
             raise ConfigError(f"{path}: expected a folder that can be written, found {str(path.parent)!r}")
@@ -121,7 +125,7 @@ def _run(arguments: Arguments) -> int:
 
 
 async def _evaluate_or_stop(
-    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Breeding, int]], noise_digest: str
+    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Brood, int]], noise_digest: str
 ) -> int:
     """Evaluate; an interrupt ends it without a trace."""
     try:
@@ -134,7 +138,7 @@ async def _evaluate_or_stop(
 
 
 async def _evaluate(
-    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Breeding, int]], noise_digest: str
+    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Brood, int]], noise_digest: str
 ) -> None:
     """Play, print, write, film."""
     import pandas as pd
@@ -150,11 +154,12 @@ async def _evaluate(
     frames, failed = [], []
     # A folder of its own: the run's may hold the keys of a cluster that it is being evolved on.
     async with nodes.open(arguments.run_dir / "evaluation") as cluster:
-        for name, (breeding, n_episodes) in plans.items():
+        for name, (brood, n_episodes) in plans.items():
             played = await play_genomes(
                 config,
                 cluster.client,
-                breeding,
+                arguments.run_dir,
+                brood,
                 n_episodes,
                 noise_digest=noise_digest,
                 n_processes=nodes.n_processes,
@@ -165,7 +170,7 @@ async def _evaluate(
                 n_failed = len(played.rows) - len(rows)
                 failed.append(f"{name[:80]}: {n_failed} of {len(played.rows)} episodes failed: {played.reason}")
             frame = pd.DataFrame({key: rows[key] for key in ("slot", "episode", "return", "steps")})
-            frames.append(_seeded(frame, task, breeding.generation).assign(player=name))
+            frames.append(_seeded(frame, task, brood.generation).assign(player=name))
     if arguments.baselines:
         frames += await asyncio.to_thread(_baselines, config.env, frames[0])
     episodes = pd.concat(frames, ignore_index=True)
@@ -186,7 +191,7 @@ def _out(arguments: Arguments) -> Path:
     return arguments.out or arguments.run_dir / "evaluation.parquet"
 
 
-async def _film(arguments: Arguments, genome: tuple[int, ...], seed: int) -> None:
+async def _film(arguments: Arguments, genome: Genome, seed: int) -> None:
     from gadask.genomes.genome import to_text
 
     assert arguments.film is not None

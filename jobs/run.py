@@ -1,4 +1,4 @@
-"""Evolve one run: `python jobs/run.py CONFIG.toml --run-dir DIR [--resume] [--ga.population 200] …`.
+"""Evolve one run: `python jobs/run.py CONFIG.toml --run-dir DIR [--resume] [--generation.population 200] …`.
 
 Exit status: 0 finished; 1 failed; 2 bad usage or config; 130 interrupted after a clean checkpoint.
 """
@@ -222,7 +222,7 @@ def _is_untested(config: Config, run_dir: Path) -> bool:
     from gadask.master.evaluate import needs_test
     from gadask.record.directory import read_run
 
-    return needs_test(config, run_dir, read_run(run_dir)[1].population.elite)
+    return needs_test(config, run_dir, read_run(run_dir)[1].elite)
 
 
 def _known_test(config: Config, run_dir: Path) -> str | None:
@@ -230,7 +230,7 @@ def _known_test(config: Config, run_dir: Path) -> str | None:
     from gadask.master.evaluate import test_of
     from gadask.record.directory import read_run
 
-    test = test_of(run_dir, read_run(run_dir)[1].population.elite)
+    test = test_of(run_dir, read_run(run_dir)[1].elite)
     n_episodes = config.budget.test_episodes
     if test is None or not n_episodes:
         return None

@@ -15,7 +15,8 @@ from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import Purpose, env_seed
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, Task
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Task
 from gadask.node.batch import Batch
 from gadask.node.chunks import Node
 from gadask.node.jobs import Job, PlayJob
@@ -56,7 +57,7 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 
 def play(node: Node, task: Task, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-    return node.play(task, Breeding(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)[:2]
+    return node.play(task, Brood(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)[:2]
 
 
 def struck(config: Config, n: int, every: int) -> set[int]:

@@ -33,7 +33,8 @@ from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, pack_brood, pack_chunk, unpack_rows
 from gadask.node import plugin
 from gadask.node.plugin import NodePlugin
 from tests.conftest import eventually, faulty_config
@@ -348,7 +349,7 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
             future = client.submit(
                 plugin.play,
                 pack_chunk(chunk),
-                pack_breeding(task, Breeding(0, (), ())),
+                pack_brood(task, Brood(0, (), ())),
                 digests[first],
                 pure=False,
                 workers=[first],

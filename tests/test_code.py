@@ -35,10 +35,11 @@ size = 8_000_000
 [env]
 id = "ALE/Frostbite-v5"
 max_steps = 20
-[ga]
+[generation]
 population = 4
-parents = 2
 candidates = 0
+[ga]
+parents = 2
 [budget]
 generations = 1
 test_episodes = 0

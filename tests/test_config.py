@@ -99,7 +99,7 @@ def test_presets_pass_their_own_check(name: str) -> None:
     ("table", "message"),
     [
         ({"sed": 1}, "unknown key 'sed'; did you mean 'seed'?"),
-        ({"ga": {"poplation": 1}}, "unknown key 'ga.poplation'; did you mean 'ga.population'?"),
+        ({"ga": {"poplation": 1}}, "unknown key 'ga.poplation'; did you mean 'generation.population'?"),
         ({"budget": {"frame": 1}}, "unknown key 'budget.frame'; did you mean 'budget.frames'?"),
         ({"zzz": 1}, "unknown key 'zzz'; expected one of budget, env, ga, noise, policy, preset, seed"),
     ],
@@ -120,10 +120,10 @@ def test_an_unknown_key_is_answered_with_the_nearest_name(table: dict[str, Any],
         ({"ga": {"mutation_power": math.nan}}, "ga.mutation_power: expected float, found nan (float)"),
         (
             {"ga": {"population_counts_evaluations": 1}},
-            "ga.population_counts_evaluations: expected bool, found 1 (int)",
+            "generation.population_counts_evaluations: expected bool, found 1 (int)",
         ),
-        ({"ga": {"closing": "some"}}, "ga.closing: expected one of 'all', 'first', found 'some'"),
-        ({"ga": {"closing": ["all"]}}, "ga.closing: expected one of 'all', 'first', found ['all']"),
+        ({"ga": {"closing": "some"}}, "generation.closing: expected one of 'all', 'first', found 'some'"),
+        ({"ga": {"closing": ["all"]}}, "generation.closing: expected one of 'all', 'first', found ['all']"),
         ({"ga": 3}, "ga: expected a table, found 3"),
         ({"env": {"id": 3}}, "env.id: expected str, found 3 (int)"),
         ({"env": {"kwargs": []}}, "env.kwargs: expected a table, found []"),
@@ -160,41 +160,44 @@ GA_DIST = {"truncation": "ga-dist"}
         ({"env": {"episode_timeout_s": 0}}, "env.episode_timeout_s: expected more than 0, found 0.0"),
         ({"noise": {"seed": -1}}, "noise.seed: expected 0 to"),
         ({"noise": {"size": 0}}, "noise.size: expected 1 to"),
-        ({"ga": {"population": 0}}, "ga.population: expected 1 to 2147483647, found 0"),
-        ({"ga": {"population": 2**31}}, "ga.population: expected 1 to 2147483647, found 2147483648"),
+        ({"ga": {"population": 0}}, "generation.population: expected 1 to 2147483647, found 0"),
+        ({"ga": {"population": 2**31}}, "generation.population: expected 1 to 2147483647, found 2147483648"),
         (
             {"ga": {"paired_tasks": True, "episodes_per_child": 3}},
-            "ga.episodes_per_child: expected an even number with ga.paired_tasks, found 3",
+            "generation.episodes_per_child: expected an even number with generation.paired_tasks, found 3",
         ),
         (
             {"ga": {"paired_tasks": True, "episodes_per_child": 2, "candidate_episodes": 5}},
-            "ga.candidate_episodes: expected an even number with ga.paired_tasks, found 5",
+            "generation.candidate_episodes: expected an even number with generation.paired_tasks, found 5",
         ),
         (
             {"ga": {"paired_tasks": True, "episodes_per_child": 2, "spare_episodes": 1}},
-            "ga.spare_episodes: expected 0 with ga.paired_tasks, found 1",
+            "generation.spare_episodes: expected 0 with generation.paired_tasks, found 1",
         ),
-        ({"ga": {"parents": 1001}}, "ga.parents: expected 1 to ga.population (1000), found 1001"),
-        ({"ga": {"parents": 0}}, "ga.parents: expected 1 to ga.population (1000), found 0"),
+        ({"ga": {"parents": 1001}}, "ga.parents: expected 1 to generation.population (1000), found 1001"),
+        ({"ga": {"parents": 0}}, "ga.parents: expected 1 to generation.population (1000), found 0"),
         ({"ga": {"mutation_power": 0}}, "ga.mutation_power: expected a finite number above 0, found 0.0"),
         ({"ga": {"mutation_power": math.inf}}, "ga.mutation_power: expected a finite number above 0, found inf"),
-        ({"ga": {"candidates": -1}}, "ga.candidates: expected 0 to ga.population (1000), found -1"),
-        ({"ga": {"candidates": 1}}, "ga.candidates: expected 0, or at least 2"),
-        ({"ga": {"candidate_episodes": 0}}, "ga.candidate_episodes: expected 1 to"),
-        ({"ga": {"spare_episodes": -1}}, "ga.spare_episodes: expected 0 to"),
-        ({"ga": {"min_steps": -1}}, "ga.min_steps: expected at least 0, found -1"),
-        ({"ga": {"min_steps": 9}}, "ga.closing: expected 'first' with ga.min_steps, found 'all'"),
-        ({"ga": {"max_failed_share": 1.01}}, "ga.max_failed_share: expected 0 to 1, found 1.01"),
-        ({"ga": {"max_failed_share": -0.1}}, "ga.max_failed_share: expected 0 to 1, found -0.1"),
+        ({"ga": {"candidates": -1}}, "generation.candidates: expected 0 to generation.population (1000), found -1"),
+        ({"ga": {"candidates": 1}}, "generation.candidates: expected 0, or at least 2"),
+        ({"ga": {"candidate_episodes": 0}}, "generation.candidate_episodes: expected 1 to"),
+        ({"ga": {"spare_episodes": -1}}, "generation.spare_episodes: expected 0 to"),
+        ({"ga": {"min_steps": -1}}, "generation.min_steps: expected at least 0, found -1"),
+        ({"ga": {"min_steps": 9}}, "generation.closing: expected 'first' with generation.min_steps, found 'all'"),
+        ({"ga": {"max_failed_share": 1.01}}, "generation.max_failed_share: expected 0 to 1, found 1.01"),
+        ({"ga": {"max_failed_share": -0.1}}, "generation.max_failed_share: expected 0 to 1, found -0.1"),
         ({"ga": {**GA_DIST, "parents": 2}}, "ga.parents: expected at least 3 with ga.truncation = 'ga-dist', found 2"),
-        ({"ga": {**GA_DIST, "candidates": 0}}, "ga.candidates: expected at least 2 with ga.truncation = 'ga-dist'"),
+        (
+            {"ga": {**GA_DIST, "candidates": 0}},
+            "generation.candidates: expected at least 2 with ga.truncation = 'ga-dist'",
+        ),
         (
             {"ga": {"population_counts_evaluations": True}},
-            "ga.elite_evaluation: expected 'overlapped' with ga.population_counts_evaluations, found 'barrier'",
+            "generation.elite_evaluation: expected 'overlapped' with generation.population_counts_evaluations, found 'barrier'",
         ),
         (
             {"preset": "ga-dist", "ga": {"population": 319}},
-            "ga.population: expected at least ga.parents + ga.candidates × ga.candidate_episodes (320), found 319",
+            "generation.population: expected at least ga.parents + generation.candidates × generation.candidate_episodes (320), found 319",
         ),
         ({"budget": {"generations": 0}}, "budget.generations: expected more than 0, found 0"),
         ({"budget": {"frames": 0}}, "budget.frames: expected more than 0, found 0.0"),
@@ -212,12 +215,12 @@ def test_an_impossible_value_is_named(table: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("preset", "key", "edge", "beyond"),
     [
-        ("ga-dist", "ga.population", 320, 319),
-        ("none", "ga.max_failed_share", 0.0, math.nextafter(0.0, -1.0)),
-        ("none", "ga.max_failed_share", 1.0, math.nextafter(1.0, 2.0)),
-        ("none", "ga.candidates", 0, -1),
-        ("none", "ga.candidates", 2, 1),
-        ("none", "ga.population", 2**31 - 1, 2**31),
+        ("ga-dist", "generation.population", 320, 319),
+        ("none", "generation.max_failed_share", 0.0, math.nextafter(0.0, -1.0)),
+        ("none", "generation.max_failed_share", 1.0, math.nextafter(1.0, 2.0)),
+        ("none", "generation.candidates", 0, -1),
+        ("none", "generation.candidates", 2, 1),
+        ("none", "generation.population", 2**31 - 1, 2**31),
         ("none", "env.episode_timeout_s", math.nextafter(0.0, 1.0), 0.0),
         ("none", "noise.size", MAX_RUN_SEED, MAX_RUN_SEED + 1),
         ("none", "seed", MAX_RUN_SEED, MAX_RUN_SEED + 1),
@@ -241,7 +244,7 @@ def test_values_at_the_edge_are_taken_and_the_next_are_not(preset: str, key: str
 
 def test_numbers_may_be_written_either_way() -> None:
     config = config_from_dict({"ga": {"population": 1e3, "mutation_power": 1}, "budget": {"frames": 1_000_000}})
-    assert (config.ga.population, type(config.ga.population)) == (1000, int)
+    assert (config.generation.population, type(config.generation.population)) == (1000, int)
     assert (config.ga.mutation_power, type(config.ga.mutation_power)) == (1.0, float)
     assert (config.budget.frames, type(config.budget.frames)) == (1e6, float)
 

@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, Status
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Status
 from gadask.node.chunks import Node
 from gadask.node.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict
 from tests.conftest import faulty_config, wait_until
@@ -124,7 +125,7 @@ def children(n: int) -> Chunk:
 def play(node: Node, n: int, step_s: float) -> tuple[NDArray[np.void], dict[int, str]]:
     config = faulty_config(step_s=step_s)
     config = replace(config, env=replace(config.env, episode_timeout_s=TIMEOUT_S))
-    rows, reasons, _ = node.play(prepare_task(config), Breeding(0, (), ()), children(n))
+    rows, reasons, _ = node.play(prepare_task(config), Brood(0, (), ()), children(n))
     return rows, reasons
 
 

@@ -33,11 +33,12 @@ id = "ALE/Frostbite-v5"
 max_steps = 30
 [noise]
 size = 6_000_000
-[ga]
+[generation]
 population = 32
-parents = 8
 candidates = 3
 candidate_episodes = 4
+[ga]
+parents = 8
 [budget]
 generations = 10
 test_episodes = 0
@@ -52,14 +53,15 @@ kind = "gru"
 kwargs = { units = 16, actions = "sampled" }
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 100
-parents = 8
 episodes_per_child = 6
 common_random_numbers = true
-mutation_power = 0.3
 candidates = 4
 candidate_episodes = 20
+[ga]
+parents = 8
+mutation_power = 0.3
 [budget]
 generations = 10
 test_episodes = 0
@@ -74,13 +76,14 @@ kwargs = { hidden = "16", actions = "uniform:5" }
 normalise = true
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 40
-parents = 8
 episodes_per_child = 2
-mutation_power = 0.3
 candidates = 3
 candidate_episodes = 6
+[ga]
+parents = 8
+mutation_power = 0.3
 [budget]
 generations = 10
 test_episodes = 0
@@ -95,15 +98,16 @@ kind = "conv-fast-weights"
 kwargs = { filters = "4", kernels = "4", strides = "4", actions = "sampled" }
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 60
-parents = 8
 episodes_per_child = 4
 common_random_numbers = true
 paired_tasks = true
-mutation_power = 0.1
 candidates = 4
 candidate_episodes = 20
+[ga]
+parents = 8
+mutation_power = 0.1
 [budget]
 generations = 10
 test_episodes = 0

@@ -33,12 +33,13 @@ kind = "gru"
 kwargs = { units = 8, actions = "sampled" }
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 30
-parents = 5
 candidates = 3
 candidate_episodes = 5
 episodes_per_child = 4
+[ga]
+parents = 5
 mutation_power = 0.3
 [budget]
 generations = 3
@@ -114,10 +115,10 @@ def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
     assert to_text(choose_genome(run_dir, "last")) == lines[-1]["elite"]["genome"]
     means = {line["elite"]["genome"]: line["elite"]["mean"] for line in lines}
     assert means[to_text(choose_genome(run_dir, "best"))] == max(means.values())
-    breeding = children_again(run_dir)
-    assert [to_text(parent) for parent in breeding.parents] == lines[-1]["parents"]
-    assert len(breeding.candidates) == 30
-    assert {child[:-1] for child in breeding.candidates} <= set(breeding.parents)
+    brood = children_again(run_dir)
+    assert [to_text(parent) for parent in brood.parents] == lines[-1]["parents"]
+    assert len(brood.candidates) == 30
+    assert {child[:-1] for child in brood.candidates} <= set(brood.parents)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from gadask.master.evaluate import evaluate_elite
 from gadask.master.evolve import evolve, evolve_blocking
 from gadask.master.generation import Generation, Progress
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Task, pack_breeding
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Task, pack_brood
 from gadask.node import plugin
 from gadask.record.directory import read_episodes, read_generations, read_run
 from tests.conftest import command_line, eventually, faulty_config, is_of_fork_server
@@ -59,10 +60,10 @@ def test_the_result_does_not_depend_on_the_machines(
 def test_parents_of_any_size_are_those_of_their_generation(
     expected: Expected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pack_large(task: Task, breeding: Breeding) -> bytes:
-        return pack_breeding(task, breeding) + bytes(200_000)  # what follows a pickle is not read
+    def pack_large(task: Task, brood: Brood) -> bytes:
+        return pack_brood(task, brood) + bytes(200_000)  # what follows a pickle is not read
 
-    monkeypatch.setattr(dispatch, "pack_breeding", pack_large)
+    monkeypatch.setattr(dispatch, "pack_brood", pack_large)
     assert run(faulty_config(), tmp_path / "run") == expected[0]
 
 
@@ -73,7 +74,7 @@ def test_the_log_follows_from_the_episodes(expected: Expected, tmp_path: Path) -
     for number, line in enumerate(lines):
         episodes = read_episodes(tmp_path / "run", number).to_pandas()
         children = episodes[episodes.kind == "child"].set_index("slot").sort_index()
-        assert list(children.index) == list(range(config.ga.population))
+        assert list(children.index) == list(range(config.generation.population))
         assert (children.status == "ok").all()
         parents = [from_text(text) for text in line["parents"]]
         genomes = {}

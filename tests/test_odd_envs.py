@@ -13,7 +13,8 @@ from gadask.config import Config, config_from_dict
 from gadask.errors import GadaskError
 from gadask.master import task as tasks
 from gadask.master.rehearsal_process import rehearse
-from gadask.messages import Breeding, Chunk, Facts, Kind, Status
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Facts, Kind, Status
 from gadask.node.chunks import Node
 from tests import odd_processes
 from tests.node_chunks import outcome
@@ -70,8 +71,8 @@ def test_what_keeps_it_is_played_the_same_by_any_number_of_processes(
     assert isinstance(facts, Facts), facts
     task = tasks.prepare_task(CONFIGS[name])
     chunk = Chunk(0, Kind.CHILD, tuple((slot, 0) for slot in range(6)))
-    rows, reasons, _ = nodes[0].play(task, Breeding(0, (), ()), chunk)
-    others, _, _ = nodes[1].play(task, Breeding(0, (), ()), chunk)
+    rows, reasons, _ = nodes[0].play(task, Brood(0, (), ()), chunk)
+    others, _, _ = nodes[1].play(task, Brood(0, (), ()), chunk)
     assert outcome(rows) == outcome(others)
     if name != "SometimesExits":
         assert (rows["status"] == Status.OK).all(), reasons

@@ -24,7 +24,8 @@ from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import stream
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, Status
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Status
 from gadask.node.chunks import Node
 from gadask.node.jobs import SEVERAL
 from gadask.play.lanes import Beginning, Lanes, as_played, open_lanes
@@ -65,7 +66,7 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 
 def run(node: Node, config: Config, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-    return node.play(prepare_task(config), Breeding(chunk.generation, PARENTS, PARENTS), chunk)[:2]
+    return node.play(prepare_task(config), Brood(chunk.generation, PARENTS, PARENTS), chunk)[:2]
 
 
 def child_of(config: Config, n_params: int, slot: int) -> Genome:
@@ -200,8 +201,8 @@ def test_a_fault_that_does_not_come_back_leaves_no_trace(node: Node, fault: str,
 def test_closing_a_generation_stops_its_lanes(node: Node) -> None:
     task = prepare_task(bandit_config(FAULTY, step_s=0.02))
     results: list[NDArray[np.void]] = []
-    breeding = Breeding(1, PARENTS, ())
-    player = threading.Thread(target=lambda: results.append(node.play(task, breeding, children(640))[0]))
+    brood = Brood(1, PARENTS, ())
+    player = threading.Thread(target=lambda: results.append(node.play(task, brood, children(640))[0]))
     player.start()
     # 64 lanes of 30 steps take 0.6 s: the first of several rounds is under way.
     wait_until(lambda: (node.pool._words[:, 1] == SEVERAL).all(), 10, "playing")

@@ -23,7 +23,8 @@ from gadask.config import EnvConfig, config_from_dict, config_to_dict
 from gadask.errors import NodeError
 from gadask.genomes.genome import Genome
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, Status
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Status
 from gadask.node import packets, pool, supervised
 from gadask.node.chunks import Node
 from gadask.observations import OBSERVED_SLOTS, Moments
@@ -60,7 +61,7 @@ def test_candidates_are_played_unmutated() -> None:
     with node_of(faulty_config()) as (node, task):
         chunk = Chunk(1, Kind.EVALUATION, tuple((slot, episode) for slot in range(3) for episode in range(4)))
         rows, _ = play(node, task, chunk)
-        late_joiner, *_ = node.play(task, Breeding(1, (), PARENTS), chunk)
+        late_joiner, *_ = node.play(task, Brood(1, (), PARENTS), chunk)
     assert outcome(rows) == outcome(late_joiner)
     assert len({row[-2] for row in outcome(rows)}) == 12  # another seed for each episode
 
@@ -244,7 +245,7 @@ def test_moments_of_any_size_come_back(n_entries: int, n: int) -> None:
         noise=replace(config.noise, size=700_000),
     )
     with node_of(config, n_a_job=n) as (node, task):
-        generation = Breeding(0, (), ())
+        generation = Brood(0, (), ())
         rows, reasons, moments = node.play(task, generation, children(n, generation=0))
         assert reasons == {}
         observed = {int(rows["slot"][place]): packed for place, packed in moments.items()}
@@ -252,7 +253,7 @@ def test_moments_of_any_size_come_back(n_entries: int, n: int) -> None:
         total = Moments().merged(observed[slot] for slot in sorted(observed))
         assert len(total.sums) == n_entries
 
-        generation = Breeding(1, PARENTS, (), total.normaliser())  # which every job carries
+        generation = Brood(1, PARENTS, (), total.normaliser())  # which every job carries
         rows, reasons, _ = node.play(task, generation, children(n))
         assert reasons == {}
         assert (rows["status"] == Status.OK).all()
@@ -261,7 +262,7 @@ def test_moments_of_any_size_come_back(n_entries: int, n: int) -> None:
 def test_a_genome_of_any_length_is_decoded() -> None:
     old: Genome = tuple(200_000 + i % 1000 for i in range(41_000))  # 205 kB
     with node_of(faulty_config()) as (node, task):
-        rows, reasons, _ = node.play(task, Breeding(1, (old,), ()), children(4))
+        rows, reasons, _ = node.play(task, Brood(1, (old,), ()), children(4))
     assert reasons == {}
     assert (rows["status"] == Status.OK).all()
 
@@ -313,12 +314,13 @@ def test_children_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     program = """
 import sys
 from gadask.node.chunks import Node
-from gadask.messages import Breeding, Chunk, Kind
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind
 from gadask.master.task import prepare_task
 from tests.conftest import faulty_config
 config = faulty_config("hang-in-c", once=sys.argv[1])
 node = Node(config.noise, 2)
-node.play(prepare_task(config), Breeding(0, (), ()), Chunk(0, Kind.CHILD, ((0, 0), (1, 0))))
+node.play(prepare_task(config), Brood(0, (), ()), Chunk(0, Kind.CHILD, ((0, 0), (1, 0))))
 """
     hanging = tmp_path / "hanging"
     with subprocess.Popen([sys.executable, "-c", program, str(hanging)]) as parent:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from gadask.algorithms.truncation import Elite
+from gadask.algorithms.algorithm import Elite
 from gadask.clusters.base import NodeCounts
 from gadask.config import BudgetConfig, Config
 from gadask.console import progress

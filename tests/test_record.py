@@ -265,7 +265,7 @@ def test_a_resumed_run_may_change_budget_and_deadline(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"seed": 4}, "seed: expected 3 as in the run directory, found 4; a resumed run may change budget and"),
-        ({"ga": GAConfig(population=5, parents=2, candidates=0)}, "ga.population: expected 4 .*, found 5;"),
+        ({"ga": GAConfig(population=5, parents=2, candidates=0)}, "generation.population: expected 4 .*, found 5;"),
         ({"env": EnvConfig(id="CartPole-v0")}, "env.id: expected 'CartPole-v1' .*, found 'CartPole-v0';"),
         ({"env": EnvConfig(id="CartPole-v1", kwargs={"a": 1})}, "env.kwargs.a: expected nothing .*, found 1;"),
         ({"env": EnvConfig(id="CartPole-v1", kwargs={"a": {}})}, "env.kwargs.a: expected nothing .*, found {};"),

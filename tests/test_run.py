@@ -31,11 +31,12 @@ kwargs = { step_s = 0.001 }
 kind = "mlp"
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 20
-parents = 4
 candidates = 2
 candidate_episodes = 3
+[ga]
+parents = 4
 [budget]
 generations = 3
 test_episodes = 5
@@ -114,9 +115,9 @@ def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: P
 
 
 BAD = {
-    "misspelt key": ("[ga]\npopulaton = 10", (), "ga.population"),
+    "misspelt key": ("[ga]\npopulaton = 10", (), "generation.population"),
     "misspelt table": ("[gaa]\npopulation = 10", (), "gaa"),
-    "wrong type": ('[ga]\npopulation = "many"', (), "ga.population: expected int, found 'many'"),
+    "wrong type": ('[ga]\npopulation = "many"', (), "generation.population: expected int, found 'many'"),
     "impossible value": ("[ga]\nparents = 0", (), "ga.parents: expected 1 to"),
     "not TOML": ("[ga", (), "not a TOML file"),
     "unknown game": ('[env]\nid = "ALE/Frostbit-v5"', (), "ALE/Frostbite-v5"),
@@ -125,7 +126,7 @@ BAD = {
     "policy that does not fit": ('[env]\nid = "CartPole-v1"\n[policy]\nkind = "such2017"', (), "'mlp'"),
     "unknown policy": ('[policy]\nkind = "such2018"', (), "such2017"),
     "table too small": ("[noise]\nsize = 1000", (), "noise.size: expected at least the policy's 4052658 parameters"),
-    "impossible flag": ("", ("--ga.population", "0"), "ga.population"),
+    "impossible flag": ("", ("--generation.population", "0"), "generation.population"),
     "no nodes": ("", ("--nodes", "0"), "--nodes: expected at least 1, found 0"),
     "unknown cluster": ("", ("--cluster", "slurmm"), "--cluster: expected local, slurm, allocation"),
     "cost above what is asked for": (
@@ -166,7 +167,7 @@ def test_a_missing_config_and_a_misspelt_flag_exit_2(config: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
     misspelt = run(config, "--run-dir", tmp_path / "run", "--ga.popultion", 3)
     assert misspelt.returncode == 2
-    assert "--ga.population" in misspelt.stderr + misspelt.stdout
+    assert "--generation.population" in misspelt.stderr + misspelt.stdout
     assert run("--help").returncode == 0
 
 

@@ -198,8 +198,8 @@ def situations(draw: st.DrawFn) -> Situation:
     genomes = st.lists(st.integers(0, 30), min_size=1, max_size=2).map(tuple)
     elite = None if generation == 0 else draw(st.builds(Elite, genomes, st.floats(-9, 9), st.just(2), st.just(0)))
     candidates: tuple[Genome, ...] = ()
-    if evaluation == "overlapped" and generation > 0 and ga.candidates:
-        candidates = tuple(draw(st.lists(genomes, min_size=1, max_size=ga.candidates)))
+    if evaluation == "overlapped" and generation > 0 and generation.candidates:
+        candidates = tuple(draw(st.lists(genomes, min_size=1, max_size=generation.candidates)))
     played = [
         scored(draw(genomes), draw(any_return), draw(st.integers(0, 11))) for _ in range(draw(st.integers(1, 12)))
     ]
@@ -230,14 +230,14 @@ def test_laws_of_one_generation(situation: Situation) -> None:
     assert after.generation == population.generation + 1
     assert set(after.parents) <= known | set(candidates)
     assert 1 <= len(after.parents) <= ga.parents
-    assert len(candidates) <= ga.candidates
-    assert len(after.candidates) <= ga.candidates
-    if ga.elite_evaluation == "barrier":
+    assert len(candidates) <= generation.candidates
+    assert len(after.candidates) <= generation.candidates
+    if generation.elite_evaluation == "barrier":
         assert set(candidates) <= known
         assert after.candidates == ()
     if after.elite is None:
         assert population.generation == 0
-        assert ga.elite_evaluation == "overlapped"
+        assert generation.elite_evaluation == "overlapped"
         return
     assert math.isfinite(after.elite.mean)
     assert after.elite.genome in after.parents
@@ -246,5 +246,5 @@ def test_laws_of_one_generation(situation: Situation) -> None:
         assert after.parents[-1] == after.elite.genome
         assert len(after.parents) <= ga.parents - (population.generation > 0)
         assert not after.candidates or after.candidates[-1] == after.elite.genome
-    if ga.candidates and ga.elite_evaluation == "overlapped":
+    if generation.candidates and generation.elite_evaluation == "overlapped":
         assert after.elite.genome in after.candidates

@@ -17,7 +17,8 @@ from gadask.config import Config
 from gadask.errors import NodeError
 from gadask.genomes.genome import draw_children
 from gadask.genomes.seeding import Purpose, env_seed
-from gadask.messages import Breeding, Chunk, Kind, Status, Task
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node import chunks
 from gadask.node.ancestors import Ancestors
 from gadask.node.chunks import Node
@@ -109,11 +110,11 @@ def waiting_config(tmp_path: Path) -> Config:
 def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.void]]) -> threading.Thread:
     """Play a generation of its own parents, five of the 36 that the node has room for, in a thread."""
     parents = tuple((generation, gene) for gene in range(5))
-    breeding = Breeding(generation, parents, ())
+    brood = Brood(generation, parents, ())
 
     def run() -> None:
         with suppress(NodeError):  # the node is closed
-            results.append(node.play(task, breeding, children(20, generation))[0])
+            results.append(node.play(task, brood, children(20, generation))[0])
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -155,7 +156,7 @@ def test_a_chunk_does_not_wait_for_room_any_more_when_it_is_not_wanted(how: str,
         def wait_for_room() -> None:
             try:
                 parents = tuple((99, gene) for gene in range(5))
-                results.append(node.play(task, Breeding(99, parents, ()), children(20, 99))[0])
+                results.append(node.play(task, Brood(99, parents, ()), children(20, 99))[0])
             except NodeError as error:
                 failures.append(str(error))
 
@@ -187,7 +188,7 @@ def test_a_chunk_that_needs_more_room_than_there_is_is_an_error_at_once() -> Non
     with node_of(faulty_config()) as (node, task):
         parents = tuple((1, gene) for gene in range(200))
         with pytest.raises(NodeError, match=r"a chunk starts from \d+ genomes: .* of 36 rows"):
-            node.play(task, Breeding(1, parents, ()), children(1000))
+            node.play(task, Brood(1, parents, ()), children(1000))
 
 
 @pytest.mark.parametrize("how", ["close the generation", "forget the run"])

@@ -29,7 +29,7 @@ def test_every_combination_is_a_run(tmp_path: Path) -> None:
             [grid]
             seed = [0, 7]
             env.id = ["ALE/Frostbite-v5", "ALE/MontezumaRevenge-v5"]
-            ga.population = [24, 48]
+            generation.population = [24, 48]
             """,
         )
     )
@@ -44,9 +44,9 @@ def test_every_combination_is_a_run(tmp_path: Path) -> None:
         "montezumarevenge-population-48-s7",
     ]
     config = runs[3].config
-    assert (config.env.id, config.seed, config.ga.population) == ("ALE/MontezumaRevenge-v5", 0, 48)
+    assert (config.env.id, config.seed, config.generation.population) == ("ALE/MontezumaRevenge-v5", 0, 48)
     assert config.budget.generations == 3
-    assert runs[3].fields == {"seed": 0, "env.id": "ALE/MontezumaRevenge-v5", "ga.population": 48}
+    assert runs[3].fields == {"seed": 0, "env.id": "ALE/MontezumaRevenge-v5", "generation.population": 48}
 
 
 def test_tables_win_over_the_base_and_the_grid_over_both(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_tables_win_over_the_base_and_the_grid_over_both(tmp_path: Path) -> None
     assert [run.name for run in runs] == ["mutation_power-0.1-size-3", "mutation_power-0.25-size-3"]
     config = runs[1].config
     assert (config.preset, config.seed) == ("such2017", 9)
-    assert (config.ga.population, config.ga.parents, config.ga.mutation_power) == (50, 8, 0.25)
+    assert (config.generation.population, config.ga.parents, config.ga.mutation_power) == (50, 8, 0.25)
     assert config.policy.kwargs == {"bias": True, "size": 3}
 
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from gadask.algorithms.truncation import Elite, Scored
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Kind, Status
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import ROW, Kind, Status
 
 Rows = NDArray[np.void]
 TIMING = Timing(wall_s=2.0, process_s=20.0, busy_s=12.0, discarded_s=3.0, nodes=2, processes=10)
-BREEDING = Breeding(3, ((5, 6), (7,)), ((5, 6), (8, 9)))
+BREEDING = Brood(3, ((5, 6), (7,)), ((5, 6), (8, 9)))
 ELITE = Elite((8, 9), 12.5, 3, 3)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

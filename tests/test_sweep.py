@@ -43,11 +43,12 @@ kwargs = { step_s = 0.001 }
 kind = "mlp"
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 20
-parents = 4
 candidates = 2
 candidate_episodes = 3
+[ga]
+parents = 4
 [budget]
 generations = 3
 test_episodes = 5
@@ -102,11 +103,12 @@ def test_each_run_is_played_as_if_alone(tmp_path: Path) -> None:
     preset = "such2017"
     env.max_steps = 20
     noise.size = 6_000_000
-    [ga]
+    [generation]
     population = 48
-    parents = 8
     candidates = 3
     candidate_episodes = 4
+    [ga]
+    parents = 8
     [budget]
     frames = inf
     generations = 2
@@ -141,8 +143,8 @@ def test_a_sweep_is_played_once(tmp_path: Path) -> None:
         assert (row["seed"], row["status"], row["generations"], row["error"]) == (str(seed), "finished", "3", "")
         state = read_run(tmp_path / "study" / f"s{seed}")[1]
         assert int(row["frames"]) == state.frames
-        assert state.population.elite is not None
-        assert float(row["elite_mean"]) == state.population.elite.mean
+        assert state.elite is not None
+        assert float(row["elite_mean"]) == state.elite.mean
         assert float(row["test_mean"]) > 0
         assert float(row["core_hours"]) > 0
     again = run_sweep(path, "--study-dir", tmp_path / "study")
@@ -280,7 +282,7 @@ def test_no_node_is_one_error(tmp_path: Path) -> None:
 
 
 BAD = {
-    "misspelt key": ("[grid]\nga.populaton = [10]", (), "did you mean 'ga.population'?"),
+    "misspelt key": ("[grid]\nga.populaton = [10]", (), "did you mean 'generation.population'?"),
     "unknown game": ('[grid]\nenv.id = ["ALE/Frostbit-v5"]', (), "ALE/Frostbite-v5"),
     "no runs at a time": (GRID, ("--max-parallel", "0"), "--max-parallel: expected at least 1, found 0"),
     "unknown cluster": (GRID, ("--cluster", "slurmm"), "--cluster: expected local, slurm, allocation"),

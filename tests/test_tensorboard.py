@@ -28,7 +28,7 @@ def last_generation(run_dir: Path) -> Generation:
     _, state = read_run(run_dir)
     *_, line = read_generations(run_dir)
     timing = Timing(**{name: line["timing"][name] for name in Timing.__annotations__})
-    return Generation(state.generation, state, state.population.elite, timing, line)
+    return Generation(state.generation, state, state.elite, timing, line)
 
 
 def written(run_dir: Path) -> dict[str, list[tuple[int, float]]]:

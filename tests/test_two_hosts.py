@@ -30,11 +30,12 @@ kwargs = { step_s = 0.01 }
 kind = "mlp"
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 20
-parents = 4
 candidates = 2
 candidate_episodes = 3
+[ga]
+parents = 4
 [budget]
 generations = 6
 test_episodes = 0

@@ -134,7 +134,7 @@ class SmallNode:
         for decoding in decodings:
             ancestor = self.weights[decoding.ancestor_row] if decoding.ancestor_row >= 0 else None
             out = self.weights[decoding.row]
-            decode(out, decoding.missing_genes, NOISE, self.policy.initialise, POWER, ancestor)
+            decode(out, decoding.missing_parts, NOISE, self.policy.initialise, POWER, ancestor)
         self.cache.pin(genomes)
 
     def child(self, parents: list[Genome], row: int, gene: int) -> torch.Tensor:

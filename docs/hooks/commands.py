@@ -37,7 +37,7 @@ through it.
 _FIELDS = """`--machine.FIELD VALUE`
 :   Any field of a [machine file](machine-files.md), such as `--machine.wall-time 02:00:00`."""
 
-_SETTINGS = """`--seed`, `--env.id`, `--ga.population`, …
+_SETTINGS = """`--seed`, `--env.id`, `--generation.population`, …
 :   Any [setting of a run](settings.md); `kwargs` take names and values: `--env.kwargs noop_max 10`."""
 
 

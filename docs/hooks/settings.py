@@ -27,7 +27,7 @@ _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `f
 _SETTINGS = """# Settings of a run
 
 A config file is TOML with these tables, and every field is a flag of [`jobs/run.py`](commands.md#jobsrunpy) too:
-`population` in the table `ga` is `--ga.population 200` there. Flags win over the file. Whatever a file leaves out has
+`population` in the table `ga` is `--generation.population 200` there. Flags win over the file. Whatever a file leaves out has
 its default, or its preset's value; a field without a default is off, or no limit. An unknown key or an impossible value
 is refused in one line.
 """
@@ -137,7 +137,7 @@ def value_text(value: Any) -> str:
 
 
 def _entry(field: Field, prefix: str) -> str:
-    """Return an item of a definition list, with an anchor such as `ga.population`."""
+    """Return an item of a definition list, with an anchor such as `generation.population`."""
     default = "" if field.default is None else f", default `{value_text(field.default)}`"
     anchor = f'<a id="{prefix}{field.name}"></a>'
     return f"{anchor}`{field.name}` · {type_text(field.type)}{default}\n:   {field.text}"

@@ -1,1 +1,56 @@
-"""Algorithms: who survives a generation."""
+"""What decides which genomes are played next. `algorithm.py` says what an algorithm is; each is one file.
+
+To add one: a file with a frozen dataclass that has the methods of `Algorithm` and a factory `of(config)`, its line in
+`ALGORITHMS`, and a table of its settings in `config_tables.py`. The shared tests (`tests/test_algorithms.py`) run every
+algorithm of `ALGORITHMS`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from gadask.algorithms.algorithm import Algorithm
+from gadask.algorithms.random_search import RandomSearch
+from gadask.algorithms.truncation import Truncation
+from gadask.blame import in_one_line
+from gadask.config import Config
+from gadask.errors import ConfigError, GadaskError
+from gadask.imports import find_user_function, import_user_module
+
+ALGORITHMS: dict[str, Callable[[Config], Algorithm[Any]]] = {
+    "truncation": Truncation.of,
+    "random-search": RandomSearch.of,
+}
+"""By `algorithm.kind`."""
+
+
+def make_algorithm(config: Config) -> Algorithm[Any]:
+    """Return the algorithm of a run.
+
+    Raises `ConfigError` where there is none, or its factory, `factory(config, **algorithm.kwargs)`, raises.
+    """
+    kind = config.algorithm.kind
+    if kind in ALGORITHMS:
+        return ALGORITHMS[kind](config)
+    module, _, name = kind.partition(":")
+    factory = find_user_function(
+        import_user_module(module, "algorithm.kind", ConfigError), name, "algorithm.kind", ConfigError
+    )
+    try:
+        algorithm: Algorithm[Any] = factory(config, **copy.deepcopy(config.algorithm.kwargs))
+    except GadaskError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a user's function raises
+        raise ConfigError(f"algorithm.kind: {kind!r} cannot make an algorithm: {in_one_line(error)}") from error
+    missing = [name for name in _METHODS if not hasattr(algorithm, name)]
+    if missing:
+        raise ConfigError(
+            f"algorithm.kind: expected {kind!r} to return an object with the methods of"
+            f" gadask.algorithms.algorithm.Algorithm, found {type(algorithm).__name__} without {', '.join(missing)}"
+        )
+    return algorithm
+
+
+_METHODS = [name for name in vars(Algorithm) if not name.startswith("_")]

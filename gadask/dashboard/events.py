@@ -38,7 +38,7 @@ def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[
         "name": run_dir.absolute().name,
         "env": config.env.id,
         "policy": config.policy.kind,
-        "closing": config.ga.closing,
+        "closing": config.generation.closing,
         "generations": [generation_entry(int(line["generation"]), line) for line in kept],
     }
 

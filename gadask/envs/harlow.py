@@ -21,7 +21,7 @@ sees in colour, uint8, shape `(3, retina, retina)`: in grey, and with few pixels
 Seeds 2i and 2i + 1 are opposite tasks: the same images on the same sides, and the other one is the good one. Over such
 a pair all policies that neither learn nor sample their actions earn the same, whatever images or sides they like. By
 luck one would earn up to 5 more or less an episode, much more than the first steps of learning are worth; see
-`ga.paired_tasks`.
+`generation.paired_tasks`.
 
 The measure of success is not the return but how often each trial's choice is right. `fixation_reward` is 0.2 as in Wang
 et al., since to choose by chance is worth 0 in the mean, as much as to do nothing. `forfeit` is 1, as much as a wrong

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gadask.algorithms.truncation import Elite
+from gadask.algorithms.algorithm import Elite
 from gadask.config import Config
 from gadask.errors import RunDirectoryError
 from gadask.genomes.genome import Genome, to_text
@@ -54,7 +54,7 @@ class Run:
     @property
     def elite(self) -> Elite | None:
         """The elite of the last closed generation."""
-        return self._state.population.elite
+        return self._state.elite
 
     def generations(self) -> pd.DataFrame:
         """Return the log as a frame, one row a generation; see `gadask.record.frames.generation_frame`."""
@@ -88,8 +88,7 @@ class Run:
     def _policy_of(self, genome: Genome) -> EvolvedPolicy:
         from gadask.envs import make_env
         from gadask.face.policy import EvolvedPolicy
-        from gadask.genomes.noise import LazyNoise
-        from gadask.genomes.weights import decode
+        from gadask.play.loading import load_genome
         from gadask.policies import make_policy
 
         with _generators_kept():
@@ -98,8 +97,7 @@ class Run:
                 policy = make_policy(self.config.policy, env.observation_space, env.action_space)
             finally:
                 env.close()
-        noise = LazyNoise(self.config.noise)
-        decode(policy.flat, genome, noise, policy.initialise, self.config.ga.mutation_power)
+        load_genome(policy, genome, self.config, self.path)
         return EvolvedPolicy(policy, read_normaliser(self.path, genome))
 
     def export(self, path: Path | str, which: str = "best") -> Path:

@@ -1,39 +1,86 @@
-"""Genomes: indices ↔ text, and a child of a parent.
+"""Genomes: recipes for weights, as Python values, text and JSON.
 
-A genome is a tuple of indices into the noise table (Such et al. 2017, arXiv 1712.06567): the first initialises, each
-later one mutates. `weights.py` turns genomes into parameters; this module needs no torch, so that masters and Dask
-workers start without it.
+A genome names a vector of parameters that never travels: an origin, and steps that are added to it one after the other.
+
+| part | Python | text | what it does |
+| --- | --- | --- | --- |
+| origin | `17` | `17` | initial parameters, made from the noise at index 17 |
+| origin | `"9f…"` | `@9f…` | an anchor: weights that are stored as numbers, by their digest; see `anchors` |
+| step | `4042` | `4042` | adds the noise at index 4042, times the *step weight* of the run, its mutation power |
+| step | `(88, -0.01)` | `88*-0.01` | adds the noise at index 88, times −0.01 |
+
+So a genome of the genetic algorithm is a tuple of noise indices (Such et al. 2017, arXiv 1712.06567). In text, parts
+are joined by `-`, as in ga-dist's logs: `17-4042-88*-0.01`. `weights.py` turns genomes into parameters; this module
+needs no torch, so that masters and Dask workers start without it.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gadask.errors import ConfigError, GenomeError
-from gadask.genomes.seeding import draw_gene, draw_genes, draw_parent, draw_parents
+from gadask.genomes.seeding import draw_genes, draw_parents
 
-Genome = tuple[int, ...]
-"""Noise indices: the first initialises, each later one mutates."""
+Step = int | tuple[int, float]
+"""A gene, which is a noise index, or a gene and the weight that its noise is given."""
+Part = Step | str
+Genome = tuple[Part, ...]
+"""An origin (`int` or `str`) and the steps after it."""
+
+_ANCHOR = re.compile(r"[0-9a-f]{32}")
+_JOINT = re.compile(r"(?<![*E])-")  # and not the sign of a weight or of its exponent
+_LARGEST_GENE = 2**63 - 1
 
 
 def to_text(genome: Genome) -> str:
-    """Return the indices joined by `-`, as in ga-dist's logs."""
-    return "-".join(map(str, genome))
+    """Return the parts joined by `-`."""
+    return "-".join(map(_part_to_text, genome))
 
 
 def from_text(text: str) -> Genome:
     """Return the genome of a text that `to_text` wrote, such as `"17-4042"`; raises `GenomeError` for anything else."""
     try:
-        genome = tuple(int(part) for part in text.split("-"))
+        genome = tuple(map(_part_from_text, split_text(text)))
     except ValueError:
         genome = ()
     # `int` also takes signs, spaces, underscores and leading zeros; one genome has one text.
-    if not genome or to_text(genome) != text:
+    if not _is_genome(genome) or to_text(genome) != text:
         raise GenomeError(f"genome: expected noise indices joined by '-', such as '17-4042', found {text[:80]!r}")
     return genome
+
+
+def split_text(text: str) -> list[str]:
+    """Return the texts of a genome's parts, which joined by `-` give `text`."""
+    return _JOINT.split(text) if "*" in text else text.split("-")
+
+
+def to_json(genome: Genome) -> list[object]:
+    """Return the genome as JSON holds it: integers, digests, and lists of gene and weight."""
+    return [list(part) if isinstance(part, tuple) else part for part in genome]
+
+
+def from_json(document: object) -> Genome:
+    """Return the genome that `to_json` was given; raises `GenomeError` for anything else."""
+    parts = document if isinstance(document, list) else []
+    genome = tuple(tuple(part) if isinstance(part, list) else part for part in parts)
+    if not _is_genome(genome):
+        raise GenomeError(f"expected a list of noise indices, found {str(document)[:80]}")
+    return genome
+
+
+def step(gene: int, weight: float, step_weight: float) -> Step:
+    """Return the step that adds a gene's noise with `weight`, where steps without one have `step_weight`."""
+    return gene if weight == step_weight else (gene, weight)
+
+
+def unfold(step: Step, step_weight: float) -> tuple[int, float]:
+    """Return a step's gene and weight."""
+    return step if isinstance(step, tuple) else (step, step_weight)
 
 
 def count_genes(noise_size: int, n_params: int) -> int:
@@ -46,19 +93,49 @@ def count_genes(noise_size: int, n_params: int) -> int:
     return noise_size - n_params + 1
 
 
-def draw_child(run_seed: int, generation: int, slot: int, parents: Sequence[Genome], n_genes: int) -> tuple[int, int]:
-    """Return the parent row and the gene of the child in `slot`; the row is −1 in generation 0, without parents."""
-    gene = draw_gene(run_seed, generation, slot, n_genes)
-    if not parents:
-        return -1, gene
-    return draw_parent(run_seed, generation, slot, len(parents)), gene
-
-
 def draw_children(
-    run_seed: int, generation: int, slots: NDArray[np.int64], parents: Sequence[Genome], n_genes: int
+    run_seed: int, generation: int, slots: NDArray[np.int64], n_parents: int, n_genes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return what `draw_child` does for each slot: parent rows, genes."""
+    """Return the parent row and the gene of the child in each slot, both uniform; all rows are −1 without parents."""
     genes = draw_genes(run_seed, generation, slots, n_genes)
-    if not parents:
+    if not n_parents:
         return np.full(len(slots), -1, np.int64), genes
-    return draw_parents(run_seed, generation, slots, len(parents)), genes
+    return draw_parents(run_seed, generation, slots, n_parents), genes
+
+
+def check_genes(genome: Genome, n_genes: int) -> None:
+    """Raise `GenomeError` where a noise index is beyond those that a genome can use."""
+    for part in genome:
+        gene = part[0] if isinstance(part, tuple) else part
+        if isinstance(gene, int) and gene >= n_genes:
+            raise GenomeError(f"genome: expected noise indices below {n_genes}, found {gene}")
+
+
+def _part_to_text(part: Part) -> str:
+    if isinstance(part, tuple):
+        return f"{part[0]}*{part[1]!r}".replace("e", "E")
+    return f"@{part}" if isinstance(part, str) else str(part)
+
+
+def _part_from_text(text: str) -> Part:
+    if text.startswith("@"):
+        return text[1:]
+    gene, star, weight = text.partition("*")
+    return (int(gene), float(weight)) if star else int(gene)
+
+
+def _is_genome(parts: Sequence[object]) -> bool:
+    """Whether these are an origin and steps."""
+    origin, *steps = parts or ("",)
+    is_origin = _ANCHOR.fullmatch(origin) is not None if isinstance(origin, str) else _is_gene(origin)
+    return is_origin and all(map(_is_step, steps))
+
+
+def _is_step(part: object) -> bool:
+    if not isinstance(part, tuple):
+        return _is_gene(part)
+    return len(part) == 2 and _is_gene(part[0]) and type(part[1]) is float and math.isfinite(part[1])
+
+
+def _is_gene(part: object) -> bool:
+    return type(part) is int and 0 <= part <= _LARGEST_GENE

@@ -1,8 +1,9 @@
 """From genomes to parameters: the noise trick itself.
 
-A genome's first index gives the initial parameters, `initialise(noise[g0 : g0 + n_params])`; each later one adds
-`mutation_power × noise[g : g + n_params]` (Such et al. 2017, arXiv 1712.06567). Additions are made one after the other
-in genome order, so decoding from an ancestor's weights gives the same bits as decoding from the start.
+A genome's origin gives the first parameters: `initialise(noise[g : g + n_params])` of its noise index, or an anchor's.
+Each step then adds `weight × noise[g : g + n_params]` (Such et al. 2017, arXiv 1712.06567, where all weights are the
+mutation power). Additions are made one after the other in genome order, so decoding from an ancestor's weights gives
+the same bits as decoding from the start.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from gadask.errors import GenomeError
-from gadask.genomes.genome import Genome
+from gadask.genomes.genome import Genome, unfold
 from gadask.genomes.noise import Noise
 
 with warnings.catch_warnings():
@@ -29,33 +30,45 @@ def as_tensor(samples: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(samples)
 
 
-def mutate(out: torch.Tensor, parent: torch.Tensor, noise: Noise, gene: int, mutation_power: float) -> None:
-    """Write `parent + mutation_power × noise[gene : gene + n_params]` to `out`, shape `(n_params,)`, in one pass."""
-    torch.add(parent, as_tensor(noise.slice(gene, out.numel())), alpha=mutation_power, out=out)
+def mutate(out: torch.Tensor, parent: torch.Tensor, noise: Noise, gene: int, weight: float) -> None:
+    """Write `parent + weight × noise[gene : gene + n_params]` to `out`, shape `(n_params,)`, in one pass."""
+    torch.add(parent, as_tensor(noise.slice(gene, out.numel())), alpha=weight, out=out)
 
 
 def decode(
     out: torch.Tensor,
-    genes: Genome,
+    parts: Genome,
     noise: Noise,
     initialise: Callable[[torch.Tensor], torch.Tensor],
-    mutation_power: float,
+    step_weight: float,
     ancestor: torch.Tensor | None = None,
+    *,
+    anchor: Callable[[str], NDArray[np.float32]] | None = None,
 ) -> None:
     """Write a genome's parameters to `out`, float32, shape `(n_params,)`.
 
     `initialise(noise)` returns the initial parameters made from the first gene's noise, in a vector that may be `out`.
-    With the weights of an `ancestor`, `genes` are those that follow its own.
+    `step_weight` is that of steps that name none. With the weights of an `ancestor`, `parts` are the steps that follow
+    its own. `anchor(digest)` returns an anchor's weights. Raises `GenomeError` if there is nothing to begin with.
     """
+    steps = parts if ancestor is not None else parts[1:]
     if ancestor is None:
-        if not genes:
-            raise GenomeError("a genome needs at least one noise index, found none")
-        initial = initialise(as_tensor(noise.slice(genes[0], out.numel())))
+        origin = parts[0] if parts else ()
+        if isinstance(origin, int):
+            initial = initialise(as_tensor(noise.slice(origin, out.numel())))
+        elif isinstance(origin, str) and anchor is not None:
+            initial = torch.from_numpy(anchor(origin))
+        else:
+            raise GenomeError(
+                f"a genome needs a noise index or an anchor that is there to begin with, found {origin!r}"
+            )
         if initial.data_ptr() != out.data_ptr():
             out.copy_(initial)
-    elif genes:
-        mutate(out, ancestor, noise, genes[0], mutation_power)
-    else:
+    elif not steps:
         out.copy_(ancestor)
-    for gene in genes[1:]:
-        mutate(out, out, noise, gene, mutation_power)
+    before = out if ancestor is None else ancestor
+    for step in steps:
+        if isinstance(step, str):
+            raise GenomeError(f"an anchor is where a genome begins, found {step} behind the first part")
+        mutate(out, before, noise, *unfold(step, step_weight))
+        before = out

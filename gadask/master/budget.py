@@ -10,7 +10,7 @@ from gadask.record.directory import State
 
 def budget_reached(budget: BudgetConfig, state: State) -> str | None:
     """Return the name of the first limit of the budget that a run has reached; None if it goes on."""
-    elite = state.population.elite
+    elite = state.elite
     spent = {
         "generations": state.generation + 1,
         "frames": state.frames,

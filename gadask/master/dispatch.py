@@ -21,11 +21,12 @@ from distributed import Client, Future, Scheduler, as_completed
 from distributed.client import ClosedClientError
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.errors import ClusterError, NodeError
 from gadask.master.ledger import Ledger
 from gadask.master.nodes import POLL_S, Nodes, scheduler_errors
 from gadask.master.pace import Pace
-from gadask.messages import Breeding, Chunk, Kind, Status, Task, pack_breeding, pack_chunk, unpack_rows
+from gadask.messages import Chunk, Kind, Status, Task, pack_brood, pack_chunk, unpack_rows
 from gadask.node import plugin
 from gadask.node.chunks import LANE_ROUNDS
 from gadask.node.plugin import ChunkResult, NodeInfo
@@ -57,7 +58,7 @@ class Arrival:
 @dataclass(frozen=True)
 class _InFlight:
     chunk: Chunk
-    breeding: Breeding
+    brood: Brood
     address: str
     n_errors: int
 
@@ -99,7 +100,7 @@ class Dispatcher:
         self._nodes = Nodes(client, self._task, n_processes, digest, node_timeout_s)
         self._in_flight: dict[Future, _InFlight] = {}
         self._again: list[_InFlight] = []
-        self._last_packed: tuple[Breeding, bytes] | None = None
+        self._last_packed: tuple[Brood, bytes] | None = None
         self._arrivals: _Arrivals | None = None
         self._next: asyncio.Future[tuple[Future, object]] | None = None
         self._n_outstanding: Counter[str] = Counter()
@@ -131,16 +132,16 @@ class Dispatcher:
             self._check()
             await self._nodes.wait()
 
-    async def play(self, ledger: Ledger, breeding: Breeding) -> AsyncIterator[list[Arrival]]:
+    async def play(self, ledger: Ledger, brood: Brood) -> AsyncIterator[list[Arrival]]:
         """Issue the ledger's chunks until it closes; yields all arrivals, those of earlier generations too.
 
         About once a second it yields whatever there is, perhaps nothing.
         """
         while not ledger.closed:
-            self._fill(ledger, breeding)
+            self._fill(ledger, brood)
             if self._nodes.playing and not self._in_flight and not self._again:
                 raise ClusterError(
-                    f"generation {breeding.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
+                    f"generation {brood.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
                     " and some came back unusable; nodes and master may be of different versions"
                 )
             yield await self._next_arrivals()
@@ -198,7 +199,7 @@ class Dispatcher:
         unrunnable = [astray[key] for key in keys if key in astray]
         await self._nodes.ask(lambda: self._client.cancel(unrunnable, force=True))
 
-    def _fill(self, ledger: Ledger, breeding: Breeding) -> None:
+    def _fill(self, ledger: Ledger, brood: Brood) -> None:
         """Give every node as many episodes as keep it busy, the emptiest first."""
         if not self._again and not ledger.n_to_issue and not ledger.quota.first:
             return
@@ -218,22 +219,22 @@ class Dispatcher:
             if self._again:
                 item = replace(self._again.pop(), address=address)
             elif (chunk := ledger.take(size)) is not None:
-                item = _InFlight(chunk, breeding, address, 0)
+                item = _InFlight(chunk, brood, address, 0)
             else:
                 break
             items.append(item)
             heapq.heapreplace(loads, (load + len(item.chunk.episodes) / n_processes, address))
-        for _, group in groupby(items, lambda item: id(item.breeding)):
+        for _, group in groupby(items, lambda item: id(item.brood)):
             self._submit(list(group))
 
     def _submit(self, items: list[_InFlight]) -> None:
-        """Send chunks of one breeding to their nodes, all in one message to the scheduler."""
+        """Send chunks of one brood to their nodes, all in one message to the scheduler."""
         assert self._arrivals is not None
         addresses = {
             f"play-{item.chunk.kind.name.lower()}-{self._client.id}-{next(_chunk_numbers)}": item.address
             for item in items
         }
-        made_from = self._packed(items[0].breeding)
+        made_from = self._packed(items[0].brood)
         with scheduler_errors(), dask.annotate(workers=addresses.get, allow_other_workers=True):
             futures = self._client.map(
                 plugin.play,
@@ -249,10 +250,10 @@ class Dispatcher:
             self._n_outstanding[item.address] += len(item.chunk.episodes)
         self._arrivals.update(futures)
 
-    def _packed(self, breeding: Breeding) -> bytes:
-        """Return what a breeding's chunks carry; packed once, since chunks are issued many times in a generation."""
-        if self._last_packed is None or self._last_packed[0] is not breeding:
-            self._last_packed = breeding, pack_breeding(self._task, breeding)
+    def _packed(self, brood: Brood) -> bytes:
+        """Return what a brood's chunks carry; packed once, since chunks are issued many times in a generation."""
+        if self._last_packed is None or self._last_packed[0] is not brood:
+            self._last_packed = brood, pack_brood(self._task, brood)
         return self._last_packed[1]
 
     async def _next_arrivals(self) -> list[Arrival]:

@@ -15,14 +15,14 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from gadask.algorithms.truncation import Elite
+from gadask.algorithms.algorithm import Brood, Elite
 from gadask.config import Config
 from gadask.errors import EvolutionError, RecordError, RunDirectoryError
 from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.master.dispatch import Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.task import prepare_task
-from gadask.messages import ROW, Breeding, Kind, Status
+from gadask.messages import ROW, Kind, Status
 from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
 from gadask.record.elite_test import EliteTest, read_elite_test, write_elite_test
 
@@ -42,28 +42,30 @@ class PlayedTest:
 async def play_genomes(
     config: Config,
     client: Client,
-    breeding: Breeding,
+    run_dir: Path | str,
+    brood: Brood,
     n_episodes: int,
     *,
     noise_digest: str,
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
 ) -> PlayedTest:
-    """Play the candidates of `breeding`, `n_episodes` test episodes each.
+    """Play the candidates of `brood`, genomes of the run in `run_dir`, `n_episodes` test episodes each.
 
-    Candidates that are children of its parents are made from those.
+    Candidates that are children of its bases are made from those.
 
     Raises:
-        EvolutionError: a larger share of the episodes failed than `ga.max_failed_share`, or all of them did.
+        EvolutionError: a larger share of the episodes failed than `generation.max_failed_share`, or all of them did.
         ClusterError, NodeError: no node can be used, or the scheduler is lost.
     """
-    dispatcher = Dispatcher(client, prepare_task(config), n_processes, noise_digest, node_timeout_s)
-    ledger = Ledger(Quota(breeding.generation, 0, n_episodes, kind=Kind.TEST), len(breeding.candidates))
+    dispatcher = Dispatcher(client, prepare_task(config, run_dir), n_processes, noise_digest, node_timeout_s)
+    ledger = Ledger(Quota(brood.generation, 0, n_episodes, kind=Kind.TEST), len(brood.candidates))
     counted = [np.zeros(0, ROW)]
+    max_failed_share = config.generation.max_failed_share
     process_s, n_failed, reason = 0.0, 0, ""
     try:
         await dispatcher.start()
-        async for arrivals in dispatcher.play(ledger, breeding):
+        async for arrivals in dispatcher.play(ledger, brood):
             for arrival in arrivals:
                 process_s += float(arrival.rows["seconds"].sum())
                 counts = ledger.add(arrival.rows) == Heading.COUNTED
@@ -72,10 +74,10 @@ async def play_genomes(
                 if failed:
                     n_failed += len(failed)
                     reason = reason or arrival.reasons.get(failed[0], "its return is not finite")
-                if n_failed > config.ga.max_failed_share * ledger.n_wanted or n_failed == ledger.n_wanted:
+                if n_failed > max_failed_share * ledger.n_wanted or n_failed == ledger.n_wanted:
                     raise EvolutionError(
-                        f"{n_failed} test episodes failed, more than ga.max_failed_share ="
-                        f" {config.ga.max_failed_share:g} of {ledger.n_wanted} allows; the first reason: {reason}"
+                        f"{n_failed} test episodes failed, more than generation.max_failed_share ="
+                        f" {max_failed_share:g} of {ledger.n_wanted} allows; the first reason: {reason}"
                     )
     finally:
         await dispatcher.close()
@@ -98,7 +100,7 @@ async def evaluate_elite(
     """
     stored, state = read_run(run_dir)
     check_same_run(stored, config)
-    elite = state.population.elite
+    elite = state.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
     of_elite = functools.partial(EliteTest, elite.generation, to_text(elite.genome))
@@ -106,7 +108,8 @@ async def evaluate_elite(
         played = await play_genomes(
             config,
             client,
-            Breeding(state.generation, (), (elite.genome,), read_normaliser(run_dir, elite.genome)),
+            run_dir,
+            Brood(state.generation, (), (elite.genome,), read_normaliser(run_dir, elite.genome)),
             n_episodes,
             noise_digest=state.noise_digest,
             n_processes=n_processes,
@@ -161,7 +164,7 @@ def choose_genome(run_dir: Path | str, name: str) -> Genome:
     return from_text(elites[-1]["genome"] if name == "last" else name)
 
 
-def children_again(run_dir: Path | str) -> Breeding:
+def children_again(run_dir: Path | str) -> Brood:
     """Return what the counted children of the last generation are made from, with them as candidates in slot order.
 
     Raises:
@@ -182,4 +185,4 @@ def children_again(run_dir: Path | str) -> Breeding:
         if row["kind"] == "child" and row["counted"] and row["status"] == "ok" and row["generation"] == generation
     }
     children = tuple(drawn[slot] for slot in sorted(drawn))
-    return Breeding(generation, parents, children, read_normaliser(run_dir))
+    return Brood(generation, parents, children, read_normaliser(run_dir))

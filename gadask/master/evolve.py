@@ -56,7 +56,7 @@ async def evolve(
         ClusterError, NodeError: no node can be used, or the scheduler is lost.
         RecordError: the run directory is damaged or cannot be written.
     """
-    task = prepare_task(config)
+    task = prepare_task(config, run_dir)
     if resume:
         directory, state = RunDirectory.resume(run_dir, config)
     else:
@@ -75,6 +75,8 @@ async def evolve(
             entry = provenance(dispatcher.digest)
             await in_thread(lambda: directory.add_provenance(entry))
             await reporter.send(run_event(task.run_id, directory.path, config, list(read_generations(directory.path))))
+            if state.generation < 0:
+                state = replace(state, algorithm=task.algorithm.to_json(task.algorithm.start(())))
             player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours)
             while not budget_reached(config.budget, state):
                 generation, table = await player.play_generation(state)

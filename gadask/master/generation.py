@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.truncation import Elite, Population, Scored, advance, choose_candidates, mean_return
-from gadask.config import Config, GAConfig
+from gadask.algorithms.algorithm import Brood, Children, Closed, Elite, Evaluated, Json, Scored
+from gadask.algorithms.elites import mean_return
+from gadask.config import Config, GenerationConfig
 from gadask.dashboard.events import Event, generation_event, node_entry, progress_event
 from gadask.dashboard.reporter import Reporter
 from gadask.errors import EvolutionError
-from gadask.genomes.genome import count_genes, draw_children
+from gadask.genomes.genome import Step, step
 from gadask.master.books import Books
 from gadask.master.budget import budget_share
 from gadask.master.dispatch import Arrival, Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import Breeding, Kind, Task
+from gadask.messages import Kind, Task
 from gadask.record.directory import State, episode_table
 from gadask.tables import html_table
 
@@ -86,7 +87,7 @@ class GenerationPlayer:
         core_hours: CoreHours,
     ) -> None:
         """Play what `config` says on the dispatcher's nodes."""
-        self._ga = config.ga
+        self._settings = config.generation
         self._budget = config.budget
         self._task = task
         self._dispatcher = dispatcher
@@ -94,8 +95,9 @@ class GenerationPlayer:
         self._on_progress = on_progress
         self._core_hours = core_hours
         self._charged_core_hours = 0.0
-        self._n_genes = count_genes(task.noise.size, task.n_params)
-        self._breedings: dict[int, Breeding] = {}
+        self._algorithm = task.algorithm
+        self._live: tuple[Json, Any] | None = None
+        self._broods: dict[int, Brood] = {}
         self._kept: list[Arrival] = []
         self._uncounted: frozenset[int] = frozenset()
         self._began_at = time.monotonic()
@@ -103,50 +105,58 @@ class GenerationPlayer:
 
     async def play_generation(self, state: State) -> tuple[Generation, Callable[[], Any]]:
         """Play the generation that `state` leads to; returns it and what makes the table of its episodes."""
-        ga, population = self._ga, state.population
-        number = population.generation
-        normaliser = state.observations.normaliser()
-        breeding = Breeding(number, population.parents, population.candidates, normaliser)
-        self._breedings = {n: b for n, b in self._breedings.items() if n == number - 1} | {number: breeding}
-        ledger = Ledger(quota_of(ga, population), len(population.candidates), self._uncounted)
+        settings, algorithm = self._settings, self._algorithm
+        number = state.generation + 1
+        before = self._live_state(state)
+        brood = Brood(number, algorithm.bases(before), state.candidates, state.observations.normaliser())
+        self._broods = {n: b for n, b in self._broods.items() if n == number - 1} | {number: brood}
+        n_candidates = len(brood.candidates)
+        ledger = Ledger(quota_of(settings, number, n_candidates), n_candidates, self._uncounted)
         books = Books()
 
         kept, self._kept = self._kept, []
         for arrival in kept:
             self._book(ledger, books, arrival, state)
-        await self._play(ledger, breeding, books, state)
-        children = self._children(books)
-        if ga.elite_evaluation == "barrier" and ga.candidates:
+        await self._play(ledger, brood, books, state)
+        scored = self._scored(books)
+        is_overlapped = settings.elite_evaluation == "overlapped"
+        if not is_overlapped and (candidates := algorithm.nominate(before, scored)):
             await self._stop_late(number, Kind.CHILD)
-            breeding = replace(breeding, candidates=choose_candidates(ga, population, children))
-            ledger.add_candidates(len(breeding.candidates))
-            await self._play(ledger, breeding, books, state)
+            brood = replace(brood, candidates=candidates)
+            ledger.add_candidates(len(candidates))
+            await self._play(ledger, brood, books, state)
         await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
         self._uncounted = ledger.uncounted_children
 
         evaluations = books.evaluations()
-        after = advance(ga, population, children, evaluations)
+        evaluated = [Evaluated(genome, evaluations.get(slot, ())) for slot, genome in enumerate(brood.candidates)]
+        after = algorithm.tell(before, Closed(number, scored, evaluated))
+        elite = algorithm.elite(after)
         timing = self._timing(ledger)
         rows, headings = books.rows(), books.headings()
-        line = log_line(breeding, rows, headings, children, evaluations, after.elite, ledger, timing)
+        line = log_line(brood, rows, headings, scored, evaluated, elite, ledger, timing)
         state = replace(
             state,
-            population=after,
+            generation=number,
+            algorithm=algorithm.to_json(after),
+            candidates=algorithm.nominate(after, scored) if is_overlapped else (),
+            elite=elite,
             frames=state.frames + ledger.frames,
             steps=state.steps + ledger.steps,
             episodes=state.episodes + line["episodes"],
             observations=state.observations.merged(books.moments()),
             elapsed_s=state.elapsed_s + timing.wall_s,
         )
+        self._live = state.algorithm, after
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
         line["timing"]["elapsed_s"] = state.elapsed_s
         nodes = self._node_times(books, timing.wall_s)
         await self._reporter.send(generation_event(self._task.run_id, number, line, nodes))
-        generation = Generation(number, state, after.elite, timing, line)
+        generation = Generation(number, state, elite, timing, line)
         return generation, functools.partial(self._table, books, rows, headings)
 
-    async def _play(self, ledger: Ledger, breeding: Breeding, books: Books, state: State) -> None:
-        async for arrivals in self._dispatcher.play(ledger, breeding):
+    async def _play(self, ledger: Ledger, brood: Brood, books: Books, state: State) -> None:
+        async for arrivals in self._dispatcher.play(ledger, brood):
             for arrival in arrivals:
                 self._book(ledger, books, arrival, state)
             progress = self._progress(ledger, books, state)
@@ -163,12 +173,12 @@ class GenerationPlayer:
         recorded = ~kept & (headings != Heading.MALFORMED)
         arrival, headings = arrival.where(recorded), headings[recorded]
         books.add(arrival, headings)
-        if books.n_failed > self._ga.max_failed_share * ledger.n_wanted:
+        if books.n_failed > self._settings.max_failed_share * ledger.n_wanted:
             reasons = sorted(set(filter(None, books.reasons())))
             raise EvolutionError(
                 f"generation {ledger.quota.generation}: {books.n_failed} episodes failed, more than"
-                f" ga.max_failed_share = {self._ga.max_failed_share:g} of {ledger.n_wanted}; the first reason:"
-                f" {reasons[0] if reasons else 'a return that is not finite'}"
+                f" generation.max_failed_share = {self._settings.max_failed_share:g} of {ledger.n_wanted}; the first"
+                f" reason: {reasons[0] if reasons else 'a return that is not finite'}"
             )
 
     def _progress(self, ledger: Ledger, books: Books, state: State) -> Progress:
@@ -177,7 +187,7 @@ class GenerationPlayer:
             n_counted=ledger.rows[Heading.COUNTED],
             n_wanted=ledger.n_wanted,
             best=books.best,
-            elite=state.population.elite,
+            elite=state.elite,
             frames=state.frames + ledger.frames,
             elapsed_s=state.elapsed_s + time.monotonic() - self._began_at,
             nodes=len(self._dispatcher.nodes),
@@ -200,38 +210,45 @@ class GenerationPlayer:
 
     async def _stop_late(self, generation: int, *kinds: Kind) -> None:
         """End what was issued beyond the quota, where there can be any."""
-        if self._ga.closing == "first":
-            kept = {Kind.CHILD} if self._ga.late == "admit" else set()
+        if self._settings.closing == "first":
+            kept = {Kind.CHILD} if self._settings.late == "admit" else set()
             await self._dispatcher.close_generation(generation, tuple(kind for kind in kinds if kind not in kept))
 
-    def _children(self, books: Books) -> list[Scored]:
+    def _live_state(self, state: State) -> Any:
+        """Return the algorithm's state, read again only if it is not what the last generation ended with."""
+        if self._live is not None and self._live[0] is state.algorithm:
+            return self._live[1]
+        return self._algorithm.from_json(state.algorithm)
+
+    def _scored(self, books: Books) -> list[Scored]:
         """Return the counted children that can be selected: those with all their episodes, none of them failed."""
         rows = books.selectable(Kind.CHILD)
         rows = rows[np.lexsort((rows["slot"], rows["generation"]))]
         generations, slots, returns = rows["generation"], rows["slot"], rows["return"].tolist()
         is_first = (np.diff(generations, prepend=-1) != 0) | (np.diff(slots, prepend=-1) != 0)
         begins = np.flatnonzero(is_first)  # where the rows of the next child begin
-        n_episodes = self._ga.episodes_per_child
+        n_episodes = self._settings.episodes_per_child
         whole = begins[np.diff(begins, append=len(rows)) == n_episodes]
         drawn = self._drawn(generations[whole], slots[whole])
         columns = (column.tolist() for column in (whole, generations[whole], slots[whole], *drawn))
         return [
-            Scored(self._breedings[generation].parents[row] if row >= 0 else (), gene, mean, slot)
-            for begin, generation, slot, row, gene in zip(*columns, strict=True)
+            Scored(self._broods[generation].bases[row] if row >= 0 else (), self._step(gene, weight), mean, slot)
+            for begin, generation, slot, row, gene, weight in zip(*columns, strict=True)
             if (mean := mean_return(returns[begin : begin + n_episodes])) is not None
         ]
 
-    def _drawn(
-        self, generations: NDArray[np.int64], slots: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the parent row and the gene of these children; −1 where a generation's parents are forgotten."""
-        rows, genes = np.full(len(slots), -1), np.full(len(slots), -1)
-        for number, breeding in self._breedings.items():
+    def _step(self, gene: int, weight: float) -> Step:
+        return step(gene, weight, self._algorithm.step_weight)
+
+    def _drawn(self, generations: NDArray[np.int64], slots: NDArray[np.int64]) -> Children:
+        """Return how these children are made; rows and genes are −1 where a generation's brood is forgotten."""
+        drawn = Children(np.full(len(slots), -1), np.full(len(slots), -1), np.zeros(len(slots)))
+        for number, brood in self._broods.items():
             here = generations == number
-            rows[here], genes[here] = draw_children(
-                self._task.run_seed, number, slots[here], breeding.parents, self._n_genes
-            )
-        return rows, genes
+            children = self._algorithm.children(brood, slots[here].astype(np.int64), self._task.n_genes)
+            for column, values in zip(drawn, children, strict=True):
+                column[here] = values
+        return drawn
 
     def _timing(self, ledger: Ledger) -> Timing:
         now_s = time.monotonic()
@@ -259,28 +276,27 @@ class GenerationPlayer:
     def _table(self, books: Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
         parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
         are_children = rows["kind"] == Kind.CHILD
-        parent[are_children], gene[are_children] = self._drawn(
-            rows["generation"][are_children], rows["slot"][are_children]
-        )
+        drawn = self._drawn(rows["generation"][are_children], rows["slot"][are_children])
+        parent[are_children], gene[are_children] = drawn.rows, drawn.genes
         counted = headings == Heading.COUNTED
         return episode_table(
             rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()
         )
 
 
-def quota_of(ga: GAConfig, population: Population) -> Quota:
-    """Return what closes a generation played from `population`."""
-    children = ga.population
-    if ga.population_counts_evaluations:
-        children -= len(population.candidates) * ga.candidate_episodes
-    first = ga.closing == "first"
+def quota_of(settings: GenerationConfig, number: int, n_candidates: int) -> Quota:
+    """Return what closes generation `number`, beside whose children `n_candidates` are evaluated."""
+    children = settings.population
+    if settings.population_counts_evaluations:
+        children -= n_candidates * settings.candidate_episodes
+    first = settings.closing == "first"
     return Quota(
-        generation=population.generation,
+        generation=number,
         children=children,
-        child_episodes=ga.episodes_per_child,
-        episodes=ga.candidate_episodes,
-        spare_episodes=ga.spare_episodes,
+        child_episodes=settings.episodes_per_child,
+        episodes=settings.candidate_episodes,
+        spare_episodes=settings.spare_episodes,
         first=first,
-        admit=first and ga.late == "admit",
-        min_steps=ga.min_steps,
+        admit=first and settings.late == "admit",
+        min_steps=settings.min_steps,
     )

@@ -14,14 +14,15 @@ from contextlib import contextmanager
 
 import torch
 
+from gadask.algorithms import make_algorithm
 from gadask.blame import in_one_line
 from gadask.config import Config, EnvConfig
 from gadask.envs import Env, make_env
 from gadask.envs.gymnasium_env import GymnasiumEnv
 from gadask.errors import EnvError, GadaskError
-from gadask.genomes.genome import count_genes, draw_child
+from gadask.genomes.genome import count_genes
 from gadask.genomes.noise import LazyNoise
-from gadask.genomes.seeding import env_seed, stream
+from gadask.genomes.seeding import draw_gene, env_seed, stream
 from gadask.genomes.weights import decode
 from gadask.messages import Facts, Kind
 from gadask.play.lanes import as_played, count_lanes
@@ -71,12 +72,10 @@ def _play(config: Config, env: Env, policy: Policy, slot: int) -> None:
     """Play up to `_STEPS` steps of a child of generation 0."""
     actor = as_played(config.env, policy)
     n_genes = count_genes(config.noise.size, policy.n_params)
-    _, gene = draw_child(config.seed, 0, slot, (), n_genes)
-    decode(actor.flat, (gene,), LazyNoise(config.noise), actor.initialise, config.ga.mutation_power)
-    ga = config.ga
-    seed = env_seed(
-        config.seed, Kind.CHILD.purpose, 0, slot, 0, common=ga.common_random_numbers, paired=ga.paired_tasks
-    )
+    gene = draw_gene(config.seed, 0, slot, n_genes)
+    decode(actor.flat, (gene,), LazyNoise(config.noise), actor.initialise, make_algorithm(config).step_weight)
+    common, paired = config.generation.common_random_numbers, config.generation.paired_tasks
+    seed = env_seed(config.seed, Kind.CHILD.purpose, 0, slot, 0, common=common, paired=paired)
     actions = stream(config.seed, Kind.CHILD.action_purpose, 0, slot, 0)
     end = time.monotonic() + _PLAY_S
     with torch.inference_mode():

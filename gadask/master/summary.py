@@ -7,17 +7,17 @@ for equal runs. Returns are of counted children, lengths are in agent steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.truncation import Elite, Scored
+from gadask.algorithms.algorithm import Brood, Elite, Evaluated, Scored
 from gadask.genomes.genome import to_text
 from gadask.master.ledger import PLAYED, Heading, Ledger
-from gadask.messages import Breeding, Kind, Status
+from gadask.messages import Kind, Status
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -51,40 +51,41 @@ class Timing:
 
 
 def log_line(
-    breeding: Breeding,
+    brood: Brood,
     rows: NDArray[np.void],
     headings: NDArray[np.uint8],
-    children: Sequence[Scored],
-    evaluations: Mapping[int, Sequence[float]],
+    scored: Sequence[Scored],
+    evaluated: Sequence[Evaluated],
     elite: Elite | None,
     ledger: Ledger,
     timing: Timing,
 ) -> dict[str, Any]:
     """Return the log's line for one generation.
 
-    `rows` are all that arrived, `headings` how they were booked, `children` those that can be selected.
+    `rows` are all that arrived, `headings` how they were booked, `scored` the children that can be selected,
+    `evaluated` the candidates.
     """
     counted = rows[headings == Heading.COUNTED]
     played = rows[np.isin(headings, list(PLAYED))]
-    fitness = np.array([child.fitness for child in children])
+    fitness = np.array([child.fitness for child in scored])
     counted_steps = counted[counted["kind"] == Kind.CHILD]["steps"]
     all_steps = played[played["kind"] == Kind.CHILD]["steps"]
     failed = {
         status.name.lower(): int((counted["status"] == status).sum())
         for status in (Status.ERROR, Status.TIMEOUT, Status.NONFINITE)
     }
-    normaliser = breeding.normaliser
+    normaliser = brood.normaliser
     return {
         **({} if normaliser is None else {"normaliser": normaliser.to_json()}),
-        "parents": [to_text(genome) for genome in breeding.parents],
+        "parents": [to_text(genome) for genome in brood.bases],
         "candidates": [
             {
-                "genome": to_text(genome),
-                "mean": _mean(evaluations.get(slot, ())),
-                "standard_error": _standard_error(evaluations.get(slot, ())),
-                "episodes": len(evaluations.get(slot, ())),
+                "genome": to_text(candidate.genome),
+                "mean": _mean(candidate.values),
+                "standard_error": _standard_error(candidate.values),
+                "episodes": len(candidate.values),
             }
-            for slot, genome in enumerate(breeding.candidates)
+            for candidate in evaluated
         ],
         "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
         "children": {"n": ledger.n_children, "mean": _mean(fitness), "quantiles": _quantiles(fitness)},

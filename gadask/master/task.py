@@ -5,9 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
+from gadask.algorithms import make_algorithm
 from gadask.config import Config, check_config
 from gadask.errors import ConfigError, GadaskError
+from gadask.genomes.anchors import FOLDER
 from gadask.genomes.genome import count_genes
 from gadask.master.rehearsal_process import rehearse
 from gadask.messages import Facts, Task
@@ -16,12 +20,13 @@ _facts: dict[str, Facts] = {}
 """By what is played."""
 
 
-def prepare_task(config: Config) -> Task:
+def prepare_task(config: Config, run_dir: Path | str = "") -> Task:
     """Return what nodes must know; what the config plays is rehearsed unless this process has seen it already.
 
-    Raises `ConfigError`, `EnvError` or `PolicyError` for what no node could play.
+    Nodes look for anchors in `run_dir`. Raises `ConfigError`, `EnvError` or `PolicyError` for what no node could play.
     """
-    return prepare_tasks([config])[0]
+    (task,) = prepare_tasks([config])
+    return replace(task, anchors=str(Path(run_dir).absolute() / FOLDER) if run_dir else "")
 
 
 def prepare_tasks(configs: Iterable[Config]) -> list[Task]:
@@ -30,6 +35,7 @@ def prepare_tasks(configs: Iterable[Config]) -> list[Task]:
     unknown: dict[str, Config] = {}
     for config in configs:
         check_config(config)
+        make_algorithm(config)
         if _what(config) not in _facts:
             unknown.setdefault(_what(config), config)
     if unknown:
@@ -51,22 +57,23 @@ def _what(config: Config) -> str:
 
 
 def _task(config: Config, facts: Facts) -> Task:
-    if config.ga.paired_tasks and not facts.has_paired_tasks:
+    if config.generation.paired_tasks and not facts.has_paired_tasks:
         raise ConfigError(
-            f"ga.paired_tasks: expected an environment whose tasks come in pairs, found {config.env.id!r};"
+            f"generation.paired_tasks: expected an environment whose tasks come in pairs, found {config.env.id!r};"
             " gadask/Harlow-v0 is one, and one of your own says so by metadata['paired_tasks'] = True"
         )
     count_genes(config.noise.size, facts.n_params)
+    algorithm = make_algorithm(config)
     return Task(
         run_seed=config.seed,
         env=config.env,
         policy=config.policy,
         noise=config.noise,
-        mutation_power=config.ga.mutation_power,
+        algorithm=algorithm,
         n_params=facts.n_params,
-        n_genomes=config.ga.parents + config.ga.candidates + 1,
-        common_random_numbers=config.ga.common_random_numbers,
-        paired_tasks=config.ga.paired_tasks,
+        n_genomes=algorithm.n_bases + config.generation.candidates + 1,
+        common_random_numbers=config.generation.common_random_numbers,
+        paired_tasks=config.generation.paired_tasks,
         run_id=uuid.uuid4().hex,
         n_lanes=facts.n_lanes,
     )

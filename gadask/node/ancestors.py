@@ -113,8 +113,8 @@ class Decoding:
     ancestor_length: int
 
     @property
-    def missing_genes(self) -> Genome:
-        """Genes that follow the ancestor's."""
+    def missing_parts(self) -> Genome:
+        """Parts that follow the ancestor's."""
         return self.genome[self.ancestor_length :]
 
 

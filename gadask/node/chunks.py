@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
-from gadask.messages import Breeding, Chunk, Kind, Status, Task, unplayed_rows
+from gadask.messages import Chunk, Kind, Status, Task, unplayed_rows
 from gadask.node.ancestors import Ancestors, Decoding
 from gadask.node.batch import Batch
 from gadask.node.cores import granted_cores
 from gadask.node.forkserver import ForkServer
 from gadask.node.jobs import DecodeJob, Job, PlayJob
-from gadask.node.plan import plan_episodes, weights_needed
+from gadask.node.plan import plan_episodes, plan_slots, weights_needed
 from gadask.node.pool import Pool
 
 LEASE_S = 90.0
@@ -106,7 +107,7 @@ class Node:
             return frozenset(state.client_id for state in self._tasks.values())
 
     def play(
-        self, task: Task, breeding: Breeding, chunk: Chunk, is_wanted: Callable[[], bool] = lambda: True
+        self, task: Task, brood: Brood, chunk: Chunk, is_wanted: Callable[[], bool] = lambda: True
     ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
         """Play a chunk's episodes; it is stopped when `tend` finds `is_wanted` false.
 
@@ -115,7 +116,7 @@ class Node:
         part = _Part(is_wanted)
         state = self._state_of(task, part)
         try:
-            return self._play(task, state, part, breeding, chunk)
+            return self._play(task, state, part, brood, chunk)
         finally:
             with self._lock:
                 state.parts.remove(part)
@@ -180,7 +181,7 @@ class Node:
 
     def _ancestors(self, number: int, n_rows: int) -> Ancestors:
         def decode(decodings: Sequence[Decoding]) -> None:
-            jobs = [DecodeJob(number, each.row, each.ancestor_row, each.missing_genes) for each in decodings]
+            jobs = [DecodeJob(number, each.row, each.ancestor_row, each.missing_parts) for each in decodings]
             _, reasons = self.pool.submit(jobs).wait()
             if reasons:
                 raise NodeError(f"cannot decode a genome: {next(iter(reasons.values()))}")
@@ -195,21 +196,22 @@ class Node:
             self.pool.remove_task(state.number)
 
     def _play(
-        self, task: Task, state: _TaskState, part: _Part, breeding: Breeding, chunk: Chunk
+        self, task: Task, state: _TaskState, part: _Part, brood: Brood, chunk: Chunk
     ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
         def is_open() -> bool:
             return not part.stopped and chunk.generation > state.closed.get(chunk.kind, -1)
 
-        wanted, used = weights_needed(task, breeding, chunk)
+        slots = plan_slots(task, brood, chunk)
+        wanted, used = weights_needed(brood, chunk, slots)
         with state.weights.ready(wanted, used, is_open) as rows_of:
             if rows_of is None:
                 return unplayed_rows(chunk.generation, chunk.kind, chunk.episodes, Status.STOPPED), {}, {}
-            planned = plan_episodes(task, breeding, chunk, rows_of)
+            planned = plan_episodes(chunk, slots, rows_of)
             jobs: list[Job] = []
             size = self._episodes_a_job(state, len(planned), task.n_lanes)
             for start in range(0, len(planned), size):
                 episodes = tuple(planned[start : start + size])
-                jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes, breeding.normaliser))
+                jobs.append(PlayJob(state.number, chunk.generation, chunk.kind, episodes, brood.normaliser))
             batch = part.batch = self.pool.submit(jobs)
             if not is_open():  # closed before its jobs could be stopped
                 self._stop(state)

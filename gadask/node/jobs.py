@@ -11,22 +11,27 @@ from gadask.observations import Normaliser
 
 @dataclass(frozen=True)
 class PlannedEpisode:
-    """One episode of a job and the weights it starts from (row −1: none; gene −1: unmutated)."""
+    """One episode of a job and what its weights are made from.
+
+    They are those in `row` of the node's weights (−1: none, a new network), and `weight` times the noise of `gene` (−1:
+    nothing is added; of a new network: what it is made from).
+    """
 
     slot: int
     episode: int
     row: int
     gene: int
+    weight: float
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """One row of the node's shared weights for one process to fill: `genes` upon those of `ancestor_row` (−1: none)."""
+    """One row of the node's shared weights for one process to fill: `parts` upon those of `ancestor_row` (−1: none)."""
 
     task_number: int
     row: int
     ancestor_row: int
-    genes: Genome
+    parts: Genome
 
 
 @dataclass(frozen=True)

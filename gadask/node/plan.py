@@ -1,50 +1,63 @@
-"""What the episodes of a chunk start from: weights that a node has, and a gene that is added to them."""
+"""What the episodes of a chunk start from: weights that a node has, and a step that is added to them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
 
-from gadask.genomes.genome import Genome, count_genes, draw_child, draw_children
-from gadask.messages import Breeding, Chunk, Kind, Task
+from gadask.algorithms.algorithm import Brood
+from gadask.genomes.genome import Genome, unfold
+from gadask.messages import Chunk, Kind, Task
 from gadask.node.jobs import PlannedEpisode
 
+_NEW = -1  # a row of a new network, made from noise alone
+_NO_GENE = -1  # of a genome that is played as it is
 
-def weights_needed(task: Task, breeding: Breeding, chunk: Chunk) -> tuple[list[Genome], list[Genome]]:
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a slot's weights are made from: those of `base`, unless it is empty, and a step."""
+
+    base: Genome
+    gene: int
+    weight: float
+
+
+def plan_slots(task: Task, brood: Brood, chunk: Chunk) -> dict[int, Beginning]:
+    """Return what the weights of each slot of a chunk are made from."""
+    slots = sorted({slot for slot, _ in chunk.episodes})
+    if chunk.kind is not Kind.CHILD:
+        return {slot: _of_candidate(task, brood, brood.candidates[slot]) for slot in slots}
+    children = task.algorithm.children(brood, np.array(slots), task.n_genes)
+    drawn = zip(slots, *(column.tolist() for column in children), strict=True)
+    return {slot: Beginning(brood.bases[row] if row >= 0 else (), gene, weight) for slot, row, gene, weight in drawn}
+
+
+def weights_needed(brood: Brood, chunk: Chunk, slots: dict[int, Beginning]) -> tuple[list[Genome], list[Genome]]:
     """Return the genomes whose weights are to be there, each once: for the generation's chunks, and for this one."""
-    if chunk.kind is Kind.CHILD:
-        slots = np.unique([slot for slot, _ in chunk.episodes])
-        n_genes = count_genes(task.noise.size, task.n_params)
-        rows, _ = draw_children(task.run_seed, chunk.generation, slots, breeding.parents, n_genes)
-        used = [breeding.parents[row] for row in np.unique(rows).tolist() if row >= 0]
-        return list(dict.fromkeys(breeding.parents)), list(dict.fromkeys(used))
-    bases = []
-    for slot in {slot for slot, _ in chunk.episodes}:
-        candidate = breeding.candidates[slot]
-        if candidate not in breeding.parents and candidate[:-1] in breeding.parents:
-            bases.append(candidate[:-1])
-        elif candidate in breeding.parents or len(candidate) > 1:
-            bases.append(candidate)
-    bases = list(dict.fromkeys(bases))
-    return bases, bases
+    used = list(dict.fromkeys(one.base for one in slots.values() if one.base))
+    return (list(dict.fromkeys(brood.bases)) if chunk.kind is Kind.CHILD else used), used
 
 
-def plan_episodes(task: Task, breeding: Breeding, chunk: Chunk, rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
-    """Say for each episode which row of weights it starts from and which gene it adds."""
+def plan_episodes(chunk: Chunk, slots: dict[int, Beginning], rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
+    """Say for each episode which row of weights it starts from and which step it adds."""
     planned: list[PlannedEpisode] = []
-    if chunk.kind is Kind.CHILD:
-        n_genes = count_genes(task.noise.size, task.n_params)
-        for slot, episodes in groupby(chunk.episodes, itemgetter(0)):  # in slot order
-            parent, gene = draw_child(task.run_seed, chunk.generation, slot, breeding.parents, n_genes)
-            row = -1 if parent < 0 else rows_of[breeding.parents[parent]]
-            planned.extend(PlannedEpisode(slot, episode, row, gene) for _, episode in episodes)
-        return planned
-    for slot, episode in chunk.episodes:
-        candidate = breeding.candidates[slot]
-        if candidate in rows_of:
-            planned.append(PlannedEpisode(slot, episode, rows_of[candidate], -1))
-        else:  # a genome of one gene is made from noise alone
-            planned.append(PlannedEpisode(slot, episode, rows_of.get(candidate[:-1], -1), candidate[-1]))
+    for slot, episodes in groupby(chunk.episodes, itemgetter(0)):  # in slot order
+        one = slots[slot]
+        row = rows_of[one.base] if one.base else _NEW
+        planned.extend(PlannedEpisode(slot, episode, row, one.gene, one.weight) for _, episode in episodes)
     return planned
+
+
+def _of_candidate(task: Task, brood: Brood, candidate: Genome) -> Beginning:
+    """Return a candidate's beginning: a base that nodes hold for children too, where it is one or a child of one."""
+    *before, last = candidate
+    if candidate not in brood.bases:
+        if not before and isinstance(last, int):
+            return Beginning((), last, 0.0)
+        if tuple(before) in brood.bases and not isinstance(last, str):
+            return Beginning(tuple(before), *unfold(last, task.algorithm.step_weight))
+    return Beginning(candidate, _NO_GENE, 0.0)

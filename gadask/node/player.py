@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
 from gadask.envs import Env, make_env
+from gadask.genomes.anchors import read_anchor
 from gadask.genomes.noise import Noise, NoiseTable
 from gadask.genomes.seeding import Stream
 from gadask.genomes.weights import decode, mutate
@@ -93,11 +94,12 @@ class Player:
             try:
                 decode(
                     self._weights[job.row],
-                    job.genes,
+                    job.parts,
                     self._noise,
                     lambda noise: self._made()[1].initialise(noise),  # with an ancestor no environment is needed
-                    self._task.mutation_power,
+                    self._task.algorithm.step_weight,
                     ancestor,
+                    anchor=lambda digest: read_anchor(self._task.anchors, digest, self._task.n_params),
                 )
                 break
             except (Exception, SystemExit) as error:  # whatever an environment or a policy raises becomes a reason
@@ -215,13 +217,13 @@ class Player:
         planned: PlannedEpisode,
         write_child: Callable[[torch.Tensor, Noise, int, float], None],
     ) -> None:
-        """Write the episode's weights to `flat`; those of a parent's child are left to `write_child`."""
+        """Write the episode's weights to `flat`; those of a base's child are left to `write_child`."""
         if planned.row < 0:
-            decode(flat, (planned.gene,), self._noise, self._made()[1].initialise, self._task.mutation_power)
+            decode(flat, (planned.gene,), self._noise, self._made()[1].initialise, planned.weight)
         elif planned.gene < 0:
             flat.copy_(self._weights[planned.row])
         else:
-            write_child(self._weights[planned.row], self._noise, planned.gene, self._task.mutation_power)
+            write_child(self._weights[planned.row], self._noise, planned.gene, planned.weight)
 
     def _made(self) -> tuple[Env, Policy]:
         """Return environment and policy, making what is missing."""

@@ -20,7 +20,7 @@ from tornado.ioloop import PeriodicCallback
 
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
-from gadask.messages import Kind, Task, pack_rows, unpack_breeding, unpack_chunk
+from gadask.messages import Kind, Task, pack_rows, unpack_brood, unpack_chunk
 from gadask.node.chunks import Node
 from gadask.node.memory_kills import memory_kills
 from gadask.record.provenance import code, cpu, has_compiled_kernels
@@ -135,7 +135,7 @@ def identity(digest: str | None) -> str:
 def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
     """Play a chunk on this Dask worker's node; refuses if its `identity` is not as the run expects.
 
-    `chunk` is as `pack_chunk` gives it, `made_from` as `pack_breeding` does. Dask may bring a chunk to a node that the
+    `chunk` is as `pack_chunk` gives it, `made_from` as `pack_brood` does. Dask may bring a chunk to a node that the
     master has refused.
 
     It waits outside the worker's threads, so that the chunks of all runs are in the pool's queue at once. In the
@@ -152,7 +152,7 @@ def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
         task = worker.state.tasks.get(key)
         return task is not None and task.state != "cancelled"  # as it is once the scheduler gave it up
 
-    rows, reasons, moments = node.play(*unpack_breeding(made_from), unpack_chunk(chunk), is_wanted)
+    rows, reasons, moments = node.play(*unpack_brood(made_from), unpack_chunk(chunk), is_wanted)
     return ChunkResult(worker.address, pack_rows(rows), reasons, moments)
 
 
@@ -209,4 +209,4 @@ def forget(task: Task, dask_worker: Worker) -> None:
     plugin: Any = dask_worker.plugins.get(PLUGIN_NAME)
     if plugin is not None and plugin.node is not None:
         plugin.node.forget(task)
-    unpack_breeding.cache_clear()  # which would hold the parents of a run that has ended; others unpack theirs again
+    unpack_brood.cache_clear()  # which would hold the parents of a run that has ended; others unpack theirs again

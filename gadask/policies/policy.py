@@ -45,8 +45,8 @@ class Compiled(Protocol):
     kernels: str
     """What computes it, in words."""
 
-    def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, mutation_power: float) -> None:
-        """Write `parent + mutation_power × noise` to the policy's `flat`, in the bits of `torch.add`."""
+    def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, weight: float) -> None:
+        """Write `parent + weight × noise` to the policy's `flat`, in the bits of `torch.add`."""
 
     def begin(self) -> None:
         """Begin an episode; the parameters may have changed."""
@@ -123,15 +123,15 @@ class Policy:
         self._begin()
         return self.flat
 
-    def mutate(self, parent: torch.Tensor, noise: Noise, gene: int, mutation_power: float) -> None:
+    def mutate(self, parent: torch.Tensor, noise: Noise, gene: int, weight: float) -> None:
         """Write a child of `parent`, float32, shape `(n_params,)`, contiguous, to `flat`, as `weights.mutate` does.
 
         To be followed by `reset`.
         """
         if self._compiled is None:
-            mutate(self.flat, parent, noise, gene, mutation_power)
+            mutate(self.flat, parent, noise, gene, weight)
         else:
-            self._compiled.mutate(self.flat, parent, as_tensor(noise.slice(gene, self.n_params)), mutation_power)
+            self._compiled.mutate(self.flat, parent, as_tensor(noise.slice(gene, self.n_params)), weight)
 
     def reset(self, stream: np.random.Generator | None = None) -> None:
         """Begin an episode: forget the one before; sampled actions are drawn from `stream` from now on.

@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tomllib
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from gadask.algorithms.truncation import Elite, Population
-from gadask.config import Config, config_from_dict, config_to_dict, dump_config
+from gadask.algorithms.algorithm import Elite, Json
+from gadask.algorithms.documents import (
+    count_from_json,
+    elite_from_json,
+    elite_to_json,
+    genomes_from_json,
+    number_from_json,
+)
+from gadask.config import Config, config_to_dict, dump_config, stored_config
 from gadask.errors import ConfigError, RecordError
-from gadask.genomes.genome import Genome
+from gadask.genomes.genome import Genome, to_json
 from gadask.observations import Moments
 
-FORMAT = 1
-"""Version of the checkpoint's format."""
+FORMAT = 2
+"""Version of the checkpoint's format. One of format 1 is read too: it is of a run of truncation selection."""
 
-Json = dict[str, Any]
 _MAY_CHANGE = ("budget.", "env.episode_timeout_s", "env.rehearsal_timeout_s")
 _WALL_CLOCK = frozenset({"timing", "log", "sha256"})
 
@@ -33,8 +38,14 @@ _WALL_CLOCK = frozenset({"timing", "log", "sha256"})
 class State:
     """Where a run stands between two generations. The default is a run that has played nothing."""
 
-    population: Population = field(default_factory=Population)
-    """What the next generation is played from."""
+    generation: int = -1
+    """The last closed generation; −1 before the first."""
+    algorithm: Json = field(default_factory=dict)
+    """The algorithm's state, as its `to_json` gives it; empty where it has not begun."""
+    candidates: tuple[Genome, ...] = ()
+    """Genomes evaluated together with the next generation's children; empty with `elite_evaluation = "barrier"`."""
+    elite: Elite | None = None
+    """The best genome so far."""
     frames: int = 0
     """Emulator frames so far, candidates' evaluation included."""
     steps: int = 0
@@ -47,11 +58,6 @@ class State:
     """Wall time of evolution over all restarts. Not part of equality: two equal runs differ in it."""
     observations: Moments = field(default_factory=Moments)
     """What was observed so far; stays empty without `policy.normalise`."""
-
-    @property
-    def generation(self) -> int:
-        """The last closed generation; −1 before the first."""
-        return self.population.generation - 1
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,12 @@ def encode(checkpoint: Checkpoint) -> bytes:
         RecordError: a number is not finite, or a value is not a plain Python one.
     """
     state = checkpoint.state
-    population = state.population
     body: Json = {
         "format": FORMAT,
         "generation": state.generation,
-        "parents": population.parents,
-        "candidates": population.candidates,
-        "elite": None if population.elite is None else asdict(population.elite),
+        "algorithm": state.algorithm,
+        "candidates": list(map(to_json, state.candidates)),
+        "elite": elite_to_json(state.elite),
         "frames": state.frames,
         "steps": state.steps,
         "episodes": state.episodes,
@@ -109,6 +114,8 @@ def decode(content: bytes) -> Checkpoint:
     found = body.pop("sha256", None)
     if found != _checksum(body):
         raise RecordError("its checksum does not match its content")
+    if body.get("format") == 1 and {"parents", "elite"} <= body.keys():
+        body["format"], body["algorithm"] = FORMAT, {"parents": body.pop("parents"), "elite": body["elite"]}
     if body.get("format") != FORMAT:
         raise RecordError(f"expected format {FORMAT}, found {body.get('format')!r}; use the gadask that wrote it")
     return _checkpoint(body)
@@ -169,7 +176,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _checkpoint(body: Json) -> Checkpoint:
     """Return the checkpoint in `body`, whose checksum is right but whose types are still to be proved."""
     keys = {
-        *("format", "generation", "parents", "candidates", "elite", "frames", "steps", "episodes"),
+        *("format", "generation", "algorithm", "candidates", "elite", "frames", "steps", "episodes"),
         *("noise_digest", "config", "log", "timing"),
     }
     _expect(body.keys() - {"observations"} == keys, "keys", sorted(keys), sorted(body))
@@ -178,26 +185,26 @@ def _checkpoint(body: Json) -> Checkpoint:
     _expect(isinstance(timing, dict) and timing.keys() == {"elapsed_s"}, "timing", "elapsed_s", timing)
     last = body["generation"]
     _expect(type(last) is int and last >= -1, "generation", "−1 or more", last)
-    population = Population(
-        generation=last + 1,
-        parents=_genomes(body["parents"], "parents"),
-        candidates=_genomes(body["candidates"], "candidates"),
-        elite=_elite(body["elite"]),
-    )
+    _expect(isinstance(body["algorithm"], dict), "algorithm", "an object", body["algorithm"])
     state = State(
-        population=population,
-        frames=_count(body["frames"], "frames"),
-        steps=_count(body["steps"], "steps"),
-        episodes=_count(body["episodes"], "episodes"),
+        generation=last,
+        algorithm=body["algorithm"],
+        candidates=genomes_from_json(body["candidates"], "candidates"),
+        elite=elite_from_json(body["elite"], "elite"),
+        frames=count_from_json(body["frames"], "frames"),
+        steps=count_from_json(body["steps"], "steps"),
+        episodes=count_from_json(body["episodes"], "episodes"),
         noise_digest=_text(body["noise_digest"], "noise_digest"),
         observations=_moments(body["observations"]) if "observations" in body else Moments(),
-        elapsed_s=_number(timing["elapsed_s"], "timing.elapsed_s"),
+        elapsed_s=number_from_json(timing["elapsed_s"], "timing.elapsed_s"),
     )
     try:
-        config = config_from_dict(tomllib.loads(_text(body["config"], "config")))
+        config = stored_config(tomllib.loads(_text(body["config"], "config")))
     except (ValueError, RecursionError, ConfigError) as error:
         raise RecordError(f"config: {error}") from None
-    return Checkpoint(state, config, _count(log["size_bytes"], "log.size_bytes"), _text(log["sha256"], "log.sha256"))
+    return Checkpoint(
+        state, config, count_from_json(log["size_bytes"], "log.size_bytes"), _text(log["sha256"], "log.sha256")
+    )
 
 
 def _expect(holds: bool, key: str, expected: object, found: object) -> None:
@@ -205,21 +212,9 @@ def _expect(holds: bool, key: str, expected: object, found: object) -> None:
         raise RecordError(f"{key}: expected {expected}, found {found!r}")
 
 
-def _count(value: object, key: str) -> int:
-    if type(value) is int and value >= 0:
-        return value
-    raise RecordError(f"{key}: expected an integer of at least 0, found {value!r}")
-
-
-def _number(value: object, key: str) -> float:
-    if type(value) in (int, float) and math.isfinite(value):  # type: ignore[arg-type]
-        return value  # type: ignore[return-value]
-    raise RecordError(f"{key}: expected a finite number, found {value!r}")
-
-
 def _numbers(value: object, key: str) -> tuple[float, ...]:
     if isinstance(value, list):
-        return tuple(float(_number(number, key)) for number in value)
+        return tuple(float(number_from_json(number, key)) for number in value)
     raise RecordError(f"{key}: expected a list of numbers, found {value!r}")
 
 
@@ -229,36 +224,10 @@ def _text(value: object, key: str) -> str:
     raise RecordError(f"{key}: expected a string, found {value!r}")
 
 
-def _genome(value: object, key: str) -> Genome:
-    if isinstance(value, list) and value:
-        return tuple(_count(index, key) for index in value)
-    raise RecordError(f"{key}: expected a list of noise indices, found {value!r}")
-
-
-def _genomes(value: object, key: str) -> tuple[Genome, ...]:
-    if isinstance(value, list):
-        return tuple(_genome(genome, key) for genome in value)
-    raise RecordError(f"{key}: expected a list of genomes, found {value!r}")
-
-
 def _moments(value: object) -> Moments:
     keys = {"count", "sums", "squares"}
     if not isinstance(value, dict) or value.keys() != keys:
         raise RecordError(f"observations: expected an object with {sorted(keys)}, found {value!r}")
     sums, squares = (_numbers(value[key], f"observations.{key}") for key in ("sums", "squares"))
     _expect(len(sums) == len(squares) > 0, "observations", "as many sums as squares", (len(sums), len(squares)))
-    return Moments(_count(value["count"], "observations.count"), sums, squares)
-
-
-def _elite(value: object) -> Elite | None:
-    if value is None:
-        return None
-    keys = {"genome", "mean", "episodes", "generation"}
-    if not isinstance(value, dict) or value.keys() != keys:
-        raise RecordError(f"elite: expected null or an object with {sorted(keys)}, found {value!r}")
-    return Elite(
-        genome=_genome(value["genome"], "elite.genome"),
-        mean=_number(value["mean"], "elite.mean"),
-        episodes=_count(value["episodes"], "elite.episodes"),
-        generation=_count(value["generation"], "elite.generation"),
-    )
+    return Moments(count_from_json(value["count"], "observations.count"), sums, squares)

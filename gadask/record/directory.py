@@ -21,12 +21,12 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from gadask.config import Config, dump_config, load_config
+from gadask.algorithms.algorithm import Json
+from gadask.config import Config, dump_config, load_stored_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.record import CLUSTER_FOLDER, files
 from gadask.record.checkpoint import (
     Checkpoint,
-    Json,
     State,
     check_same_run,
     decode,
@@ -301,7 +301,7 @@ def _refuse_missing(path: Path) -> None:
 
 def _load(path: Path) -> tuple[Config, str, bytes, files.Digest]:
     """Return the stored config; name and bytes of the newest checkpoint to be trusted; the hash of its log."""
-    config = load_config(path / _CONFIG)
+    config = load_stored_config(path / _CONFIG)
     reasons: list[str] = []
     for name in (_CHECKPOINT, _PREVIOUS):
         content = files.read(path / name)

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 from pathlib import Path
 
+from gadask.algorithms.algorithm import Json
 from gadask.errors import RecordError
-from gadask.genomes.genome import Genome, to_text
+from gadask.genomes.genome import Genome, split_text, to_text
 from gadask.observations import Normaliser
 from gadask.record import files
-from gadask.record.checkpoint import Json, strict_json
+from gadask.record.checkpoint import strict_json
 
 LOG = "generations.jsonl"
 """The log's name in the run directory."""
@@ -31,11 +32,11 @@ def encode_line(line: Json) -> bytes:
 
     Raises `TypeError` or `ValueError` where it is not strict JSON: no NaN, no infinities.
     """
-    genes = [genome.split("-") for genome in _genomes(line)]
+    genes = [split_text(genome) for genome in _genomes(line)]
     if not genes:
         return strict_json(line)
     n_common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*genes, strict=False)))
-    short = _with_genomes(line, lambda text: "-".join(text.split("-")[n_common:]))
+    short = _with_genomes(line, lambda text: "-".join(split_text(text)[n_common:]))
     return strict_json({**short, "trunk": "-".join(genes[0][:n_common])})
 
 

@@ -69,7 +69,7 @@ class SweptRun:
     @property
     def elite_mean(self) -> float | None:
         """Mean return of its elite over the evaluation episodes."""
-        elite = self.state.population.elite
+        elite = self.state.elite
         return None if elite is None else elite.mean
 
 
@@ -264,7 +264,7 @@ def _found(study_run: StudyRun, directory: Path) -> SweptRun:
         run.core_hours = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(directory))
     except RecordError:
         return run  # it is this run's to fail
-    test = test_of(directory, run.state.population.elite)
+    test = test_of(directory, run.state.elite)
     run.test_mean = test.mean if test is not None and test.returns else None
     if budget_reached(study_run.config.budget, run.state) and not _needs_test(run):
         run.status = "finished"
@@ -273,4 +273,4 @@ def _found(study_run: StudyRun, directory: Path) -> SweptRun:
 
 def _needs_test(run: SweptRun) -> bool:
     """Whether the run's present elite is to be tested and was not."""
-    return needs_test(run.study_run.config, run.directory, run.state.population.elite)
+    return needs_test(run.study_run.config, run.directory, run.state.elite)

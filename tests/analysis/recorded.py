@@ -20,7 +20,8 @@ from gadask.genomes.seeding import env_seed
 from gadask.genomes.weights import decode
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Kind
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import ROW, Kind
 from gadask.play.lanes import FirstLane, as_played
 from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy
@@ -112,7 +113,7 @@ class Players:
 
     def play(self, genome: Genome, kind: Kind, generation: int, slot: int, episode: int) -> NDArray[np.void]:
         """Return the row of one episode."""
-        common = self.config.ga.common_random_numbers
+        common = self.config.generation.common_random_numbers
         seed = env_seed(self.config.seed, kind.purpose, generation, slot, episode, common=common)
         result = play_episode(self.env, self.load(genome), seed, self.config.env.max_steps)
         row = np.zeros(1, ROW)
@@ -131,7 +132,8 @@ def record(path: Path, config: Config, n_generations: int) -> Path:
         for generation in range(n_generations):
             population = state.population
             drawn = [
-                draw_child(config.seed, generation, slot, population.parents, n_genes) for slot in range(ga.population)
+                draw_child(config.seed, generation, slot, population.parents, n_genes)
+                for slot in range(generation.population)
             ]
             genomes = [child_genome(population.parents, *draw) for draw in drawn]
             rows = [players.play(genome, Kind.CHILD, generation, slot, 0) for slot, genome in enumerate(genomes)]
@@ -139,21 +141,24 @@ def record(path: Path, config: Config, n_generations: int) -> Path:
             candidates = choose_candidates(ga, population, children)
             evaluations: dict[int, list[float]] = {}
             for slot, genome in enumerate(candidates):
-                own = [players.play(genome, Kind.EVALUATION, generation, slot, i) for i in range(ga.candidate_episodes)]
+                own = [
+                    players.play(genome, Kind.EVALUATION, generation, slot, i)
+                    for i in range(generation.candidate_episodes)
+                ]
                 evaluations[slot] = [float(row["return"][0]) for row in own]
                 rows += own
             table = np.concatenate(rows)
             counted = np.zeros(len(table), np.uint8)
-            breeding = Breeding(generation, population.parents, candidates)
+            brood = Brood(generation, population.parents, candidates)
             after = advance(ga, population, children, evaluations)
-            ledger = Ledger(Quota(generation, ga.population))
+            ledger = Ledger(Quota(generation, generation.population))
             timing = Timing(1.0, 1.0, 1.0, 0.0, 1, 1)
-            line = log_line(breeding, table, counted, children, evaluations, after.elite, ledger, timing)
+            line = log_line(brood, table, counted, children, evaluations, after.elite, ledger, timing)
             frames, steps = (getattr(state, name) + int(table[name].sum()) for name in ("frames", "steps"))
             state = replace(state, population=after, frames=frames, steps=steps, episodes=state.episodes + len(table))
             line["total"] = {"frames": frames, "steps": steps, "episodes": state.episodes}
             line["timing"]["elapsed_s"] = generation + 1.0
-            n_others = len(table) - ga.population
+            n_others = len(table) - generation.population
             parent, gene = (np.array([*column, *[-1] * n_others]) for column in zip(*drawn, strict=True))
             node = ["a"] * len(table)
             directory.close_generation(

@@ -14,7 +14,8 @@ from gadask.config import Config, config_from_dict, dump_config
 from gadask.genomes.genome import Genome
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Kind
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import ROW, Kind
 from gadask.record import files
 from gadask.record.checkpoint import Checkpoint, encode
 from gadask.record.directory import State
@@ -52,7 +53,7 @@ def write_run(
     with (path / "generations.jsonl").open("wb") as log:
         for generation in range(n_generations):
             population = state.population
-            n = ga.population
+            n = generation.population
             parent = rng.integers(len(population.parents), size=n) if population.parents else np.full(n, -1)
             gene = rng.integers(config.noise.size // 2, size=n)
             genomes = [
@@ -67,7 +68,7 @@ def write_run(
             ]
             candidates = choose_candidates(ga, population, ranked)
             known = quality | dict(zip(genomes, own.tolist(), strict=True))
-            slots, episodes = (part.ravel() for part in np.mgrid[: len(candidates), : ga.candidate_episodes])
+            slots, episodes = (part.ravel() for part in np.mgrid[: len(candidates), : generation.candidate_episodes])
             means = np.array([known[genome] for genome in candidates])
             evaluated = _rows(generation, Kind.EVALUATION, slots, episodes, means[slots], rng)
             evaluations = {slot: evaluated["return"][slots == slot].tolist() for slot in range(len(candidates))}
@@ -92,8 +93,8 @@ def write_run(
             timing = Timing(
                 wall_s, wall_s * len(process_busy), float(rows["seconds"].sum()), 0.0, n_nodes, len(process_busy)
             )
-            breeding = Breeding(generation, population.parents, candidates)
-            line = log_line(breeding, rows, headings, ranked, evaluations, after.elite, ledger, timing)
+            brood = Brood(generation, population.parents, candidates)
+            line = log_line(brood, rows, headings, ranked, evaluations, after.elite, ledger, timing)
             steps = state.steps + int(rows["steps"].sum())
             state = replace(
                 state,

@@ -33,7 +33,7 @@ def test_it_shows_the_recorded_episode_nearest_to_the_elites_mean(
 ) -> None:
     run = recorded["frostbite"]
     _, state = read_run(run)
-    elite = state.population.elite
+    elite = state.elite
     assert elite is not None
     episode = typical_episode(run, elite)
     seed, _ = episode.seeds(FROSTBITE)
@@ -64,7 +64,7 @@ def test_it_shows_the_recorded_episode_nearest_to_the_elites_mean(
 @pytest.mark.parametrize(("name", "n_episodes"), [("swatch", 3), ("no candidates", 1), ("common", 3)])
 def test_the_typical_episode_is_nearest_to_the_mean(recorded: dict[str, Path], name: str, n_episodes: int) -> None:
     config, state = read_run(recorded[name])
-    elite = state.population.elite
+    elite = state.elite
     assert elite is not None
     episode = typical_episode(recorded[name], elite)
     seed, _ = episode.seeds(config)

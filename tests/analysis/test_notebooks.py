@@ -37,11 +37,12 @@ kind = "mlp"
 kwargs = { hidden = "8" }
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 40
-parents = 6
 candidates = 4
 candidate_episodes = 10
+[ga]
+parents = 6
 mutation_power = 0.1
 [budget]
 generations = 7
@@ -51,11 +52,12 @@ STUDY = """
 env.max_steps = 90
 policy.kind = "nature"
 noise.size = 1_700_000
-[ga]
+[generation]
 population = 6
-parents = 3
 candidates = 2
 candidate_episodes = 3
+[ga]
+parents = 3
 mutation_power = 0.01
 [budget]
 generations = 3

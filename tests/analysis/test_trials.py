@@ -37,9 +37,9 @@ def test_choices_are_those_of_the_elites_episodes(run_dir: Path) -> None:
     assert baselines[1].trials[1:].tolist() == [1.0] * 5
     assert 0.2 < baselines[1].trials[0] < 0.8
     config, state = read_run(run_dir)
-    assert state.population.elite is not None
+    assert state.elite is not None
     players = Players(replace(config, env=replace(config.env, kwargs=config.env.kwargs | {"image_set": "test"})))
-    policy = players.load(state.population.elite.genome)
+    policy = players.load(state.elite.genome)
     task = prepare_task(config)
     right = np.zeros((30, 6))
     with closing(players.env):

@@ -39,8 +39,9 @@ from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode as decode_weights
 from gadask.master.evolve import evolve
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk
-from gadask.messages import unpack_breeding as cached_unpack_breeding
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, pack_brood, pack_chunk
+from gadask.messages import unpack_brood as cached_unpack_brood
 from gadask.node.ancestors import AncestorCache
 from gadask.node.chunks import Node
 from gadask.node.jobs import DecodeJob
@@ -90,7 +91,7 @@ def measure_messages(n_genes: int) -> dict[str, tuple[float, float, float]]:
     parents, candidates = _family(n_genes, _N_PARENTS), _family(n_genes, _N_CANDIDATES, seed=1)
     elite = Elite(candidates[0], 1000.0, 30, n_genes - 1)
     chunk = Chunk(n_genes, Kind.CHILD, tuple((slot, 0) for slot in range(62)))
-    breeding = Breeding(n_genes, parents, candidates)
+    brood = Brood(n_genes, parents, candidates)
     job = 1, DecodeJob(1, 0, -1, parents[0])
     state = State(Population(n_genes, parents, candidates, elite), noise_digest="0" * 16)
     checkpoint = Checkpoint(state, config, 10**9, "0" * 64)
@@ -100,15 +101,15 @@ def measure_messages(n_genes: int) -> dict[str, tuple[float, float, float]]:
         "candidates": [{"genome": to_text(genome), "mean": 1.0, "episodes": 30} for genome in candidates],
         "elite": {"genome": to_text(elite.genome), "mean": 1.0, "episodes": 30, "generation": n_genes},
     }
-    packed, made_from = pack_chunk(chunk), pack_breeding(task, breeding)
+    packed, made_from = pack_chunk(chunk), pack_brood(task, brood)
     job_packet, document, text = pickle.dumps(job), encode(checkpoint), encode_line(dict(line))
-    unpack_breeding = cached_unpack_breeding.__wrapped__
+    unpack_brood = cached_unpack_brood.__wrapped__
     return {
         "chunk of 62 episodes": (len(packed), _milliseconds(lambda: pack_chunk(chunk)), 0.0),
-        f"breeding, {_N_PARENTS} parents and {_N_CANDIDATES} candidates": (
+        f"brood, {_N_PARENTS} parents and {_N_CANDIDATES} candidates": (
             len(made_from),
-            _milliseconds(lambda: pack_breeding(task, breeding)),
-            _milliseconds(lambda: unpack_breeding(made_from)),
+            _milliseconds(lambda: pack_brood(task, brood)),
+            _milliseconds(lambda: unpack_brood(made_from)),
         ),
         "decode job, whole genome": (
             len(job_packet),
@@ -162,12 +163,12 @@ def measure_decoding(name: str, n_genes: int) -> dict[str, float]:
     node = Node(config.noise, 2)
     try:
         began = time.perf_counter()
-        node.play(task, Breeding(n_genes, parents, ()), chunk)
+        node.play(task, Brood(n_genes, parents, ()), chunk)
         figures[f"late node, {_N_PARENTS} parents, to the last of 40 episodes, s"] = time.perf_counter() - began
         children = tuple((*genome, 17 + row) for row, genome in enumerate(parents))
         chunk = Chunk(n_genes + 1, Kind.CHILD, chunk.episodes)
         began = time.perf_counter()
-        node.play(task, Breeding(n_genes + 1, children, ()), chunk)
+        node.play(task, Brood(n_genes + 1, children, ()), chunk)
         figures["the same node, next generation, s"] = time.perf_counter() - began
     finally:
         node.close()

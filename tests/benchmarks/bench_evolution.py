@@ -23,7 +23,8 @@ import numpy as np
 from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import make_env
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, Task
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Task
 from gadask.node.chunks import Node
 
 N_PROCESSES = 2
@@ -77,7 +78,7 @@ class Evolution:
     def __init__(self, node: Node, env: EnvConfig, policy: PolicyConfig) -> None:
         """Play a few, so that environments, networks and parents are there."""
         self._node, self._task = node, make_task(env, policy)
-        self._breeding = Breeding(1, _PARENTS, ())
+        self._brood = Brood(1, _PARENTS, ())
         self._slots = itertools.count()
         self.frames_per_s(0.0)
 
@@ -108,14 +109,14 @@ class Evolution:
         return frames, busy_s
 
     def _play_a_child(self) -> np.void:
-        rows, *_ = self._node.play(self._task, self._breeding, children(self._breeding, next(self._slots), 1))
+        rows, *_ = self._node.play(self._task, self._brood, children(self._brood, next(self._slots), 1))
         row: np.void = rows[0]
         return row
 
 
-def children(breeding: Breeding, first: int, n: int) -> Chunk:
+def children(brood: Brood, first: int, n: int) -> Chunk:
     """Return a chunk of so many children, from the slot `first` on."""
-    return Chunk(breeding.generation, Kind.CHILD, tuple((slot, 0) for slot in range(first, first + n)))
+    return Chunk(brood.generation, Kind.CHILD, tuple((slot, 0) for slot in range(first, first + n)))
 
 
 def _play_random(env_config: EnvConfig, seconds: float, seed: int) -> float:

@@ -9,7 +9,8 @@ import psutil
 
 from gadask.config import PRESETS, EnvConfig, NoiseConfig
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind
 from gadask.node.chunks import Node
 
 N_PROCESSES = 4
@@ -42,7 +43,7 @@ def _pss(noise_size: int) -> tuple[float, float]:
     try:
         # 600 children of 16 MB each touch every page of the table.
         chunk = Chunk(1, Kind.CHILD, tuple((slot, 0) for slot in range(600)))
-        node.play(prepare_task(config), Breeding(1, parents, ()), chunk)
+        node.play(prepare_task(config), Brood(1, parents, ()), chunk)
         server = psutil.Process(node.pool.pids[0]).parent()
         pids = [server.pid, *node.pool.pids]
         private = smaps_bytes(node.pool.pids[0], "Private_Dirty") + smaps_bytes(node.pool.pids[0], "Private_Clean")

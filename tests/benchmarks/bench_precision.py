@@ -61,7 +61,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
         for run_dir in arguments.run_dirs:
             config, state = read_run(run_dir)
-            elite = state.population.elite
+            elite = state.elite
             if elite is None:
                 parser.error(f"{run_dir}: expected a run with an elite, found none yet")
             jobs = [(config, elite.genome, i, arguments.episodes) for i in range(N_PROCESSES)]

@@ -36,7 +36,8 @@ from gadask.genomes.genome import Genome
 from gadask.master.evolve import evolve
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import ROW
 from gadask.record.directory import RunDirectory, State, episode_table
 from tests.benchmarks.bench_master import loopback_bytes
 from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, SimulatedNode, simulated_nodes
@@ -161,7 +162,7 @@ def write_genealogy(run_dir: Path, config: Config, generations: int) -> None:
             population = Population(generation=number + 1, parents=tuple(parents))
             state = State(population, noise_digest=SimulatedNode.digest)
             ledger = Ledger(Quota(number, 0))
-            line = log_line(Breeding(number, (), ()), no_rows, np.zeros(0, np.uint8), [], {}, None, ledger, timing)
+            line = log_line(Brood(number, (), ()), no_rows, np.zeros(0, np.uint8), [], {}, None, ledger, timing)
             line["total"] = {"frames": 0, "steps": 0, "episodes": 0}
             line["timing"]["elapsed_s"] = 0.0
             directory.close_generation(no_episodes, line, state)

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
-from gadask.messages import Breeding
+from gadask.algorithms.algorithm import Brood
 from gadask.node.chunks import Node
 from gadask.record.directory import read_episodes
 from tests.benchmarks.bench_evolution import N_PROCESSES, children, make_task
 
 _GENERATIONS = 8
 _RUN = (
-    "jobs/configs/such2017.toml --ga.population 60 --ga.parents 6 --ga.candidates 3 --ga.candidate-episodes 8"
+    "jobs/configs/such2017.toml --generation.population 60 --ga.parents 6 --generation.candidates 3 --generation.candidate-episodes 8"
     f" --env.max-steps 60 --budget.test-episodes 0 --rollouts-per-node {N_PROCESSES} --run-dir"
 ).split()
 
@@ -50,7 +50,7 @@ def _first_episode_of_a_node_s() -> float:
     begin = time.perf_counter()
     node = Node(NoiseConfig(), N_PROCESSES)
     try:
-        node.play(task, Breeding(0, (), ()), children(Breeding(0, (), ()), 0, 1))
+        node.play(task, Brood(0, (), ()), children(Brood(0, (), ()), 0, 1))
         return time.perf_counter() - begin
     finally:
         node.close()

@@ -35,7 +35,8 @@ from torch import nn
 
 from gadask.config import Config, NoiseConfig, PolicyConfig, config_from_dict
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind
 from gadask.node.chunks import LANE_ROUNDS, Node
 from gadask.policies import LanePolicy, make_policy
 from tests.benchmarks.bench_evolution import N_PROCESSES, pin, ratios
@@ -96,13 +97,13 @@ def measure_streaming(rounds: int = 5, n_steps: int = 500) -> dict[str, float]:
 def _play_gadask(node: Node, config: Config, seconds: float, generation: int) -> float:
     """Play new children for about `seconds` of each process; returns steps per second of theirs, decoding included."""
     task = prepare_task(config)
-    breeding = Breeding(generation, _PARENTS, ())
+    brood = Brood(generation, _PARENTS, ())
     n_episodes = N_PROCESSES * LANE_ROUNDS * task.n_lanes
     steps, slot, begin_s = 0, 0, 0.0
     try:
         while not slot or _cpu_s(node) < begin_s + N_PROCESSES * seconds:
             chunk = Chunk(generation, Kind.CHILD, tuple((slot + i, 0) for i in range(n_episodes)))
-            rows, *_ = node.play(task, breeding, chunk)
+            rows, *_ = node.play(task, brood, chunk)
             if slot:
                 steps += int(rows["steps"].sum())
             else:  # the first chunk makes the environments

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import NoiseConfig
-from gadask.messages import ROW, Breeding, Chunk, Kind, Status, Task
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import ROW, Chunk, Kind, Status, Task
 from gadask.node.plugin import PLUGIN_NAME
 
 N_PROCESSES = 31
@@ -72,7 +73,7 @@ class SimulatedNode:
         self._lock = threading.Lock()
 
     def play(
-        self, task: Task, breeding: Breeding, chunk: Chunk, is_wanted: Callable[[], bool]
+        self, task: Task, brood: Brood, chunk: Chunk, is_wanted: Callable[[], bool]
     ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
         """Wait as long as the chunk takes, and return its rows."""
         rows = simulated_rows(chunk)

@@ -93,14 +93,23 @@ def _check_rows(run_dir: Path, config: Config, tables: list[pd.DataFrame]) -> No
     ga = config.ga
     for number, table in enumerate(tables):
         children = table[table.counted & (table.kind == "child")]
-        _expect(run_dir, f"children of generation {number}", len(children), ga.population * ga.episodes_per_child)
-        if ga.closing == "all":
+        _expect(
+            run_dir,
+            f"children of generation {number}",
+            len(children),
+            generation.population * generation.episodes_per_child,
+        )
+        if generation.closing == "all":
             slots = sorted(set(children.slot))
-            _expect(run_dir, f"slots of generation {number}", slots, list(range(ga.population)))
+            _expect(run_dir, f"slots of generation {number}", slots, list(range(generation.population)))
             extra = table[~table.counted & ~table.duplicated(_PLACE, keep=False)]
             _expect(run_dir, f"uncounted rows of generation {number}", len(extra), 0)
         evaluations = table[table.counted & (table.kind == "evaluation")]
-        expected = 0 if ga.elite_evaluation == "overlapped" and number == 0 else ga.candidates * ga.candidate_episodes
+        expected = (
+            0
+            if generation.elite_evaluation == "overlapped" and number == 0
+            else generation.candidates * generation.candidate_episodes
+        )
         _expect(run_dir, f"evaluations of generation {number}", len(evaluations), expected)
 
 
@@ -132,7 +141,7 @@ def _children(config: Config, lines: list[dict[str, Any]], table: pd.DataFrame) 
     rows = table[table.counted & (table.kind == "child") & (table.status == "ok")]
     children = []
     for (generation, slot), episodes in rows.groupby(["generation", "slot"]):
-        if len(episodes) < config.ga.episodes_per_child:
+        if len(episodes) < config.generation.episodes_per_child:
             continue
         first = episodes.iloc[0]
         parents = lines[int(generation)]["parents"]

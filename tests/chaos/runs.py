@@ -24,7 +24,7 @@ class Kind:
     @property
     def repeats(self) -> bool:
         """Whether two plays must give the same log, wall-clock quantities aside."""
-        return self.config.ga.closing == "all"
+        return self.config.generation.closing == "all"
 
 
 def _kind(name: str, env: dict[str, Any], ga: dict[str, Any], policy: dict[str, Any] | None = None) -> Kind:

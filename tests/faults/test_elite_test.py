@@ -107,7 +107,7 @@ def test_a_test_that_fails_is_not_made_again(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(dump_config(chosen))
     first = run(tmp_path)
     assert first.returncode == 1
-    assert "error: 1 test episodes failed, more than ga.max_failed_share" in first.stderr
+    assert "error: 1 test episodes failed, more than generation.max_failed_share" in first.stderr
     assert "the first reason: RuntimeError: it cannot step" in first.stderr
     again = run(tmp_path, "--resume")
     assert (again.returncode, again.stderr) == (0, "")

@@ -40,10 +40,12 @@ def test_a_generation_on_many_nodes(tmp_path: Path) -> None:
     rows = read_episodes(run_dir, 0).to_pandas()
     children = rows[rows.kind == "child"]
     assert rows.counted.all()
-    assert (children.slot == np.arange(ga.population)).all()
-    assert len(rows) == line["episodes"] == ga.population + ga.candidates * ga.candidate_episodes
+    assert (children.slot == np.arange(generation.population)).all()
+    assert (
+        len(rows) == line["episodes"] == generation.population + generation.candidates * generation.candidate_episodes
+    )
     assert children.node.nunique() == N_NODES
-    best = children.sort_values(["return", "slot"], ascending=[False, True]).head(ga.candidates)
+    best = children.sort_values(["return", "slot"], ascending=[False, True]).head(generation.candidates)
     assert [candidate["genome"] for candidate in line["candidates"]] == [str(gene) for gene in best.gene]
 
 

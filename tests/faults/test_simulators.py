@@ -16,7 +16,8 @@ import pytest
 
 from gadask.config import EnvConfig
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Chunk, Kind, Status, Task
+from gadask.algorithms.algorithm import Brood
+from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.chunks import Node
 from tests.conftest import faulty_config, is_of_fork_server, wait_until
 from tests.simulator_envs import HELPERS, noted
@@ -80,7 +81,7 @@ def playing(node: Node, task: Task, left: Left) -> threading.Thread:
 
     def play() -> None:
         with pytest.raises(Exception, match="closed"):
-            node.play(task, Breeding(0, (), ()), children(1000))
+            node.play(task, Brood(0, (), ()), children(1000))
 
     player = threading.Thread(target=play)
     player.start()
@@ -132,14 +133,14 @@ def test_helpers_end_with_whatever_is_killed(
 
 def test_helpers_end_with_an_episode_that_hangs(node: Node, left: Left, tmp_path: Path) -> None:
     task = task_of(tmp_path, timeout_s=1.0, fault="hang", every=3)
-    rows, _ = node.play(task, Breeding(0, (), ()), children(12))[:2]
+    rows, _ = node.play(task, Brood(0, (), ()), children(12))[:2]
     assert set(rows["status"]) == {Status.OK, Status.TIMEOUT}
     wait_until(lambda: len(left.now()) <= N_PROCESSES * len(HELPERS), 10, "those of living processes are left")
 
 
 def test_environments_are_closed_when_their_run_ends(node: Node, left: Left, tmp_path: Path) -> None:
     ending = task_of(tmp_path)
-    node.play(ending, Breeding(0, (), ()), children(20))
+    node.play(ending, Brood(0, (), ()), children(20))
     pids, n_open = node.pool.pids, len(noted(tmp_path, "started")) // len(HELPERS)
     node.forget(ending)
     wait_until(lambda: len(noted(tmp_path, "closed")) == n_open, 10, "closed")
@@ -148,10 +149,10 @@ def test_environments_are_closed_when_their_run_ends(node: Node, left: Left, tmp
 
 def test_a_close_that_hangs_is_nobody_elses_fault(node: Node, left: Left, tmp_path: Path) -> None:
     ending = task_of(tmp_path, close_s=1000.0)
-    node.play(ending, Breeding(0, (), ()), children(20))
+    node.play(ending, Brood(0, (), ()), children(20))
     other = task_of(tmp_path, timeout_s=5.0)
     node.forget(ending)
-    rows, reasons, _ = node.play(other, Breeding(0, (), ()), children(20))
+    rows, reasons, _ = node.play(other, Brood(0, (), ()), children(20))
     assert (rows["status"] == Status.OK).all(), reasons
     wait_until(lambda: len(left.now()) <= N_PROCESSES * len(HELPERS), 10, "the helpers of those that hung are gone")
 
@@ -160,10 +161,10 @@ NODE = """
 import sys
 from pathlib import Path
 from gadask.node.chunks import Node
-from gadask.messages import Breeding
+from gadask.algorithms.algorithm import Brood
 from tests.faults.test_simulators import children, task_of
 task = task_of(Path(sys.argv[1]), n_steps=10**6, step_s=0.01, close_s=1.0)
-Node(task.noise, 2).play(task, Breeding(0, (), ()), children(1000))
+Node(task.noise, 2).play(task, Brood(0, (), ()), children(1000))
 """
 
 
@@ -199,8 +200,9 @@ kind = "mlp"
 kwargs = {{ hidden = "8" }}
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = 20
+[ga]
 parents = 4
 """
 

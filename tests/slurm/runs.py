@@ -26,11 +26,12 @@ kind = "mlp"
 kwargs = {{ hidden = "8" }}
 [noise]
 size = 300_000
-[ga]
+[generation]
 population = {population}
-parents = 5
 candidates = 3
 candidate_episodes = 4
+[ga]
+parents = 5
 [budget]
 generations = {generations}
 test_episodes = 0

@@ -133,8 +133,8 @@ class CompiledNetwork:
         self._written: list[torch.Tensor] = []  # by `mutate`
         self._n_writes = 0.0
 
-    def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, mutation_power: float) -> None:
-        """Write `parent + mutation_power × noise` to `flat`, the vector of the parameters, in the bits of `torch.add`.
+    def mutate(self, flat: torch.Tensor, parent: torch.Tensor, noise: torch.Tensor, weight: float) -> None:
+        """Write `parent + weight × noise` to `flat`, the vector of the parameters, in the bits of `torch.add`.
 
         All are contiguous float32 of shape `(n_params,)`, `flat` 64-byte aligned. The hidden layer is measured on the
         way, which spares the first observation a pass over its weights, unless torch writes to them until `begin`.
@@ -144,7 +144,7 @@ class CompiledNetwork:
         assert flat.data_ptr() == self._parameters[0].data_ptr()
         assert flat.data_ptr() % _ALIGNMENT_BYTES == 0
         pointers = flat.data_ptr(), flat.numel(), parent.data_ptr(), noise.data_ptr()
-        self._mutate(ctypes.addressof(self._network), *pointers, mutation_power)
+        self._mutate(ctypes.addressof(self._network), *pointers, weight)
         self._written = [flat, *self._parameters]
         self._n_writes = _count_writes(self._written)
 

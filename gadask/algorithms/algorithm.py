@@ -1,0 +1,158 @@
+"""What an algorithm is: pure functions over a state that is plain data.
+
+A generation's life, as `master/generation.py` leads it:
+
+    bases(state)                         what nodes hold: genomes that children are made from
+    children(brood, slots, n_genes)      which base, gene and weight the child in each slot has; nodes and master ask
+    nominate(state, scored)              candidates: genomes that are evaluated again
+    tell(state, closed)                  the next state
+    elite(state)                         the best genome so far
+
+With `elite_evaluation = "barrier"` candidates are nominated from the generation's own children, by the state before
+`tell`, and played before it. With `"overlapped"` they are nominated by the state after `tell`, and played together with
+the next generation's children. The algorithm need not know which.
+
+Everything follows from arguments and config: no clock, no generator, no order of arrival. So an algorithm gives the
+same run on any number of processes and nodes, and after any kill. Its state goes into the checkpoint as JSON, and
+`from_json(to_json(state)) == state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.genomes.genome import Genome, Step
+from gadask.observations import Normaliser
+from gadask.tables import html_table
+
+Json = dict[str, Any]
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Brood:
+    """What one generation is made from; every chunk carries it."""
+
+    generation: int
+    bases: tuple[Genome, ...] = ()
+    """What children are made from, in the order that their rows refer to; empty where all are new networks."""
+    candidates: tuple[Genome, ...] = ()
+    """Genomes evaluated again, in slot order."""
+    normaliser: Normaliser | None = None
+    """How their observations are normalised, if they are."""
+
+
+class Children(NamedTuple):
+    """How children are made, one entry a slot."""
+
+    rows: NDArray[np.int64]
+    """Row of the base; −1: none, a new network."""
+    genes: NDArray[np.int64]
+    """Noise index: of the step that is added to the base, or of the new network."""
+    weights: NDArray[np.float64]
+    """Weight of the step; of no meaning where there is no base."""
+
+
+class Scored(NamedTuple):
+    """A child and what its episodes came to."""
+
+    base: Genome
+    """Empty for a new network."""
+    step: Step
+    """What it adds to the base, or the new network's noise index."""
+    fitness: float
+    """Mean of what its episodes are worth, finite."""
+    slot: int
+
+    @property
+    def genome(self) -> Genome:
+        """The base and its own step; put together when asked for, since most children are never asked."""
+        return (*self.base, self.step)
+
+
+class Evaluated(NamedTuple):
+    """A candidate and what its episodes were worth, in episode order; none where all of them failed."""
+
+    genome: Genome
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A closed generation: what counts in it."""
+
+    generation: int
+    scored: Sequence[Scored]
+    """Children with all their episodes, in any order."""
+    evaluated: Sequence[Evaluated]
+    """The generation's candidates, in slot order."""
+
+
+@dataclass(frozen=True)
+class Elite:
+    """The candidate with the best mean return over its evaluation episodes."""
+
+    genome: Genome
+    mean: float
+    episodes: int
+    """Episodes that `mean` is taken over."""
+    generation: int
+    """The generation whose evaluation crowned it."""
+
+    def _repr_html_(self) -> str:
+        return html_table("elite", self.in_words())
+
+    def in_words(self) -> dict[str, object]:
+        """Return what a table says of it."""
+        return {
+            "mean return": f"{self.mean:,.6g} over {self.episodes} episodes",
+            "crowned in generation": self.generation,
+            "genes": len(self.genome),
+        }
+
+
+class Algorithm(Protocol[State]):
+    """One algorithm with its settings: a frozen dataclass, which nodes are sent, and which equals its copies."""
+
+    @property
+    def step_weight(self) -> float:
+        """Weight of steps that name none, so that most genomes are lists of genes; the same for the whole run."""
+
+    @property
+    def n_bases(self) -> int:
+        """How many bases a generation has at most: nodes make room for their weights."""
+
+    def start(self, origin: Genome) -> State:
+        """Return the state before generation 0, which begins with the genome `origin`; with new networks if empty."""
+
+    def bases(self, state: State) -> tuple[Genome, ...]:
+        """Return what the next generation's children are made from."""
+
+    def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
+        """Return how the children in these slots are made; genes are in [0, n_genes)."""
+
+    def nominate(self, state: State, scored: Sequence[Scored]) -> tuple[Genome, ...]:
+        """Return the genomes that are evaluated again, in slot order; at most `generation.candidates`."""
+
+    def tell(self, state: State, closed: Closed) -> State:
+        """Close a generation: return the state from which the next one is made.
+
+        Raises `EvolutionError` where nothing can be made from what was played.
+        """
+
+    def elite(self, state: State) -> Elite | None:
+        """Return the best genome so far; None as long as no candidate was evaluated."""
+
+    def to_json(self, state: State) -> Json:
+        """Return the whole state as JSON holds it: dictionaries, lists, strings, numbers, booleans, None."""
+
+    def from_json(self, document: Json) -> State:
+        """Return the state that `to_json` was given.
+
+        Raises `RecordError` for anything else; the text names the key, and what was expected and found.
+        """
