@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gadask.algorithms.truncation import Scored
+from gadask.algorithms.algorithm import Scored
 from gadask.genomes.genome import Genome
+from gadask.genomes.seeding import draw_gene, draw_parent
+
+
+def draw_child(run_seed: int, generation: int, slot: int, parents: Sequence[Genome], n_genes: int) -> tuple[int, int]:
+    """Return the parent row and the gene of one child, as `draw_children` does; the row is −1 without parents."""
+    gene = draw_gene(run_seed, generation, slot, n_genes)
+    return (draw_parent(run_seed, generation, slot, len(parents)) if parents else -1), gene
 
 
 def child_genome(parents: Sequence[Genome], row: int, gene: int) -> Genome:
-    """Return the genome of a child as `gadask.genomes.genome.draw_child` drew it."""
+    """Return the genome of a child as `draw_child` drew it."""
     return (gene,) if row < 0 else (*parents[row], gene)
 
 
 def scored(genome: Genome, fitness: float, slot: int) -> Scored:
     """Return a child with this genome."""
-    return Scored(genome[:-1], genome[-1], fitness, slot)
+    *base, step = genome
+    assert not isinstance(step, str)
+    return Scored(tuple(base), step, fitness, slot)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config
 from gadask.envs import make_env
 from gadask.genomes.genome import Genome, count_genes, draw_child
@@ -15,7 +16,6 @@ from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import Purpose, env_seed
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, Task
 from gadask.node.batch import Batch
 from gadask.node.chunks import Node

@@ -21,6 +21,7 @@ from distributed import Client, Worker
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gadask.algorithms.algorithm import Brood
 from gadask.clusters import local, slurm
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.base import NodeCounts
@@ -33,7 +34,6 @@ from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, pack_brood, pack_chunk, unpack_rows
 from gadask.node import plugin
 from gadask.node.plugin import NodePlugin

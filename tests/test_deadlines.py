@@ -17,8 +17,8 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from gadask.master.task import prepare_task
 from gadask.algorithms.algorithm import Brood
+from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status
 from gadask.node.chunks import Node
 from gadask.node.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict

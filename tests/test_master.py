@@ -17,6 +17,7 @@ import psutil
 import pytest
 from distributed import Client
 
+from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import rank
 from gadask.clusters.local import local_cluster
 from gadask.config import Closing, EliteEvaluation, Late, Truncation
@@ -27,7 +28,6 @@ from gadask.master.evaluate import evaluate_elite
 from gadask.master.evolve import evolve, evolve_blocking
 from gadask.master.generation import Generation, Progress
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Task, pack_brood
 from gadask.node import plugin
 from gadask.record.directory import read_episodes, read_generations, read_run

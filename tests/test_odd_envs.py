@@ -9,11 +9,11 @@ from typing import Any
 import psutil
 import pytest
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, config_from_dict
 from gadask.errors import GadaskError
 from gadask.master import task as tasks
 from gadask.master.rehearsal_process import rehearse
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Facts, Kind, Status
 from gadask.node.chunks import Node
 from tests import odd_processes

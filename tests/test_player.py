@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from torch import nn
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, Scalar
 from gadask.envs import make_env
 from gadask.genomes.genome import Genome, count_genes, draw_child
@@ -24,7 +25,6 @@ from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import stream
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, Status
 from gadask.node.chunks import Node
 from gadask.node.jobs import SEVERAL

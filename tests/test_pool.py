@@ -19,11 +19,11 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import EnvConfig, config_from_dict, config_to_dict
 from gadask.errors import NodeError
 from gadask.genomes.genome import Genome
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, Status
 from gadask.node import packets, pool, supervised
 from gadask.node.chunks import Node

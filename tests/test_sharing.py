@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config
 from gadask.errors import NodeError
 from gadask.genomes.genome import draw_children
 from gadask.genomes.seeding import Purpose, env_seed
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node import chunks
 from gadask.node.ancestors import Ancestors

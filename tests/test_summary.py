@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import Elite, Scored
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import ROW, Kind, Status
 
 Rows = NDArray[np.void]

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, EnvConfig, GAConfig, NoiseConfig, PolicyConfig
 from gadask.envs import make_env
@@ -20,7 +21,6 @@ from gadask.genomes.seeding import env_seed
 from gadask.genomes.weights import decode
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import ROW, Kind
 from gadask.play.lanes import FirstLane, as_played
 from gadask.play.rollout import play_episode

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, config_from_dict, dump_config
 from gadask.genomes.genome import Genome
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import ROW, Kind
 from gadask.record import files
 from gadask.record.checkpoint import Checkpoint, encode

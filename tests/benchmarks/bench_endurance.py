@@ -30,6 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import Elite, Population
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
@@ -39,7 +40,6 @@ from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode as decode_weights
 from gadask.master.evolve import evolve
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, pack_brood, pack_chunk
 from gadask.messages import unpack_brood as cached_unpack_brood
 from gadask.node.ancestors import AncestorCache

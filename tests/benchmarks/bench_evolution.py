@@ -20,10 +20,10 @@ from typing import get_args
 
 import numpy as np
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import make_env
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, Task
 from gadask.node.chunks import Node
 

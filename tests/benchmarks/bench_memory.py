@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import PRESETS, EnvConfig, NoiseConfig
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind
 from gadask.node.chunks import Node
 

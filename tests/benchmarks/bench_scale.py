@@ -29,6 +29,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import Population
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
@@ -36,7 +37,6 @@ from gadask.genomes.genome import Genome
 from gadask.master.evolve import evolve
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import ROW
 from gadask.record.directory import RunDirectory, State, episode_table
 from tests.benchmarks.bench_master import loopback_bytes

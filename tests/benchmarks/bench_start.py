@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.algorithms.algorithm import Brood
+from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.node.chunks import Node
 from gadask.record.directory import read_episodes
 from tests.benchmarks.bench_evolution import N_PROCESSES, children, make_task

@@ -33,9 +33,9 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import nn
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, NoiseConfig, PolicyConfig, config_from_dict
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind
 from gadask.node.chunks import LANE_ROUNDS, Node
 from gadask.policies import LanePolicy, make_policy

@@ -25,9 +25,9 @@ import numpy as np
 from distributed import Client, Worker, WorkerPlugin
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import NoiseConfig
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import ROW, Chunk, Kind, Status, Task
 from gadask.node.plugin import PLUGIN_NAME
 

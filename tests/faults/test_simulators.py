@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import EnvConfig
 from gadask.master.task import prepare_task
-from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.chunks import Node
 from tests.conftest import faulty_config, is_of_fork_server, wait_until

@@ -1,0 +1,54 @@
+"""A generation's life without nodes, as `gadask/master/generation.py` leads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gadask.algorithms import make_algorithm
+from gadask.algorithms.algorithm import Closed, Evaluated, Scored
+from gadask.config import Config
+from gadask.genomes.genome import Genome
+from gadask.record.directory import State
+
+
+def first_state(config: Config) -> State:
+    """Return the state before generation 0."""
+    algorithm = make_algorithm(config)
+    return State(algorithm=algorithm.to_json(algorithm.start(())))
+
+
+def bases_of(config: Config, state: State) -> tuple[Genome, ...]:
+    """Return what the children of the generation that `state` leads to are made from."""
+    algorithm = make_algorithm(config)
+    return algorithm.bases(algorithm.from_json(state.algorithm))
+
+
+def candidates_of(config: Config, state: State, scored: Sequence[Scored]) -> tuple[Genome, ...]:
+    """Return the candidates of the generation that `state` leads to; with overlapped evaluation `scored` is unused."""
+    if config.generation.elite_evaluation == "overlapped":
+        return state.candidates
+    algorithm = make_algorithm(config)
+    return algorithm.nominate(algorithm.from_json(state.algorithm), scored)
+
+
+def evaluated_of(candidates: Sequence[Genome], evaluations: Mapping[int, Sequence[float]]) -> list[Evaluated]:
+    """Return candidates with what their episodes were worth, by slot."""
+    return [Evaluated(genome, evaluations.get(slot, ())) for slot, genome in enumerate(candidates)]
+
+
+def close_generation(
+    config: Config, state: State, scored: Sequence[Scored], evaluations: Mapping[int, Sequence[float]]
+) -> State:
+    """Return the state after the generation that `state` leads to; `evaluations` are its candidates', by slot."""
+    algorithm, number = make_algorithm(config), state.generation + 1
+    evaluated = evaluated_of(candidates_of(config, state, scored), evaluations)
+    after = algorithm.tell(algorithm.from_json(state.algorithm), Closed(number, scored, evaluated))
+    is_overlapped = config.generation.elite_evaluation == "overlapped"
+    return replace(
+        state,
+        generation=number,
+        algorithm=algorithm.to_json(after),
+        candidates=algorithm.nominate(after, scored) if is_overlapped else (),
+        elite=algorithm.elite(after),
+    )
