@@ -63,14 +63,13 @@ def faulty_config(fault: str = "none", population: int = 24, **kwargs: object) -
             },
             "policy": {"kind": "mlp", "kwargs": {"hidden": "8"}},
             "noise": {"size": 300_000},
-            "ga": {
+            "generation": {
                 "population": population,
-                "parents": 5,
                 "candidates": 3,
                 "candidate_episodes": 4,
-                "mutation_power": 0.2,
                 "max_failed_share": 1.0,
             },
+            "ga": {"parents": 5, "mutation_power": 0.2},
             "budget": {"generations": 4, "test_episodes": 0},
         }
     )

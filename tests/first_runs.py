@@ -20,8 +20,8 @@ DEADLINE_S = 170.0
 def first_config(late: str = "drop", generations: int = 1000, fault: str = "none", **kwargs: object) -> Config:
     """Return a run whose generations close at the first results."""
     config = faulty_config(fault, **kwargs)  # type: ignore[arg-type]
-    ga = replace(config.ga, closing="first", late=late, candidates=0)  # type: ignore[arg-type]
-    return replace(config, ga=ga, budget=replace(config.budget, generations=generations))
+    generation = replace(config.generation, closing="first", late=late, candidates=0)  # type: ignore[arg-type]
+    return replace(config, generation=generation, budget=replace(config.budget, generations=generations))
 
 
 async def until(condition: Callable[[], Awaitable[object]], what: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from gadask.algorithms import make_algorithm
-from gadask.algorithms.algorithm import Closed, Evaluated, Scored
+from gadask.algorithms.algorithm import Closed, Elite, Evaluated, Scored
+from gadask.algorithms.truncation import Parents, Truncation
 from gadask.config import Config
 from gadask.genomes.genome import Genome
 from gadask.record.directory import State
@@ -16,6 +18,18 @@ def first_state(config: Config) -> State:
     """Return the state before generation 0."""
     algorithm = make_algorithm(config)
     return State(algorithm=algorithm.to_json(algorithm.start(())))
+
+
+def state_after(
+    generation: int,
+    parents: tuple[Genome, ...],
+    candidates: tuple[Genome, ...] = (),
+    elite: Elite | None = None,
+    **others: Any,
+) -> State:
+    """Return the state of a run of truncation selection after `generation`; −1 is before the first."""
+    algorithm = Truncation.of(Config()).to_json(Parents(parents, elite))
+    return State(generation, algorithm, candidates, elite, **others)
 
 
 def bases_of(config: Config, state: State) -> tuple[Genome, ...]:

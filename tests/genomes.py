@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hypothesis import strategies as st
+
 from gadask.algorithms.algorithm import Scored
 from gadask.genomes.genome import Genome
 from gadask.genomes.seeding import draw_gene, draw_parent
+
+GENES = st.integers(0, 2**63 - 1)
+STEPS = GENES | st.tuples(GENES, st.floats(allow_nan=False, allow_infinity=False))
+ORIGINS = GENES | st.text("0123456789abcdef", min_size=32, max_size=32)
+GENOMES = st.builds(lambda origin, steps: (origin, *steps), ORIGINS, st.lists(STEPS, max_size=30))
+"""Of all parts that there are."""
 
 
 def draw_child(run_seed: int, generation: int, slot: int, parents: Sequence[Genome], n_genes: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Brood
 from gadask.config import Config
 from gadask.envs import make_env
-from gadask.genomes.genome import Genome, count_genes, draw_child
+from gadask.genomes.genome import Genome, count_genes
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import Purpose, env_seed
 from gadask.genomes.weights import decode
@@ -22,6 +22,7 @@ from gadask.node.chunks import Node
 from gadask.node.jobs import Job, PlayJob
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
+from tests.genomes import draw_child
 
 PARENTS: tuple[Genome, ...] = ((5,), (6, 7), (6, 7, 8))
 
@@ -78,7 +79,7 @@ def played_here(config: Config, chunk: Chunk) -> list[tuple[object, ...]]:
     for slot, episode in chunk.episodes:
         row, gene = draw_child(config.seed, chunk.generation, slot, PARENTS if chunk.generation else (), n_genes)
         genome = (gene,) if row < 0 else (*PARENTS[row], gene)
-        decode(policy.flat, genome, noise, policy.initialise, task.mutation_power)
+        decode(policy.flat, genome, noise, policy.initialise, task.algorithm.step_weight)
         seed = env_seed(config.seed, Purpose.CHILD_EPISODE, chunk.generation, slot, episode)
         result = play_episode(env, policy, seed, config.env.max_steps)
         rows.append((Kind.CHILD, slot, episode, result.steps, result.frames, result.return_, result.status))

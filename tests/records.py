@@ -5,21 +5,44 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from gadask.algorithms.truncation import Elite, Population
-from gadask.config import Config, EnvConfig, GAConfig
+from gadask.algorithms.algorithm import Elite
+from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig
 from gadask.messages import ROW, Kind, Status
-from gadask.record.directory import (
-    State,
-    episode_table,
+from gadask.record.directory import episode_table
+from tests.generations import state_after
+
+CONFIG = Config(
+    seed=3,
+    env=EnvConfig(id="CartPole-v1"),
+    generation=GenerationConfig(population=4, candidates=0),
+    ga=GAConfig(parents=2),
 )
 
-CONFIG = Config(seed=3, env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=4, parents=2, candidates=0))
+
+FIRST = state_after(
+    0,
+    ((5,), (7,)),
+    (),
+    Elite((5,), 1.5, 1, 0),
+    frames=40,
+    steps=10,
+    episodes=4,
+    noise_digest="abc",
+    elapsed_s=2.5,
+)
 
 
-FIRST = State(Population(1, ((5,), (7,)), (), Elite((5,), 1.5, 1, 0)), 40, 10, 4, "abc", 2.5)
-
-
-SECOND = State(Population(2, ((5, 8), (5,)), ((5,),), Elite((5, 8), 2.5, 3, 1)), 80, 20, 8, "abc", 5.0)
+SECOND = state_after(
+    1,
+    ((5, 8), (5,)),
+    ((5,),),
+    Elite((5, 8), 2.5, 3, 1),
+    frames=80,
+    steps=20,
+    episodes=8,
+    noise_digest="abc",
+    elapsed_s=5.0,
+)
 
 
 def table(generation: int = 0) -> pa.Table:

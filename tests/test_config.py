@@ -16,16 +16,21 @@ from hypothesis import strategies as st
 from gadask.config import (
     MAX_RUN_SEED,
     PRESETS,
+    AlgorithmConfig,
     BudgetConfig,
     Config,
     EnvConfig,
     GAConfig,
+    GenerationConfig,
     NoiseConfig,
     PolicyConfig,
+    RandomSearchConfig,
+    StartConfig,
     config_from_dict,
     config_to_dict,
     dump_config,
     load_config,
+    stored_config,
 )
 from gadask.errors import ConfigError
 
@@ -37,26 +42,25 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path, 'seed = 7\n[ga]\npopulation = 50\n[env]\nid = "CartPole-v1"\n'))
-    expected = Config(seed=7, ga=GAConfig(population=50), env=EnvConfig(id="CartPole-v1"))
+    config = load_config(written(tmp_path, 'seed = 7\n[generation]\npopulation = 50\n[env]\nid = "CartPole-v1"\n'))
+    expected = Config(seed=7, generation=GenerationConfig(population=50), env=EnvConfig(id="CartPole-v1"))
     assert config == expected
 
 
 def test_such2017_preset_is_the_paper(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, 'preset = "such2017"'))
-    assert config.ga == GAConfig(
+    assert config.algorithm == AlgorithmConfig(kind="truncation")
+    assert config.generation == GenerationConfig(
         population=1000,
-        parents=20,
-        mutation_power=0.002,
         candidates=10,
         candidate_episodes=30,
         spare_episodes=0,
         closing="all",
         elite_evaluation="barrier",
-        truncation="such2017",
         population_counts_evaluations=False,
         min_steps=0,
     )
+    assert config.ga == GAConfig(parents=20, mutation_power=0.002, truncation="such2017")
     assert config.env.max_steps == 5000
     assert config.noise == NoiseConfig(seed=123, size=250_000_000)
     assert config.policy == PolicyConfig(kind="such2017", kwargs={})
@@ -65,27 +69,29 @@ def test_such2017_preset_is_the_paper(tmp_path: Path) -> None:
 
 def test_ga_dist_preset_is_its_program(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, 'preset = "ga-dist"'))
-    assert config.ga == GAConfig(
+    assert config.algorithm == AlgorithmConfig(kind="truncation")
+    assert config.generation == GenerationConfig(
         population=1000,
-        parents=20,
-        mutation_power=0.002,
         candidates=10,
         candidate_episodes=30,
         spare_episodes=5,
         closing="first",
         late="drop",
         elite_evaluation="overlapped",
-        truncation="ga-dist",
         population_counts_evaluations=True,
         min_steps=10_000,
     )
+    assert config.ga == GAConfig(parents=20, mutation_power=0.002, truncation="ga-dist")
     assert config.policy == PolicyConfig(kind="such2017", kwargs={"initial": "unit-norm", "conv_activation": False})
     assert config.budget.frames == 1e9
 
 
 def test_a_file_overrides_its_preset(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path, 'preset = "ga-dist"\n[ga]\nlate = "admit"\n[budget]\nframes = inf\n'))
-    assert config.ga == dataclasses.replace(PRESETS["ga-dist"].ga, late="admit")
+    config = load_config(
+        written(tmp_path, 'preset = "ga-dist"\n[generation]\nlate = "admit"\n[budget]\nframes = inf\n')
+    )
+    assert config.generation == dataclasses.replace(PRESETS["ga-dist"].generation, late="admit")
+    assert config.ga == PRESETS["ga-dist"].ga
     assert config.budget.frames is None
 
 
@@ -99,9 +105,13 @@ def test_presets_pass_their_own_check(name: str) -> None:
     ("table", "message"),
     [
         ({"sed": 1}, "unknown key 'sed'; did you mean 'seed'?"),
-        ({"ga": {"poplation": 1}}, "unknown key 'ga.poplation'; did you mean 'generation.population'?"),
+        ({"generation": {"poplation": 1}}, "unknown key 'generation.poplation'; did you mean 'generation.population'?"),
         ({"budget": {"frame": 1}}, "unknown key 'budget.frame'; did you mean 'budget.frames'?"),
-        ({"zzz": 1}, "unknown key 'zzz'; expected one of budget, env, ga, noise, policy, preset, seed"),
+        (
+            {"zzz": 1},
+            "unknown key 'zzz'; expected one of algorithm, budget, env, ga, generation, noise, policy, preset,"
+            " random_search, seed, start",
+        ),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest_name(table: dict[str, Any], message: str) -> None:
@@ -119,11 +129,11 @@ def test_an_unknown_key_is_answered_with_the_nearest_name(table: dict[str, Any],
         ({"ga": {"mutation_power": False}}, "ga.mutation_power: expected float, found False (bool)"),
         ({"ga": {"mutation_power": math.nan}}, "ga.mutation_power: expected float, found nan (float)"),
         (
-            {"ga": {"population_counts_evaluations": 1}},
+            {"generation": {"population_counts_evaluations": 1}},
             "generation.population_counts_evaluations: expected bool, found 1 (int)",
         ),
-        ({"ga": {"closing": "some"}}, "generation.closing: expected one of 'all', 'first', found 'some'"),
-        ({"ga": {"closing": ["all"]}}, "generation.closing: expected one of 'all', 'first', found ['all']"),
+        ({"generation": {"closing": "some"}}, "generation.closing: expected one of 'all', 'first', found 'some'"),
+        ({"generation": {"closing": ["all"]}}, "generation.closing: expected one of 'all', 'first', found ['all']"),
         ({"ga": 3}, "ga: expected a table, found 3"),
         ({"env": {"id": 3}}, "env.id: expected str, found 3 (int)"),
         ({"env": {"kwargs": []}}, "env.kwargs: expected a table, found []"),
@@ -160,44 +170,70 @@ GA_DIST = {"truncation": "ga-dist"}
         ({"env": {"episode_timeout_s": 0}}, "env.episode_timeout_s: expected more than 0, found 0.0"),
         ({"noise": {"seed": -1}}, "noise.seed: expected 0 to"),
         ({"noise": {"size": 0}}, "noise.size: expected 1 to"),
-        ({"ga": {"population": 0}}, "generation.population: expected 1 to 2147483647, found 0"),
-        ({"ga": {"population": 2**31}}, "generation.population: expected 1 to 2147483647, found 2147483648"),
+        ({"generation": {"population": 0}}, "generation.population: expected 1 to 2147483647, found 0"),
+        ({"generation": {"population": 2**31}}, "generation.population: expected 1 to 2147483647, found 2147483648"),
         (
-            {"ga": {"paired_tasks": True, "episodes_per_child": 3}},
+            {"generation": {"paired_tasks": True, "episodes_per_child": 3}},
             "generation.episodes_per_child: expected an even number with generation.paired_tasks, found 3",
         ),
         (
-            {"ga": {"paired_tasks": True, "episodes_per_child": 2, "candidate_episodes": 5}},
+            {"generation": {"paired_tasks": True, "episodes_per_child": 2, "candidate_episodes": 5}},
             "generation.candidate_episodes: expected an even number with generation.paired_tasks, found 5",
         ),
         (
-            {"ga": {"paired_tasks": True, "episodes_per_child": 2, "spare_episodes": 1}},
+            {"generation": {"paired_tasks": True, "episodes_per_child": 2, "spare_episodes": 1}},
             "generation.spare_episodes: expected 0 with generation.paired_tasks, found 1",
         ),
         ({"ga": {"parents": 1001}}, "ga.parents: expected 1 to generation.population (1000), found 1001"),
         ({"ga": {"parents": 0}}, "ga.parents: expected 1 to generation.population (1000), found 0"),
         ({"ga": {"mutation_power": 0}}, "ga.mutation_power: expected a finite number above 0, found 0.0"),
         ({"ga": {"mutation_power": math.inf}}, "ga.mutation_power: expected a finite number above 0, found inf"),
-        ({"ga": {"candidates": -1}}, "generation.candidates: expected 0 to generation.population (1000), found -1"),
-        ({"ga": {"candidates": 1}}, "generation.candidates: expected 0, or at least 2"),
-        ({"ga": {"candidate_episodes": 0}}, "generation.candidate_episodes: expected 1 to"),
-        ({"ga": {"spare_episodes": -1}}, "generation.spare_episodes: expected 0 to"),
-        ({"ga": {"min_steps": -1}}, "generation.min_steps: expected at least 0, found -1"),
-        ({"ga": {"min_steps": 9}}, "generation.closing: expected 'first' with generation.min_steps, found 'all'"),
-        ({"ga": {"max_failed_share": 1.01}}, "generation.max_failed_share: expected 0 to 1, found 1.01"),
-        ({"ga": {"max_failed_share": -0.1}}, "generation.max_failed_share: expected 0 to 1, found -0.1"),
+        (
+            {"generation": {"candidates": -1}},
+            "generation.candidates: expected 0 to generation.population (1000), found -1",
+        ),
+        ({"generation": {"candidates": 1}}, "generation.candidates: expected 0, or at least 2"),
+        ({"generation": {"candidate_episodes": 0}}, "generation.candidate_episodes: expected 1 to"),
+        ({"generation": {"spare_episodes": -1}}, "generation.spare_episodes: expected 0 to"),
+        ({"generation": {"min_steps": -1}}, "generation.min_steps: expected at least 0, found -1"),
+        (
+            {"generation": {"min_steps": 9}},
+            "generation.closing: expected 'first' with generation.min_steps, found 'all'",
+        ),
+        ({"generation": {"max_failed_share": 1.01}}, "generation.max_failed_share: expected 0 to 1, found 1.01"),
+        ({"generation": {"max_failed_share": -0.1}}, "generation.max_failed_share: expected 0 to 1, found -0.1"),
         ({"ga": {**GA_DIST, "parents": 2}}, "ga.parents: expected at least 3 with ga.truncation = 'ga-dist', found 2"),
         (
-            {"ga": {**GA_DIST, "candidates": 0}},
+            {"ga": GA_DIST, "generation": {"candidates": 0}},
             "generation.candidates: expected at least 2 with ga.truncation = 'ga-dist'",
         ),
         (
-            {"ga": {"population_counts_evaluations": True}},
-            "generation.elite_evaluation: expected 'overlapped' with generation.population_counts_evaluations, found 'barrier'",
+            {"generation": {"population_counts_evaluations": True}},
+            "generation.elite_evaluation: expected 'overlapped' with generation.population_counts_evaluations, found"
+            " 'barrier'",
         ),
         (
-            {"preset": "ga-dist", "ga": {"population": 319}},
-            "generation.population: expected at least ga.parents + generation.candidates × generation.candidate_episodes (320), found 319",
+            {"preset": "ga-dist", "generation": {"population": 319}},
+            "generation.population: expected at least ga.parents + generation.candidates ×"
+            " generation.candidate_episodes (320), found 319",
+        ),
+        (
+            {
+                "preset": "ga-dist",
+                "algorithm": {"kind": "random-search"},
+                "generation": {"candidates": 5, "population": 150},
+            },
+            "generation.population: expected more than generation.candidates × generation.candidate_episodes (150),"
+            " found 150",
+        ),
+        ({"algorithm": {"kind": "annealing"}}, "algorithm.kind: expected one of 'truncation', 'random-search', or "),
+        (
+            {"algorithm": {"kwargs": {"a": 1}}},
+            "algorithm.kwargs: expected none with algorithm.kind = 'truncation', whose settings have a table, found",
+        ),
+        (
+            {"algorithm": {"kind": "random-search"}, "random_search": {"mutation_power": 0}},
+            "random_search.mutation_power: expected a finite number above 0, found 0.0",
         ),
         ({"budget": {"generations": 0}}, "budget.generations: expected more than 0, found 0"),
         ({"budget": {"frames": 0}}, "budget.frames: expected more than 0, found 0.0"),
@@ -210,6 +246,27 @@ def test_an_impossible_value_is_named(table: dict[str, Any], message: str) -> No
         config_from_dict(table)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["population", "candidates", "closing", "max_failed_share"])
+def test_a_setting_that_has_moved_is_answered_with_its_place(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^ga\.{key}: is now generation\.{key}; write it under \[generation\]$"):
+        config_from_dict({"ga": {key: getattr(GenerationConfig(), key)}})
+
+
+def test_a_stored_config_may_have_its_settings_where_they_were() -> None:
+    old = {"preset": "ga-dist", "ga": {"population": 500, "late": "admit", "parents": 7}}
+    config = stored_config(old)
+    generation = dataclasses.replace(PRESETS["ga-dist"].generation, population=500, late="admit")
+    assert config.generation == generation
+    assert config.ga == dataclasses.replace(PRESETS["ga-dist"].ga, parents=7)
+    assert stored_config(config_to_dict(config)) == config
+
+
+def test_settings_of_another_algorithm_have_no_effect() -> None:
+    config = config_from_dict({"algorithm": {"kind": "random-search"}, "ga": {"parents": 0}})
+    assert config.ga.parents == 0
+    assert config_from_dict({"algorithm": {"kind": "a.b:c", "kwargs": {"d": 1}}, "ga": {"parents": 0}})
 
 
 @pytest.mark.parametrize(
@@ -243,7 +300,9 @@ def test_values_at_the_edge_are_taken_and_the_next_are_not(preset: str, key: str
 
 
 def test_numbers_may_be_written_either_way() -> None:
-    config = config_from_dict({"ga": {"population": 1e3, "mutation_power": 1}, "budget": {"frames": 1_000_000}})
+    config = config_from_dict(
+        {"generation": {"population": 1e3}, "ga": {"mutation_power": 1}, "budget": {"frames": 1_000_000}}
+    )
     assert (config.generation.population, type(config.generation.population)) == (1000, int)
     assert (config.ga.mutation_power, type(config.ga.mutation_power)) == (1.0, float)
     assert (config.budget.frames, type(config.budget.frames)) == (1e6, float)
@@ -291,11 +350,12 @@ configs = st.builds(
     ),
     policy=st.builds(PolicyConfig, kind=texts, kwargs=kwargs),
     noise=st.builds(NoiseConfig, seed=st.integers(0, 9), size=st.integers(1, 9)),
-    ga=st.builds(
-        GAConfig,
+    start=st.builds(StartConfig, from_=texts),
+    algorithm=st.sampled_from([AlgorithmConfig(), AlgorithmConfig("random-search")])
+    | st.builds(AlgorithmConfig, kind=st.just("a.b:c"), kwargs=kwargs),
+    generation=st.builds(
+        GenerationConfig,
         population=st.integers(700, 1000),
-        parents=st.integers(3, 20),
-        mutation_power=positive,
         candidates=st.integers(2, 5),
         candidate_episodes=st.integers(1, 30),
         spare_episodes=st.integers(0, 5),
@@ -303,7 +363,10 @@ configs = st.builds(
         closing=st.just("first"),
         min_steps=st.integers(0, 9),
         max_failed_share=st.floats(0, 1),
+        fitness=texts,
     ),
+    ga=st.builds(GAConfig, parents=st.integers(3, 20), mutation_power=positive),
+    random_search=st.builds(RandomSearchConfig, mutation_power=positive),
     budget=st.builds(
         BudgetConfig,
         generations=st.none() | st.integers(1, 9),

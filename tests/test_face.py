@@ -34,7 +34,8 @@ CONFIG = config_from_dict(
         "env": {"id": "CartPole-v1", "max_steps": 200},
         "policy": {"kind": "mlp", "kwargs": {"hidden": "8"}, "normalise": True},
         "noise": {"size": 300_000},
-        "ga": {"population": 16, "parents": 4, "candidates": 3, "candidate_episodes": 3},
+        "generation": {"population": 16, "candidates": 3, "candidate_episodes": 3},
+        "ga": {"parents": 4},
         "budget": {"generations": 3, "test_episodes": 0},
     }
 )

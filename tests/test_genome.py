@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import product
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gadask.errors import ConfigError, GenomeError
-from gadask.genomes.genome import Genome, count_genes, draw_child, draw_children, from_text, to_text
+from gadask.genomes.genome import Genome, count_genes, draw_children, from_json, from_text, split_text, to_json, to_text
 from gadask.node.ancestors import AncestorCache, Decoding
+from tests.genomes import GENOMES, draw_child
 
-GENOMES = st.lists(st.integers(0, 2**40), min_size=1, max_size=30).map(tuple)
+ANCHOR = "0123456789abcdef" * 2
 UNIVERSE: list[Genome] = [genome for length in range(1, 5) for genome in product((0, 1), repeat=length)]
 
 
@@ -24,8 +26,24 @@ def test_a_genome_survives_its_text(genome: Genome) -> None:
     assert from_text(to_text(genome)) == genome
 
 
+@given(GENOMES)
+def test_a_genome_survives_json(genome: Genome) -> None:
+    assert from_json(json.loads(json.dumps(to_json(genome)))) == genome
+
+
+@given(GENOMES)
+def test_a_text_is_split_where_its_parts_are_joined(genome: Genome) -> None:
+    parts = split_text(to_text(genome))
+    assert len(parts) == len(genome)
+    assert "-".join(parts) == to_text(genome)
+
+
 def test_text_is_indices_joined_by_hyphens() -> None:
     assert to_text((17, 0, 4042)) == "17-0-4042"
+
+
+def test_text_of_an_anchor_and_of_steps_with_weights() -> None:
+    assert to_text((ANCHOR, (88, -0.01), 4042, (7, 1e-05))) == f"@{ANCHOR}-88*-0.01-4042-7*1E-05"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +67,19 @@ def test_text_is_indices_joined_by_hyphens() -> None:
         "1\n",
         "9" * 5000,
         "1-\n2",
+        "@",
+        "@17",
+        f"17-@{ANCHOR}",
+        f"@{ANCHOR.upper()}",
+        "17*0.5",
+        "1-2*",
+        "1-2*nan",
+        "1-2*inf",
+        "1-2*1",
+        "1-2*0.50",
+        "1-2*1e-05",
+        "1--2*0.5",
+        str(2**63),
     ],
 )
 def test_any_other_text_is_refused_in_one_line(text: str) -> None:
@@ -60,6 +91,15 @@ def test_any_other_text_is_refused_in_one_line(text: str) -> None:
     assert repr(text[:80]) in message
 
 
+@pytest.mark.parametrize(
+    "document",
+    [None, [], [[1, 0.5]], [-1], [True], [1, [2, 1]], [1, [2, 0.5, 3]], [1, ANCHOR], ["@" + ANCHOR], [1, [[2], 0.5]]],
+)
+def test_any_other_json_is_refused_in_one_line(document: object) -> None:
+    with pytest.raises(GenomeError, match=r"^expected a list of noise indices, found .{1,80}$"):
+        from_json(document)
+
+
 @given(st.text("01-+_ \n٣"))
 def test_a_genome_has_one_text(text: str) -> None:
     try:
@@ -67,7 +107,7 @@ def test_a_genome_has_one_text(text: str) -> None:
     except GenomeError:
         return
     assert to_text(genome) == text
-    assert all(gene >= 0 for gene in genome)
+    assert all(isinstance(gene, int) and gene >= 0 for gene in genome)
 
 
 def test_genes_are_counted_up_to_the_end_of_the_table() -> None:
@@ -100,7 +140,7 @@ def test_all_parents_and_genes_are_drawn() -> None:
 def test_many_children_are_drawn_as_one_is(run_seed: int, generation: int, n_parents: int, n_genes: int) -> None:
     parents = [(i,) for i in range(n_parents)]
     slots = [0, 1, 2, 3, 7, 1000, 2**31 - 1]
-    rows, genes = draw_children(run_seed, generation, np.array(slots), parents, n_genes)
+    rows, genes = draw_children(run_seed, generation, np.array(slots), n_parents, n_genes)
     drawn = [draw_child(run_seed, generation, slot, parents, n_genes) for slot in slots]
     assert list(zip(rows.tolist(), genes.tolist(), strict=True)) == drawn
 

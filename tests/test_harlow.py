@@ -193,7 +193,7 @@ def test_paired_tasks_need_an_environment_that_has_them() -> None:
     table: dict[str, Any] = {
         "env": {"id": "gadask/Harlow-v0", "kwargs": {"retina": 16}},
         "policy": {"kind": "conv-fast-weights"},
-        "ga": {"paired_tasks": True, "episodes_per_child": 2},
+        "generation": {"paired_tasks": True, "episodes_per_child": 2},
     }
     assert prepare_task(config_from_dict(table)).paired_tasks
     table["env"], table["policy"] = {"id": "gadask/MetaBandit-v0"}, {"kind": "gru"}

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gadask.algorithms.truncation import Elite, Population
 from gadask.config import PRESETS
 from gadask.master.generation import quota_of
 from gadask.master.ledger import PLAYED, Heading, Ledger, Quota
@@ -331,16 +330,15 @@ def test_episodes_to_issue_do_not_count_spares_or_children_beyond_the_quota() ->
 
 
 def test_ga_dist_counts_1000_children_and_later_700_with_10_times_30_evaluations() -> None:
-    ga = PRESETS["ga-dist"].ga
-    ledger = Ledger(quota_of(ga, Population()))
+    settings = PRESETS["ga-dist"].generation
+    ledger = Ledger(quota_of(settings, 0, 0))
     ledger.add(rows_of(take(ledger, 999), generation=0, steps=11))
     assert not ledger.closed
     ledger.add(rows_of(take(ledger, 1), generation=0, steps=11))
     assert ledger.closed
     assert ledger.rows == {Heading.COUNTED: 1000}
 
-    candidates = tuple((i,) for i in range(10))
-    ledger = Ledger(quota_of(ga, Population(3, candidates, candidates, Elite((1,), 1.0, 30, 2))), n_candidates=10)
+    ledger = Ledger(quota_of(settings, 3, 10), n_candidates=10)
     assert ledger.n_wanted == 1000
     issued = take(ledger, 350 + 700)
     assert [kind for kind, _, _ in issued] == [E] * 350 + [C] * 700

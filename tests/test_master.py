@@ -21,7 +21,7 @@ from gadask.algorithms.algorithm import Brood
 from gadask.algorithms.truncation import rank
 from gadask.clusters.local import local_cluster
 from gadask.config import Closing, EliteEvaluation, Late, Truncation
-from gadask.genomes.genome import count_genes, draw_child, from_text, to_text
+from gadask.genomes.genome import count_genes, from_text, to_text
 from gadask.master import dispatch
 from gadask.master.budget import budget_reached
 from gadask.master.evaluate import evaluate_elite
@@ -32,7 +32,7 @@ from gadask.messages import Task, pack_brood
 from gadask.node import plugin
 from gadask.record.directory import read_episodes, read_generations, read_run
 from tests.conftest import command_line, eventually, faulty_config, is_of_fork_server
-from tests.genomes import child_genome, scored
+from tests.genomes import child_genome, draw_child, scored
 from tests.local_runs import checkpoint, log, run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

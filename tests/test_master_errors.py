@@ -53,7 +53,7 @@ def test_no_valid_result_stops_the_run(tmp_path: Path) -> None:
 
 def test_too_many_failures_stop_the_run_with_the_reason(tmp_path: Path) -> None:
     config = faulty_config("step", every=2)
-    config = replace(config, ga=replace(config.ga, max_failed_share=0.1))
+    config = replace(config, generation=replace(config.generation, max_failed_share=0.1))
     with pytest.raises(EvolutionError, match=r"max_failed_share.*it cannot step"):
         run(config, tmp_path / "run")
 

@@ -51,7 +51,8 @@ def test_humanoids_normalisation_is_finite(tmp_path: Path) -> None:
     config = replace(
         config,
         noise=replace(config.noise, size=300_000),
-        ga=replace(config.ga, population=20, parents=4, episodes_per_child=1, candidates=2, candidate_episodes=2),
+        generation=replace(config.generation, population=20, episodes_per_child=1, candidates=2, candidate_episodes=2),
+        ga=replace(config.ga, parents=4),
         budget=replace(config.budget, generations=3, test_episodes=0),
     )
 

@@ -22,7 +22,7 @@ from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, PolicyConfig
 from gadask.envs import make_env
 from gadask.errors import PolicyError, RecordError
-from gadask.genomes.genome import Genome, count_genes, draw_child, from_text
+from gadask.genomes.genome import Genome, count_genes, from_text
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode
 from gadask.master.evaluate import evaluate_elite
@@ -35,7 +35,7 @@ from gadask.play.rollout import play_episode
 from gadask.policies import LanePolicy, make_policy
 from gadask.record.directory import read_episodes, read_generations, read_normaliser, read_run, without_wall_clock
 from tests.conftest import faulty_config
-from tests.genomes import child_genome
+from tests.genomes import child_genome, draw_child
 
 VECTOR = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
 BUTTONS = gymnasium.spaces.Discrete(4)

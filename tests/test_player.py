@@ -20,7 +20,7 @@ from torch import nn
 from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, Scalar
 from gadask.envs import make_env
-from gadask.genomes.genome import Genome, count_genes, draw_child
+from gadask.genomes.genome import Genome, count_genes
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import stream
 from gadask.genomes.weights import decode
@@ -32,6 +32,7 @@ from gadask.play.lanes import Beginning, Lanes, as_played, open_lanes
 from gadask.play.rollout import play_episode
 from gadask.policies import LanePolicy, make_policy
 from tests.conftest import wait_until
+from tests.genomes import draw_child
 
 PARENTS: tuple[Genome, ...] = ((5,), (6, 7), (6, 7, 8))
 
@@ -45,7 +46,11 @@ def bandit_config(kind: str = "gru", **kwargs: Scalar) -> Config:
         policy=PolicyConfig(kind, kwargs),
         noise=NoiseConfig(size=300_000),
     )
-    return replace(config, ga=replace(config.ga, parents=5, candidates=3, mutation_power=0.3))
+    return replace(
+        config,
+        generation=replace(config.generation, candidates=3),
+        ga=replace(config.ga, parents=5, mutation_power=0.3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,7 @@ def replayed(config: Config, chunk: Chunk) -> list[tuple[object, ...]]:
     rows = []
     for slot, episode in chunk.episodes:
         genome = PARENTS[slot] if chunk.kind is not Kind.CHILD else child_of(config, task.n_params, slot)
-        decode(policy.flat, genome, noise, policy.initialise, task.mutation_power)
+        decode(policy.flat, genome, noise, policy.initialise, task.algorithm.step_weight)
         place = chunk.generation, slot, episode
         seed, actions = task.env_seed(chunk.kind, *place), stream(config.seed, chunk.kind.action_purpose, *place)
         result = play_episode(env, policy, seed, config.env.max_steps, stream=actions)
@@ -132,7 +137,7 @@ def test_cheap_environments_of_gymnasium_are_played_in_lanes(id_: str, kwargs: d
 
     def begin(slot: int, lane: int) -> Beginning:
         genome = child_of(config, task.n_params, slot)
-        decode(lanes.policy.rows[lane], genome, noise, single.initialise, task.mutation_power)
+        decode(lanes.policy.rows[lane], genome, noise, single.initialise, task.algorithm.step_weight)
         return task.env_seed(Kind.CHILD, 1, slot, 0), None
 
     played = {one.place: one.episode for one in lanes.play(range(150), begin, lambda: False)}
@@ -158,7 +163,7 @@ def first_weights(n: int) -> NDArray[np.float64]:
     weights = []
     for slot in range(n):
         genome = child_of(config, task.n_params, slot)
-        decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, task.mutation_power)
+        decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, task.algorithm.step_weight)
         weights.append(float(policy.flat[0]))
     return np.array(weights)
 

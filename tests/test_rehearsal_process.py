@@ -152,7 +152,9 @@ def test_a_helper_of_the_environments_own_does_not_interrupt_a_run(
 
 def _run(config: str, tmp_path: Path, *flags: str, **environ: str) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "config.toml"
-    path.write_text(config + "[noise]\nsize = 300_000\n[ga]\npopulation = 8\nparents = 2\ncandidates = 0\n")
+    path.write_text(
+        config + "[noise]\nsize = 300_000\n[generation]\npopulation = 8\ncandidates = 0\n[ga]\nparents = 2\n"
+    )
     return subprocess.run(
         [*RUN, str(path), "--run-dir", str(tmp_path / "run"), "--budget.generations", "1", *flags],
         capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, cwd=tmp_path,

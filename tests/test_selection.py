@@ -11,16 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Elite, Scored
 from gadask.algorithms.elites import crown, rank
-from gadask.algorithms.truncation import Parents
 from gadask.config import PRESETS, Config, GAConfig, GenerationConfig
 from gadask.config_tables import EliteEvaluation, Truncation
 from gadask.errors import EvolutionError
 from gadask.genomes.genome import Genome
 from gadask.record.directory import State
-from tests.generations import bases_of, candidates_of, close_generation, evaluated_of
+from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, state_after
 from tests.genomes import scored
 
 SMALL = Config(generation=GenerationConfig(population=6, candidates=2, candidate_episodes=2), ga=GAConfig(parents=3))
@@ -28,21 +26,12 @@ SMALL_GA_DIST = Config(
     generation=replace(SMALL.generation, candidates=3, elite_evaluation="overlapped"),
     ga=GAConfig(parents=4, truncation="ga-dist"),
 )
+BEFORE = state_after(-1, ())
 
 
 def children(*returns: float, generation: int = 0) -> list[Scored]:
     """Children in slot order; the genome of slot s is `(generation * 100 + s,)`."""
     return [Scored((), generation * 100 + slot, fitness, slot) for slot, fitness in enumerate(returns)]
-
-
-def state_after(
-    generation: int, parents: tuple[Genome, ...], candidates: tuple[Genome, ...], elite: Elite | None
-) -> State:
-    """The state after a generation; −1 is before the first."""
-    return State(generation, make_algorithm(SMALL).to_json(Parents(parents, elite)), candidates, elite)
-
-
-BEFORE = state_after(-1, (), (), None)
 
 
 def test_a_child_adds_its_gene_to_its_parent() -> None:

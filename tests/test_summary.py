@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Brood
-from gadask.algorithms.truncation import Elite, Scored
+from gadask.algorithms.algorithm import Brood, Elite, Scored
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.summary import Timing, log_line
 from gadask.messages import ROW, Kind, Status
+from tests.generations import evaluated_of
 
 Rows = NDArray[np.void]
 TIMING = Timing(wall_s=2.0, process_s=20.0, busy_s=12.0, discarded_s=3.0, nodes=2, processes=10)
-BREEDING = Brood(3, ((5, 6), (7,)), ((5, 6), (8, 9)))
+BROOD = Brood(3, ((5, 6), (7,)), ((5, 6), (8, 9)))
 ELITE = Elite((8, 9), 12.5, 3, 3)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -54,8 +54,9 @@ def line_of(
         ledger.take(len(rows) + 6)
     headings = ledger.add(rows)
     counted = rows[(headings == Heading.COUNTED) & (rows["kind"] == Kind.CHILD) & (rows["status"] == Status.OK)]
-    children = [Scored((5,), slot, return_, slot) for slot, return_ in counted[["slot", "return"]].tolist()]
-    return log_line(BREEDING, rows, headings, children, evaluations or {}, elite, ledger, TIMING)
+    scored = [Scored((5,), slot, return_, slot) for slot, return_ in counted[["slot", "return"]].tolist()]
+    evaluated = evaluated_of(BROOD.candidates, evaluations or {})
+    return log_line(BROOD, rows, headings, scored, evaluated, elite, ledger, TIMING)
 
 
 def strict(line: dict[str, Any]) -> dict[str, Any]:

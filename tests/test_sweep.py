@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gadask.algorithms.truncation import Elite, Population
+from gadask.algorithms.algorithm import Elite
 from gadask.clusters.local import local_cluster
 from gadask.config import Config
 from gadask.errors import ClusterError
@@ -222,7 +222,8 @@ def test_no_run_waits_for_the_last_episodes_of_another(tmp_path: Path) -> None:
     hanging = replace(
         hanging,
         env=replace(hanging.env, episode_timeout_s=600.0),
-        ga=replace(hanging.ga, population=2, parents=2, candidates=0),
+        generation=replace(hanging.generation, population=2, candidates=0),
+        ga=replace(hanging.ga, parents=2),
     )
     sweep = sweep_of(tmp_path, hanging=hanging, other=faulty_config())
     hanging_run, other = sweep.runs
@@ -323,7 +324,7 @@ def shown(runs: list[SweptRun], room: int) -> list[str]:
 
 def test_the_table_fits_a_terminal() -> None:
     runs = [swept("a-name-that-is-much-longer-than-its-column-has-room-for-s0", "interrupted")]
-    runs[0].state = State(Population(123_456, elite=Elite((1,), -1234567.8, 30, 5)), frames=999_999_999)
+    runs[0].state = State(123_455, elite=Elite((1,), -1234567.8, 30, 5), frames=999_999_999)
     runs[0].test_mean = 0.00012345
     lines = shown(runs, 10)
     assert len(lines) == 2

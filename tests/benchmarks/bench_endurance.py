@@ -59,7 +59,8 @@ _ENDURED = {
     "env": {"id": "CartPole-v1", "max_steps": 50},
     "policy": {"kind": "mlp", "kwargs": {"hidden": "16"}},
     "noise": {"size": 1_000_000},
-    "ga": {"population": 50, "parents": 10, "candidates": 3, "candidate_episodes": 4},
+    "generation": {"population": 50, "candidates": 3, "candidate_episodes": 4},
+    "ga": {"parents": 10},
     "budget": {"test_episodes": 0},
 }
 
@@ -144,10 +145,10 @@ def measure_decoding(name: str, n_genes: int) -> dict[str, float]:
     out, parent = torch.zeros(task.n_params), torch.zeros(task.n_params)
 
     def whole() -> None:
-        decode_weights(parent, parents[0], noise, policy.initialise, task.mutation_power)
+        decode_weights(parent, parents[0], noise, policy.initialise, task.algorithm.step_weight)
 
     def step() -> None:
-        decode_weights(out, (17,), noise, policy.initialise, task.mutation_power, parent)
+        decode_weights(out, (17,), noise, policy.initialise, task.algorithm.step_weight, parent)
 
     figures = {"parameters": float(task.n_params), "one genome, from the start, s": _milliseconds(whole, 1) / 1e3}
     figures["one gene, from its parent, s"] = _milliseconds(step) / 1e3

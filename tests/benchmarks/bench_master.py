@@ -16,7 +16,8 @@ _CONFIG = {
     "env": {"id": "tests.benchmarks.null_env:Null-v0", "max_steps": 1},
     "policy": {"kind": "mlp", "kwargs": {"hidden": "1"}},
     "noise": {"size": 100_000},
-    "ga": {"population": 10_000, "parents": 20, "candidates": 0},
+    "generation": {"population": 10_000, "candidates": 0},
+    "ga": {"parents": 20},
     "budget": {"generations": 4, "test_episodes": 0},
 }
 

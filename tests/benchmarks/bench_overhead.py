@@ -20,13 +20,15 @@ from rich.table import Table
 
 from gadask.clusters.base import DASK_CONFIG, meanwhile
 from gadask.clusters.local import local_cluster
-from gadask.config import Config, EnvConfig, GAConfig
+from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig
 from gadask.master.evolve import evolve
 from gadask.master.generation import Progress
 
 ROUNDS = 3
 WINDOW_S = 30.0
-CONFIG = Config(env=EnvConfig(id="ALE/Frostbite-v5"), ga=GAConfig(population=200, parents=10))
+CONFIG = Config(
+    env=EnvConfig(id="ALE/Frostbite-v5"), generation=GenerationConfig(population=200), ga=GAConfig(parents=10)
+)
 SETTINGS: dict[str, dict[str, object]] = {
     "Dask's": {"distributed.worker.profile.enabled": True},
     "gadask's": {},

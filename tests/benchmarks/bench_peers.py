@@ -171,7 +171,8 @@ def _config(seed: int) -> Config:
         "preset": "such2017",
         "seed": seed,
         "env": {"id": _SHORT_GAME, "max_steps": _SHORT_STEPS},
-        "ga": {"population": _POPULATION, "parents": 10, "candidates": 2, "candidate_episodes": 1},
+        "generation": {"population": _POPULATION, "candidates": 2, "candidate_episodes": 1},
+        "ga": {"parents": 10},
         "budget": {"generations": 4, "test_episodes": 0},
     }
     return config_from_dict(settings)

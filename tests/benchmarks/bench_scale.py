@@ -141,7 +141,7 @@ def scale_config(n_nodes: int, generations: int) -> Config:
             "env": {"id": "tests.benchmarks.null_env:Null-v0", "max_steps": 5000},
             "policy": {"kind": "mlp", "kwargs": {"hidden": "1"}},
             "noise": {"size": 250_000_000},
-            "ga": {"population": CHILDREN_A_PROCESS * N_PROCESSES * n_nodes},
+            "generation": {"population": CHILDREN_A_PROCESS * N_PROCESSES * n_nodes},
             "budget": {"generations": generations, "test_episodes": 0},
         }
     )

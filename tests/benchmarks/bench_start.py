@@ -21,7 +21,8 @@ from tests.benchmarks.bench_evolution import N_PROCESSES, children, make_task
 
 _GENERATIONS = 8
 _RUN = (
-    "jobs/configs/such2017.toml --generation.population 60 --ga.parents 6 --generation.candidates 3 --generation.candidate-episodes 8"
+    "jobs/configs/such2017.toml --generation.population 60 --ga.parents 6 --generation.candidates 3"
+    " --generation.candidate-episodes 8"
     f" --env.max-steps 60 --budget.test-episodes 0 --rollouts-per-node {N_PROCESSES} --run-dir"
 ).split()
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from gadask.algorithms.truncation import Population, Scored, advance, choose_candidates, mean_return
+from gadask.algorithms.algorithm import Scored
+from gadask.algorithms.elites import mean_return
 from gadask.config import Config
 from gadask.errors import GadaskError
 from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.record import files
-from gadask.record.directory import read_episodes, read_generations, read_run, without_wall_clock
+from gadask.record.directory import State, read_episodes, read_generations, read_run, without_wall_clock
 from gadask.record.episodes import WALL_CLOCK_COLUMNS
 from tests.chaos.promises import BrokenError
+from tests.generations import bases_of, candidates_of, close_generation, first_state
 
 _PLACE = ["generation", "kind", "slot", "episode"]
 
@@ -36,7 +38,7 @@ def check_run(run_dir: Path, n_starts: int) -> None:
     names = sorted(path.name for path in (run_dir / "episodes").iterdir())
     _expect(run_dir, "files of episodes", names, [f"{number:06d}.parquet" for number in range(len(lines))])
     _check_rows(run_dir, config, tables)
-    _check_selection(run_dir, config, lines, tables, state.population)
+    _check_selection(run_dir, config, lines, tables, state)
     n_entries = len(json.loads((run_dir / "provenance.json").read_text()))
     if not 1 <= n_entries <= n_starts:
         raise BrokenError(f"{run_dir.name}: {n_entries} entries of provenance after {n_starts} starts")
@@ -90,50 +92,44 @@ def _check_rows(run_dir: Path, config: Config, tables: list[pd.DataFrame]) -> No
     differing = played.groupby(_PLACE, observed=True)[["return", "steps", "gene"]].nunique().max(axis=1)
     if (differing > 1).any():
         raise BrokenError(f"{run_dir.name}: episodes with two results:\n{differing[differing > 1]}")
-    ga = config.ga
+    settings = config.generation
     for number, table in enumerate(tables):
         children = table[table.counted & (table.kind == "child")]
-        _expect(
-            run_dir,
-            f"children of generation {number}",
-            len(children),
-            generation.population * generation.episodes_per_child,
-        )
-        if generation.closing == "all":
+        n_episodes = settings.population * settings.episodes_per_child
+        _expect(run_dir, f"children of generation {number}", len(children), n_episodes)
+        if settings.closing == "all":
             slots = sorted(set(children.slot))
-            _expect(run_dir, f"slots of generation {number}", slots, list(range(generation.population)))
+            _expect(run_dir, f"slots of generation {number}", slots, list(range(settings.population)))
             extra = table[~table.counted & ~table.duplicated(_PLACE, keep=False)]
             _expect(run_dir, f"uncounted rows of generation {number}", len(extra), 0)
         evaluations = table[table.counted & (table.kind == "evaluation")]
-        expected = (
-            0
-            if generation.elite_evaluation == "overlapped" and number == 0
-            else generation.candidates * generation.candidate_episodes
-        )
+        has_none = settings.elite_evaluation == "overlapped" and number == 0
+        expected = 0 if has_none else settings.candidates * settings.candidate_episodes
         _expect(run_dir, f"evaluations of generation {number}", len(evaluations), expected)
 
 
 def _check_selection(
-    run_dir: Path, config: Config, lines: list[dict[str, Any]], tables: list[pd.DataFrame], last: Population
+    run_dir: Path, config: Config, lines: list[dict[str, Any]], tables: list[pd.DataFrame], last: State
 ) -> None:
     """What each generation is played from follows from the episodes of the one before, by the rules of selection."""
-    population = Population()
+    state = first_state(config)
     for number, (line, table) in enumerate(zip(lines, tables, strict=True)):
-        parents = [to_text(genome) for genome in population.parents]
+        parents = [to_text(genome) for genome in bases_of(config, state)]
         _expect(run_dir, f"parents of generation {number}", line["parents"], parents)
         children = _children(config, lines, table)
         evaluations: dict[int, list[float]] = {}
         rows = table[table.counted & (table.kind == "evaluation") & (table.status == "ok")]
         for _, row in rows.sort_values(["slot", "episode"]).iterrows():
             evaluations.setdefault(int(row.slot), []).append(float(row["return"]))
-        candidates = [to_text(genome) for genome in choose_candidates(config.ga, population, children)]
+        candidates = [to_text(genome) for genome in candidates_of(config, state, children)]
         found = [candidate["genome"] for candidate in line["candidates"]]
         _expect(run_dir, f"candidates of generation {number}", found, candidates)
-        population = advance(config.ga, population, children, evaluations)
-        elite = population.elite
+        state = close_generation(config, state, children, evaluations)
+        elite = state.elite
         found_elite = line["elite"] and (line["elite"]["genome"], line["elite"]["mean"])
         _expect(run_dir, f"elite of generation {number}", found_elite, elite and (to_text(elite.genome), elite.mean))
-    _expect(run_dir, "the checkpoint's population", last, population)
+    for name in ("algorithm", "candidates", "elite"):
+        _expect(run_dir, f"the checkpoint's {name}", getattr(last, name), getattr(state, name))
 
 
 def _children(config: Config, lines: list[dict[str, Any]], table: pd.DataFrame) -> list[Scored]:

@@ -27,13 +27,20 @@ class Kind:
         return self.config.generation.closing == "all"
 
 
-def _kind(name: str, env: dict[str, Any], ga: dict[str, Any], policy: dict[str, Any] | None = None) -> Kind:
-    small = {"population": 24, "parents": 5, "candidates": 3, "candidate_episodes": 4, "mutation_power": 0.2}
+def _kind(
+    name: str,
+    env: dict[str, Any],
+    generation: dict[str, Any],
+    ga: dict[str, Any] | None = None,
+    policy: dict[str, Any] | None = None,
+) -> Kind:
+    small = {"population": 24, "candidates": 3, "candidate_episodes": 4, "max_failed_share": 1.0}
     table = {
         "env": {"id": "tests.chaos.envs:Chaotic-v0", "max_steps": 200, "episode_timeout_s": 30.0, **env},
         "policy": policy or {"kind": "mlp", "kwargs": {"hidden": "8"}},
         "noise": NOISE,
-        "ga": {**small, "max_failed_share": 1.0, **ga},
+        "generation": {**small, **generation},
+        "ga": {"parents": 5, "mutation_power": 0.2, **(ga or {})},
         "budget": {"generations": 6, "test_episodes": 0},
     }
     return Kind(name, config_from_dict(table))
@@ -50,24 +57,26 @@ KINDS = (
     _kind(
         "overlapped",
         {"kwargs": _FAULTS},
-        {"elite_evaluation": "overlapped", "truncation": "ga-dist"},
+        {"elite_evaluation": "overlapped"},
+        {"truncation": "ga-dist"},
     ),
     _kind(
         "normalised",
         {"kwargs": _FAULTS},
         {"population": 30},
-        {"kind": "mlp", "kwargs": {"hidden": "8"}, "normalise": True},
+        policy={"kind": "mlp", "kwargs": {"hidden": "8"}, "normalise": True},
     ),
     _kind(
         "lanes",
         {"id": "gadask/MetaBandit-v0", "kwargs": {"n_arms": 5, "n_pulls": 60}, "max_steps": 60},
         {"population": 60, "episodes_per_child": 4},
-        {"kind": "gru", "kwargs": {"units": 12, "actions": "sampled"}},
+        policy={"kind": "gru", "kwargs": {"units": 12, "actions": "sampled"}},
     ),
     _kind(
         "atari",
         {"id": "ALE/Frostbite-v5", "kwargs": {}, "max_steps": 30},
-        {"population": 16, "mutation_power": 0.002},
+        {"population": 16},
+        {"mutation_power": 0.002},
         {"kind": "such2017"},
     ),
 )

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gadask.algorithms.truncation import Elite, Population
-from gadask.config import Config, EnvConfig, GAConfig
+from gadask.algorithms.algorithm import Elite
+from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig
 from gadask.messages import ROW
 from gadask.record.directory import (
     WALL_CLOCK_COLUMNS,
@@ -25,16 +25,28 @@ from gadask.record.directory import (
     read_generations,
     without_wall_clock,
 )
+from tests.generations import state_after
 
-CONFIG = Config(env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=6, parents=2, candidates=0))
+CONFIG = Config(
+    env=EnvConfig(id="CartPole-v1"), generation=GenerationConfig(population=6, candidates=0), ga=GAConfig(parents=2)
+)
 LAST = 3
 SYSTEM_CALLS = ("open", "write", "fsync", "replace", "ftruncate", "unlink", "mkdir")
 
 
-def state_after(generation: int) -> State:
+def closed(generation: int) -> State:
     genome = tuple(range(generation + 1))
-    population = Population(generation + 1, (genome, (7,)), (genome,), Elite(genome, generation / 3, 1, generation))
-    return State(population, 100 * generation, 25 * generation, 6 * generation, "abc", time.time())
+    return state_after(
+        generation,
+        (genome, (7,)),
+        (genome,),
+        Elite(genome, generation / 3, 1, generation),
+        frames=100 * generation,
+        steps=25 * generation,
+        episodes=6 * generation,
+        noise_digest="abc",
+        elapsed_s=time.time(),
+    )
 
 
 def table(generation: int) -> pa.Table:
@@ -54,7 +66,7 @@ def evolve(path: Path, last: int = LAST) -> State:
         directory.add_provenance({"pid": os.getpid()})
         for generation in range(state.generation + 1, last + 1):
             line = {"best": generation / 3, "timing": {"now": time.time()}}
-            directory.close_generation(table(generation), line, state_after(generation))
+            directory.close_generation(table(generation), line, closed(generation))
     return state
 
 

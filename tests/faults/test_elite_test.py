@@ -32,7 +32,8 @@ def config(fault: str, seed: int = 0) -> Config:
             },
             "policy": {"kind": "mlp", "kwargs": {"hidden": "8"}},
             "noise": {"size": 300_000},
-            "ga": {"population": 20, "parents": 4, "candidates": 2, "candidate_episodes": 3, "max_failed_share": 0.6},
+            "generation": {"population": 20, "candidates": 2, "candidate_episodes": 3, "max_failed_share": 0.6},
+            "ga": {"parents": 4},
             "budget": {"generations": 1, "test_episodes": 20},
         }
     )

@@ -36,16 +36,14 @@ def test_a_generation_on_many_nodes(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["largest_memory_bytes"] < 2**30
 
     (line,) = read_generations(run_dir)
-    ga = config().ga
+    settings = config().generation
     rows = read_episodes(run_dir, 0).to_pandas()
     children = rows[rows.kind == "child"]
     assert rows.counted.all()
-    assert (children.slot == np.arange(generation.population)).all()
-    assert (
-        len(rows) == line["episodes"] == generation.population + generation.candidates * generation.candidate_episodes
-    )
+    assert (children.slot == np.arange(settings.population)).all()
+    assert len(rows) == line["episodes"] == settings.population + settings.candidates * settings.candidate_episodes
     assert children.node.nunique() == N_NODES
-    best = children.sort_values(["return", "slot"], ascending=[False, True]).head(generation.candidates)
+    best = children.sort_values(["return", "slot"], ascending=[False, True]).head(settings.candidates)
     assert [candidate["genome"] for candidate in line["candidates"]] == [str(gene) for gene in best.gene]
 
 
@@ -55,7 +53,7 @@ def config() -> Config:
             "env": {"id": "tests.benchmarks.null_env:Null-v0", "max_steps": 5000},
             "policy": {"kind": "mlp", "kwargs": {"hidden": "1"}},
             "noise": {"size": 250_000_000},
-            "ga": {"population": 2 * N_PROCESSES * N_NODES},
+            "generation": {"population": 2 * N_PROCESSES * N_NODES},
             "budget": {"generations": 1, "test_episodes": 0},
         }
     )
