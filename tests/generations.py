@@ -20,7 +20,7 @@ def first_state(config: Config) -> State:
     return State(algorithm=algorithm.to_json(algorithm.start(())))
 
 
-def state_after(
+def state_of(
     generation: int,
     parents: tuple[Genome, ...],
     candidates: tuple[Genome, ...] = (),

@@ -9,7 +9,7 @@ from gadask.algorithms.algorithm import Elite
 from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig
 from gadask.messages import ROW, Kind, Status
 from gadask.record.directory import episode_table
-from tests.generations import state_after
+from tests.generations import state_of
 
 CONFIG = Config(
     seed=3,
@@ -19,7 +19,7 @@ CONFIG = Config(
 )
 
 
-FIRST = state_after(
+FIRST = state_of(
     0,
     ((5,), (7,)),
     (),
@@ -32,7 +32,7 @@ FIRST = state_after(
 )
 
 
-SECOND = state_after(
+SECOND = state_of(
     1,
     ((5, 8), (5,)),
     ((5,),),

@@ -116,9 +116,9 @@ def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
     means = {line["elite"]["genome"]: line["elite"]["mean"] for line in lines}
     assert means[to_text(choose_genome(run_dir, "best"))] == max(means.values())
     brood = children_again(run_dir)
-    assert [to_text(parent) for parent in brood.parents] == lines[-1]["parents"]
+    assert [to_text(parent) for parent in brood.bases] == lines[-1]["parents"]
     assert len(brood.candidates) == 30
-    assert {child[:-1] for child in brood.candidates} <= set(brood.parents)
+    assert {child[:-1] for child in brood.candidates} <= set(brood.bases)
 
 
 @pytest.mark.parametrize(

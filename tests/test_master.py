@@ -18,9 +18,9 @@ import pytest
 from distributed import Client
 
 from gadask.algorithms.algorithm import Brood
-from gadask.algorithms.truncation import rank
+from gadask.algorithms.elites import rank
 from gadask.clusters.local import local_cluster
-from gadask.config import Closing, EliteEvaluation, Late, Truncation
+from gadask.config_tables import Closing, EliteEvaluation, Late, Truncation
 from gadask.genomes.genome import count_genes, from_text, to_text
 from gadask.master import dispatch
 from gadask.master.budget import budget_reached
@@ -186,15 +186,14 @@ def test_every_closing_rule_evolves(
     tmp_path: Path, elite_evaluation: EliteEvaluation, truncation: Truncation, closing: Closing, late: Late
 ) -> None:
     config = faulty_config(step_s=0.0005)
-    ga = replace(
-        config.ga,
-        elite_evaluation=elite_evaluation,
-        truncation=truncation,
-        closing=closing,
-        late=late,
-        spare_episodes=4,
+    config = replace(
+        config,
+        generation=replace(
+            config.generation, elite_evaluation=elite_evaluation, closing=closing, late=late, spare_episodes=4
+        ),
+        ga=replace(config.ga, truncation=truncation),
+        budget=replace(config.budget, generations=3),
     )
-    config = replace(config, ga=ga, budget=replace(config.budget, generations=3))
     lines = run(config, tmp_path / "run")
     assert [line["children"]["n"] for line in lines] == [24] * 3
     n_uncounted = n_admitted = 0
@@ -258,7 +257,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(expected: Expected, tmp_pat
     run(short, tmp_path / "run")
     assert budget_reached(short.budget, read_run(tmp_path / "run")[1])
     assert run(config, tmp_path / "run", resume=True) == expected[0]
-    assert checkpoint(tmp_path / "run")["parents"] == expected[1]["parents"]
+    assert checkpoint(tmp_path / "run")["algorithm"] == expected[1]["algorithm"]
     assert len(json.loads((tmp_path / "run" / "provenance.json").read_text())) == 2
 
 
@@ -325,7 +324,8 @@ def test_process_time_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_child_is_judged_by_the_mean_of_its_episodes(tmp_path: Path) -> None:
     config = faulty_config(population=8)
-    config = replace(config, ga=replace(config.ga, episodes_per_child=3), budget=replace(config.budget, generations=2))
+    generation = replace(config.generation, episodes_per_child=3)
+    config = replace(config, generation=generation, budget=replace(config.budget, generations=2))
     first, second = run(config, tmp_path / "run")
     episodes = read_episodes(tmp_path / "run", 0).to_pandas()
     children = episodes[episodes.kind == "child"]
@@ -341,9 +341,8 @@ def test_a_child_is_judged_by_the_mean_of_its_episodes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("common", [False, True])
 def test_common_random_numbers_give_all_children_the_same_episode(common: bool, tmp_path: Path) -> None:
     config = faulty_config(population=8)
-    config = replace(
-        config, ga=replace(config.ga, common_random_numbers=common), budget=replace(config.budget, generations=1)
-    )
+    generation = replace(config.generation, common_random_numbers=common)
+    config = replace(config, generation=generation, budget=replace(config.budget, generations=1))
     run(config, tmp_path / "run")
     episodes = read_episodes(tmp_path / "run", 0).to_pandas()
     lengths = episodes[episodes.kind == "child"]["steps"]  # which follow from the seed alone

@@ -115,9 +115,9 @@ def test_a_second_run_in_the_same_directory_is_refused(config: Path, tmp_path: P
 
 
 BAD = {
-    "misspelt key": ("[ga]\npopulaton = 10", (), "generation.population"),
+    "misspelt key": ("[generation]\npopulaton = 10", (), "generation.population"),
     "misspelt table": ("[gaa]\npopulation = 10", (), "gaa"),
-    "wrong type": ('[ga]\npopulation = "many"', (), "generation.population: expected int, found 'many'"),
+    "wrong type": ('[generation]\npopulation = "many"', (), "generation.population: expected int, found 'many'"),
     "impossible value": ("[ga]\nparents = 0", (), "ga.parents: expected 1 to"),
     "not TOML": ("[ga", (), "not a TOML file"),
     "unknown game": ('[env]\nid = "ALE/Frostbit-v5"', (), "ALE/Frostbite-v5"),
@@ -165,7 +165,7 @@ def test_a_missing_config_and_a_misspelt_flag_exit_2(config: Path, tmp_path: Pat
     assert (behind.returncode, behind.stderr.count("\n")) == (2, 1)
     assert "first argument" in behind.stderr
     assert not (tmp_path / "run").exists()
-    misspelt = run(config, "--run-dir", tmp_path / "run", "--ga.popultion", 3)
+    misspelt = run(config, "--run-dir", tmp_path / "run", "--generation.popultion", 3)
     assert misspelt.returncode == 2
     assert "--generation.population" in misspelt.stderr + misspelt.stdout
     assert run("--help").returncode == 0

@@ -18,7 +18,7 @@ from gadask.config_tables import EliteEvaluation, Truncation
 from gadask.errors import EvolutionError
 from gadask.genomes.genome import Genome
 from gadask.record.directory import State
-from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, state_after
+from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, state_of
 from tests.genomes import scored
 
 SMALL = Config(generation=GenerationConfig(population=6, candidates=2, candidate_episodes=2), ga=GAConfig(parents=3))
@@ -26,7 +26,7 @@ SMALL_GA_DIST = Config(
     generation=replace(SMALL.generation, candidates=3, elite_evaluation="overlapped"),
     ga=GAConfig(parents=4, truncation="ga-dist"),
 )
-BEFORE = state_after(-1, ())
+BEFORE = state_of(-1, ())
 
 
 def children(*returns: float, generation: int = 0) -> list[Scored]:
@@ -53,18 +53,18 @@ def test_such2017_by_hand() -> None:
     first = children(1, 9, 5, 7, 3, 2)
     assert candidates_of(SMALL, state, first) == ((1,), (3,))
     state = close_generation(SMALL, state, first, {0: [4, 6], 1: [6, 8]})
-    assert state == state_after(0, ((1,), (3,), (2,)), (), Elite((3,), 7.0, 2, 0))
+    assert state == state_of(0, ((1,), (3,), (2,)), (), Elite((3,), 7.0, 2, 0))
     # Generation 1: the elite and the best child. The elite wins again, with a new and lower mean. It is no child of
     # this generation, so it takes the place of the third child.
     second = children(4, 8, 8, 6, 5, 1, generation=1)
     assert candidates_of(SMALL, state, second) == ((3,), (101,))
     state = close_generation(SMALL, state, second, {0: [5, 5], 1: [1, 2]})
-    assert state == state_after(1, ((3,), (101,), (102,)), (), Elite((3,), 5.0, 2, 1))
+    assert state == state_of(1, ((3,), (101,), (102,)), (), Elite((3,), 5.0, 2, 1))
     # Generation 2: the best child is crowned, and the old elite is gone.
     third = children(1, 2, 3, 4, 5, 6, generation=2)
     assert candidates_of(SMALL, state, third) == ((3,), (205,))
     state = close_generation(SMALL, state, third, {0: [5, 5], 1: [9, 2]})
-    assert state == state_after(2, ((205,), (204,), (203,)), (), Elite((205,), 5.5, 2, 2))
+    assert state == state_of(2, ((205,), (204,), (203,)), (), Elite((205,), 5.5, 2, 2))
 
 
 def test_ga_dist_by_hand() -> None:
@@ -73,25 +73,25 @@ def test_ga_dist_by_hand() -> None:
     first = children(1, 9, 5, 7, 3, 2)
     assert candidates_of(SMALL_GA_DIST, state, []) == ()
     state = close_generation(SMALL_GA_DIST, state, first, {})
-    assert state == state_after(0, ((4,), (2,), (3,), (1,)), ((2,), (3,), (1,)), None)
+    assert state == state_of(0, ((4,), (2,), (3,), (1,)), ((2,), (3,), (1,)), None)
     # Generation 1: evaluations of generation 0's candidates crown one of them. Three genomes: two children, the elite.
     second = children(4, 8, 8, 6, 5, 1, generation=1)
     assert candidates_of(SMALL_GA_DIST, state, []) == ((2,), (3,), (1,))
     state = close_generation(SMALL_GA_DIST, state, second, {0: [1, 1], 1: [9, 7], 2: [2, 2]})
-    assert state == state_after(1, ((102,), (101,), (3,)), ((102,), (101,), (3,)), Elite((3,), 8.0, 2, 1))
+    assert state == state_of(1, ((102,), (101,), (3,)), ((102,), (101,), (3,)), Elite((3,), 8.0, 2, 1))
     # Generation 2: a child of generation 1 is crowned on a tie with no elite in it; the later candidate wins.
     third = children(1, 2, 3, 4, 5, 6, generation=2)
     state = close_generation(SMALL_GA_DIST, state, third, {0: [6, 6], 1: [5, 7], 2: [0, 1]})
-    assert state == state_after(2, ((204,), (205,), (101,)), ((204,), (205,), (101,)), Elite((101,), 6.0, 2, 2))
+    assert state == state_of(2, ((204,), (205,), (101,)), ((204,), (205,), (101,)), Elite((101,), 6.0, 2, 2))
 
 
 def test_such2017_truncation_with_overlapped_evaluation() -> None:
     config = replace(SMALL, generation=replace(SMALL.generation, elite_evaluation="overlapped"))
     state = close_generation(config, BEFORE, children(1, 9, 5, 7, 3, 2), {})
-    assert state == state_after(0, ((1,), (3,), (2,)), ((1,), (3,)), None)
+    assert state == state_of(0, ((1,), (3,), (2,)), ((1,), (3,)), None)
     state = close_generation(config, state, children(4, 8, 8, 6, 5, 1, generation=1), {0: [3, 3], 1: [4, 4]})
     # The elite was crowned from generation 0 while generation 1 was played; it is evaluated again with the best child.
-    assert state == state_after(1, ((3,), (101,), (102,)), ((3,), (101,)), Elite((3,), 4.0, 2, 1))
+    assert state == state_of(1, ((3,), (101,), (102,)), ((3,), (101,)), Elite((3,), 4.0, 2, 1))
 
 
 def test_ga_dist_truncation_with_evaluation_between_generations() -> None:
@@ -100,7 +100,7 @@ def test_ga_dist_truncation_with_evaluation_between_generations() -> None:
     assert candidates_of(config, BEFORE, first) == ((2,), (3,), (1,))
     state = close_generation(config, BEFORE, first, {0: [8, 8], 1: [1, 1], 2: [2, 2]})
     # The four best children, with the elite among them moved to the end.
-    assert state == state_after(0, ((4,), (3,), (1,), (2,)), (), Elite((2,), 8.0, 2, 0))
+    assert state == state_of(0, ((4,), (3,), (1,), (2,)), (), Elite((2,), 8.0, 2, 0))
     second = children(4, 8, 8, 6, 5, 1, generation=1)
     assert candidates_of(config, state, second) == ((102,), (101,), (2,))
     state = close_generation(config, state, second, {0: [1, 1], 1: [1, 1], 2: [3, 3]})
@@ -128,7 +128,7 @@ def test_preset_sizes() -> None:
 def test_ties_between_candidates(truncation: Truncation, winner: Genome) -> None:
     config = replace(SMALL_GA_DIST, ga=replace(SMALL_GA_DIST.ga, truncation=truncation))
     returns = {0: [0.0], 1: [2.0, 4.0], 2: [1.0, 1.0], 3: [3.0, 3.0]}
-    before = state_after(6, (), ((0,), (1,), (2,), (3,)), None)
+    before = state_of(6, (), ((0,), (1,), (2,), (3,)), None)
     assert close_generation(config, before, children(1.0), returns).elite == Elite(winner, 3.0, 2, 7)
 
 
@@ -157,11 +157,11 @@ def test_without_candidates_the_best_child_so_far_is_the_elite(elite_evaluation:
     generation = replace(SMALL.generation, candidates=0, elite_evaluation=elite_evaluation)
     config = replace(SMALL, generation=generation)
     state = close_generation(config, BEFORE, children(1, 9, 5, 7), {})
-    assert state == state_after(0, ((1,), (3,), (2,)), (), Elite((1,), 9.0, 1, 0))
+    assert state == state_of(0, ((1,), (3,), (2,)), (), Elite((1,), 9.0, 1, 0))
     state = close_generation(config, state, children(1, 9, 5, 7, generation=1), {})
-    assert state == state_after(1, ((1,), (101,), (103,)), (), Elite((1,), 9.0, 1, 0))
+    assert state == state_of(1, ((1,), (101,), (103,)), (), Elite((1,), 9.0, 1, 0))
     state = close_generation(config, state, children(10, generation=2), {})
-    assert state == state_after(2, ((200,),), (), Elite((200,), 10.0, 1, 2))
+    assert state == state_of(2, ((200,),), (), Elite((200,), 10.0, 1, 2))
 
 
 def test_without_candidates_an_elite_says_of_how_many_episodes_its_mean_is() -> None:
@@ -174,7 +174,7 @@ def test_without_candidates_an_elite_says_of_how_many_episodes_its_mean_is() -> 
 def test_a_generation_without_a_valid_child_stops_the_run(returns: list[float]) -> None:
     elite = Elite((5,), 1.0, 2, 3)
     with pytest.raises(EvolutionError, match=f"generation 4: .* found none among {len(returns)};"):
-        close_generation(SMALL, state_after(3, ((5,),), (), elite), children(*returns), {})
+        close_generation(SMALL, state_of(3, ((5,),), (), elite), children(*returns), {})
 
 
 def test_the_elite_is_not_a_parent_twice_when_a_child_equals_it() -> None:
@@ -182,7 +182,7 @@ def test_the_elite_is_not_a_parent_twice_when_a_child_equals_it() -> None:
     twins = children(9, 8, 7, 6, generation=1)
     such2017 = replace(SMALL_GA_DIST, ga=GAConfig(parents=3, truncation="such2017"))
     for config, parents in ((such2017, ((100,), (101,), (102,))), (SMALL_GA_DIST, ((102,), (101,), (100,)))):
-        state = close_generation(config, state_after(0, ((1,),), ((100,),), elite), twins, {0: [5.0]})
+        state = close_generation(config, state_of(0, ((1,),), ((100,),), elite), twins, {0: [5.0]})
         assert bases_of(config, state) == parents
         assert sorted(state.candidates) == [(100,), (101,), (102,)]
 
@@ -214,7 +214,7 @@ def situations(draw: st.DrawFn) -> Situation:
     played.append(scored(draw(genomes), draw(st.floats(-9, 9)), 12))
     evaluations = draw(st.dictionaries(st.integers(0, 8), st.lists(any_return, max_size=4), max_size=9))
     evaluations[0] = [1.0, 2.0]
-    before = state_after(generation - 1, ((0,),) * min(generation, 1), candidates, elite)
+    before = state_of(generation - 1, ((0,),) * min(generation, 1), candidates, elite)
     return config, before, played, evaluations
 
 

@@ -124,7 +124,7 @@ def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.vo
 def strikes(config: Config, generation: int, every: int) -> bool:
     """Whether a fault strikes in one of a generation's first 20 children, whose parents are all used too."""
     seeds = [env_seed(config.seed, Purpose.CHILD_EPISODE, generation, slot, 0) for slot in range(20)]
-    rows, _ = draw_children(config.seed, generation, np.arange(20), [(i,) for i in range(5)], 1000)
+    rows, _ = draw_children(config.seed, generation, np.arange(20), 5, 1000)
     return any(seed % every == 0 for seed in seeds) and len(set(rows.tolist())) == 5
 
 

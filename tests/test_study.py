@@ -51,7 +51,7 @@ def test_every_combination_is_a_run(tmp_path: Path) -> None:
 
 def test_tables_win_over_the_base_and_the_grid_over_both(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text(
-        'preset = "such2017"\nseed = 9\n[ga]\npopulation = 50\nparents = 7\n[policy.kwargs]\nbias = true'
+        'preset = "such2017"\nseed = 9\n[generation]\npopulation = 50\n[ga]\nparents = 7\n[policy.kwargs]\nbias = true'
     )
     text = 'base = "base.toml"\n[ga]\nparents = 8\n[grid]\n"ga.mutation_power" = [0.1, 0.25]\npolicy.kwargs.size = [3]'
     runs = load_study(study(tmp_path, text))
@@ -71,7 +71,11 @@ def test_names_that_would_be_equal_are_longer(tmp_path: Path) -> None:
 
 BAD = {
     "unknown key": ("gird = 3\n[grid]\nseed = [0]", "unknown key 'gird'; did you mean 'grid'?"),
-    "unknown field of the grid": ("[grid]\nga.popluation = [1]", "unknown key 'ga.popluation'; did you mean 'ga.popul"),
+    "unknown field of the grid": (
+        "[grid]\ngeneration.popluation = [1]",
+        "unknown key 'generation.popluation'; did you mean 'generation.popul",
+    ),
+    "field that has moved": ("[grid]\nga.population = [1]", "ga.population: is now generation.population"),
     "unknown field of a table": ("[ga]\nparnts = 1\n[grid]\nseed = [0]", "unknown key 'ga.parnts'; did you mean"),
     "no grid": ("seed = 1", "grid: expected a table of lists"),
     "no list": ("[grid]\nseed = 1", "grid.seed: expected a list of strings, numbers or booleans, found 1"),
@@ -106,7 +110,8 @@ def test_atari13_is_the_papers_study() -> None:
     assert [run.name for run in runs[:2]] == ["amidar-s0", "assault-s0"]
     assert {run.config.seed for run in runs} == {0, 1, 2, 3, 4}
     such2017 = load_config(STUDIES.parent / "such2017.toml")
-    assert all((run.config.ga, run.config.budget) == (such2017.ga, such2017.budget) for run in runs)
+    for table in ("algorithm", "generation", "ga", "budget"):
+        assert all(getattr(run.config, table) == getattr(such2017, table) for run in runs)
 
 
 def test_smoke_is_four_small_runs() -> None:

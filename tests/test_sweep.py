@@ -283,7 +283,7 @@ def test_no_node_is_one_error(tmp_path: Path) -> None:
 
 
 BAD = {
-    "misspelt key": ("[grid]\nga.populaton = [10]", (), "did you mean 'generation.population'?"),
+    "misspelt key": ("[grid]\ngeneration.populaton = [10]", (), "did you mean 'generation.population'?"),
     "unknown game": ('[grid]\nenv.id = ["ALE/Frostbit-v5"]', (), "ALE/Frostbite-v5"),
     "no runs at a time": (GRID, ("--max-parallel", "0"), "--max-parallel: expected at least 1, found 0"),
     "unknown cluster": (GRID, ("--cluster", "slurmm"), "--cluster: expected local, slurm, allocation"),

@@ -75,7 +75,7 @@ def test_a_mutated_parent_is_the_decoded_child(parent: Genome, gene: int, n_para
 
 
 @given(st.lists(GENES, min_size=1, max_size=6).map(tuple))
-def test_weights_are_the_sum_that_the_paper_gives(genome: Genome) -> None:
+def test_weights_are_the_sum_that_the_paper_gives(genome: tuple[int, ...]) -> None:
     n_params = 100
     expected = 0.3 * NOISE.slice(genome[0], n_params).astype(np.float64)
     for gene in genome[1:]:

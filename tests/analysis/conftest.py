@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.recorded import FROSTBITE, GA, SWATCH, record
+from tests.analysis.recorded import FROSTBITE, GENERATION, SWATCH, record
 from tests.analysis.synthetic import synthetic_config, write_run
 
 
@@ -19,8 +19,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     configs = {
         "swatch": (SWATCH, 3),
         "single": (SWATCH, 1),
-        "no candidates": (replace(SWATCH, ga=replace(GA, candidates=0)), 2),
-        "common": (replace(SWATCH, ga=replace(GA, common_random_numbers=True)), 1),
+        "no candidates": (replace(SWATCH, generation=replace(GENERATION, candidates=0)), 2),
+        "common": (replace(SWATCH, generation=replace(GENERATION, common_random_numbers=True)), 1),
         "unseen": (replace(SWATCH, env=replace(SWATCH.env, id="gadask-tests/Unseen-v0")), 1),
         "frostbite": (FROSTBITE, 2),
     }

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Brood
-from gadask.algorithms.truncation import advance, choose_candidates
-from gadask.config import Config, EnvConfig, GAConfig, NoiseConfig, PolicyConfig
+from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig, NoiseConfig, PolicyConfig
 from gadask.envs import make_env
-from gadask.genomes.genome import Genome, count_genes, draw_child
+from gadask.genomes.genome import Genome, count_genes
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import env_seed
 from gadask.genomes.weights import decode
@@ -25,8 +24,9 @@ from gadask.messages import ROW, Kind
 from gadask.play.lanes import FirstLane, as_played
 from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy
-from gadask.record.directory import RunDirectory, State, episode_table
-from tests.genomes import child_genome, scored
+from gadask.record.directory import RunDirectory, episode_table
+from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, first_state
+from tests.genomes import child_genome, draw_child, scored
 
 
 class Swatch(gymnasium.Env):  # type: ignore[misc]  # Gymnasium is untyped here
@@ -75,20 +75,22 @@ class Unseen(Swatch):
 gymnasium.register("gadask-tests/Swatch-v0", Swatch)
 gymnasium.register("gadask-tests/Unseen-v0", Unseen)
 
-GA = GAConfig(population=6, parents=3, mutation_power=0.05, candidates=2, candidate_episodes=3)
+GENERATION = GenerationConfig(population=6, candidates=2, candidate_episodes=3)
 SWATCH = Config(
     seed=5,
     env=EnvConfig(id="gadask-tests/Swatch-v0", max_steps=40),
     policy=PolicyConfig(kind="mlp", kwargs={"hidden": "4"}),
     noise=NoiseConfig(size=2000),
-    ga=GA,
+    generation=GENERATION,
+    ga=GAConfig(parents=3, mutation_power=0.05),
 )
 FROSTBITE = replace(
     SWATCH,
     env=EnvConfig(id="ALE/Frostbite-v5", max_steps=90),
     policy=PolicyConfig(kind="nature"),
     noise=NoiseConfig(size=1_700_000),
-    ga=replace(GA, population=2, parents=2, mutation_power=0.01, candidate_episodes=2),
+    generation=replace(GENERATION, population=2, candidate_episodes=2),
+    ga=GAConfig(parents=2, mutation_power=0.01),
 )
 
 
@@ -127,38 +129,34 @@ def record(path: Path, config: Config, n_generations: int) -> Path:
     """Evolve in this process and record it."""
     players = Players(config)
     n_genes = count_genes(config.noise.size, players.n_params)
-    ga, state = config.ga, State()
+    settings, state = config.generation, first_state(config)
     with closing(players.env), RunDirectory.create(path, config) as directory:
         for generation in range(n_generations):
-            population = state.population
-            drawn = [
-                draw_child(config.seed, generation, slot, population.parents, n_genes)
-                for slot in range(generation.population)
-            ]
-            genomes = [child_genome(population.parents, *draw) for draw in drawn]
+            bases = bases_of(config, state)
+            drawn = [draw_child(config.seed, generation, slot, bases, n_genes) for slot in range(settings.population)]
+            genomes = [child_genome(bases, *draw) for draw in drawn]
             rows = [players.play(genome, Kind.CHILD, generation, slot, 0) for slot, genome in enumerate(genomes)]
             children = [scored(genome, float(rows[slot]["return"][0]), slot) for slot, genome in enumerate(genomes)]
-            candidates = choose_candidates(ga, population, children)
+            candidates = candidates_of(config, state, children)
             evaluations: dict[int, list[float]] = {}
             for slot, genome in enumerate(candidates):
-                own = [
-                    players.play(genome, Kind.EVALUATION, generation, slot, i)
-                    for i in range(generation.candidate_episodes)
-                ]
+                n_episodes = settings.candidate_episodes
+                own = [players.play(genome, Kind.EVALUATION, generation, slot, i) for i in range(n_episodes)]
                 evaluations[slot] = [float(row["return"][0]) for row in own]
                 rows += own
             table = np.concatenate(rows)
             counted = np.zeros(len(table), np.uint8)
-            brood = Brood(generation, population.parents, candidates)
-            after = advance(ga, population, children, evaluations)
-            ledger = Ledger(Quota(generation, generation.population))
+            brood = Brood(generation, bases, candidates)
+            evaluated = evaluated_of(candidates, evaluations)
+            after = close_generation(config, state, children, evaluations)
+            ledger = Ledger(Quota(generation, settings.population))
             timing = Timing(1.0, 1.0, 1.0, 0.0, 1, 1)
-            line = log_line(brood, table, counted, children, evaluations, after.elite, ledger, timing)
+            line = log_line(brood, table, counted, children, evaluated, after.elite, ledger, timing)
             frames, steps = (getattr(state, name) + int(table[name].sum()) for name in ("frames", "steps"))
-            state = replace(state, population=after, frames=frames, steps=steps, episodes=state.episodes + len(table))
+            state = replace(after, frames=frames, steps=steps, episodes=state.episodes + len(table))
             line["total"] = {"frames": frames, "steps": steps, "episodes": state.episodes}
             line["timing"]["elapsed_s"] = generation + 1.0
-            n_others = len(table) - generation.population
+            n_others = len(table) - settings.population
             parent, gene = (np.array([*column, *[-1] * n_others]) for column in zip(*drawn, strict=True))
             node = ["a"] * len(table)
             directory.close_generation(

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Brood
-from gadask.algorithms.truncation import advance, choose_candidates
 from gadask.config import Config, config_from_dict, dump_config
 from gadask.genomes.genome import Genome
 from gadask.master.ledger import Ledger, Quota
@@ -18,22 +17,22 @@ from gadask.master.summary import Timing, log_line
 from gadask.messages import ROW, Kind
 from gadask.record import files
 from gadask.record.checkpoint import Checkpoint, encode
-from gadask.record.directory import State
 from gadask.record.episodes import episode_table, episodes_path, to_parquet
 from gadask.record.generations import encode_line
+from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, first_state
 from tests.genomes import child_genome, scored
 
 
-def synthetic_config(population: int, seed: int = 0, noise_size: int = 250_000_000, **ga: object) -> Config:
+def synthetic_config(population: int, seed: int = 0, noise_size: int = 250_000_000, **generation: object) -> Config:
     """Return the config that `write_run` pretends to have run."""
-    settings = {"population": population, "parents": min(20, population), "candidates": 10, **ga}
     return config_from_dict(
         {
             "seed": seed,
             "env": {"id": "CartPole-v1"},
             "policy": {"kind": "mlp"},
             "noise": {"size": noise_size},
-            "ga": settings,
+            "generation": {"population": population, "candidates": 10, **generation},
+            "ga": {"parents": min(20, population)},
         }
     )
 
@@ -43,7 +42,7 @@ def write_run(
 ) -> Path:
     """Write a run directory of `n_generations` as the master would have left it."""
     rng = np.random.default_rng(config.seed)
-    ga, state = config.ga, State()
+    settings, state = config.generation, first_state(config)
     frames_per_step = 4 if config.env.id.startswith("ALE/") else 1
     quality: dict[Genome, float] = {}
     path.mkdir(parents=True)
@@ -52,30 +51,27 @@ def write_run(
     digest, size_bytes, now_s = hashlib.sha256(), 0, 1.8e9
     with (path / "generations.jsonl").open("wb") as log:
         for generation in range(n_generations):
-            population = state.population
-            n = generation.population
-            parent = rng.integers(len(population.parents), size=n) if population.parents else np.full(n, -1)
+            bases, n = bases_of(config, state), settings.population
+            parent = rng.integers(len(bases), size=n) if bases else np.full(n, -1)
             gene = rng.integers(config.noise.size // 2, size=n)
-            genomes = [
-                child_genome(population.parents, *pair) for pair in zip(parent.tolist(), gene.tolist(), strict=True)
-            ]
+            genomes = [child_genome(bases, *pair) for pair in zip(parent.tolist(), gene.tolist(), strict=True)]
             inherited = np.array([quality[genome[:-1]] if len(genome) > 1 else 0.0 for genome in genomes])
-            own = inherited + rng.normal(-1.5, 0.8, n) if len(population.parents) else rng.normal(5.0, 2.0, n)
+            own = inherited + rng.normal(-1.5, 0.8, n) if bases else rng.normal(5.0, 2.0, n)
             children = _rows(generation, Kind.CHILD, np.arange(n), np.zeros(n, np.int64), own, rng)
             ranked = [
                 scored(genome, score, slot)
                 for slot, (genome, score) in enumerate(zip(genomes, children["return"].tolist(), strict=True))
             ]
-            candidates = choose_candidates(ga, population, ranked)
+            candidates = candidates_of(config, state, ranked)
             known = quality | dict(zip(genomes, own.tolist(), strict=True))
-            slots, episodes = (part.ravel() for part in np.mgrid[: len(candidates), : generation.candidate_episodes])
+            slots, episodes = (part.ravel() for part in np.mgrid[: len(candidates), : settings.candidate_episodes])
             means = np.array([known[genome] for genome in candidates])
-            evaluated = _rows(generation, Kind.EVALUATION, slots, episodes, means[slots], rng)
-            evaluations = {slot: evaluated["return"][slots == slot].tolist() for slot in range(len(candidates))}
-            after = advance(ga, population, ranked, evaluations)
-            quality = {genome: known[genome] for genome in after.parents}
+            again = _rows(generation, Kind.EVALUATION, slots, episodes, means[slots], rng)
+            evaluations = {slot: again["return"][slots == slot].tolist() for slot in range(len(candidates))}
+            after = close_generation(config, state, ranked, evaluations)
+            quality = {genome: known[genome] for genome in bases_of(config, after)}
 
-            rows, process_busy = np.concatenate([children, evaluated]), np.zeros(n_nodes * n_processes)
+            rows, process_busy = np.concatenate([children, again]), np.zeros(n_nodes * n_processes)
             rows["frames"] = frames_per_step * rows["steps"]
             rows["seconds"] = rows["steps"] * step_s
             place = np.zeros(len(rows), int)
@@ -93,12 +89,12 @@ def write_run(
             timing = Timing(
                 wall_s, wall_s * len(process_busy), float(rows["seconds"].sum()), 0.0, n_nodes, len(process_busy)
             )
-            brood = Brood(generation, population.parents, candidates)
-            line = log_line(brood, rows, headings, ranked, evaluations, after.elite, ledger, timing)
+            brood = Brood(generation, bases, candidates)
+            evaluated = evaluated_of(candidates, evaluations)
+            line = log_line(brood, rows, headings, ranked, evaluated, after.elite, ledger, timing)
             steps = state.steps + int(rows["steps"].sum())
             state = replace(
-                state,
-                population=after,
+                after,
                 frames=frames_per_step * steps,
                 steps=steps,
                 episodes=state.episodes + len(rows),
@@ -113,8 +109,8 @@ def write_run(
             size_bytes += len(text)
             table = episode_table(
                 rows,
-                parent=np.append(parent, np.full(len(evaluated), -1)),
-                gene=np.append(gene, np.full(len(evaluated), -1)),
+                parent=np.append(parent, np.full(len(again), -1)),
+                gene=np.append(gene, np.full(len(again), -1)),
                 node=[f"tls://10.0.0.{1 + node}:4000" for node in place // n_processes],
                 counted=np.ones(len(rows), bool),
             )

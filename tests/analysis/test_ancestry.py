@@ -23,12 +23,12 @@ from analysis.ancestry import (
     read_lineage,
     trace,
 )
-from gadask.algorithms.truncation import Population
 from gadask.genomes.genome import to_text
 from gadask.messages import Kind
 from gadask.record.directory import read_generations, read_run
 from gadask.record.frames import episode_frame
 from tests.analysis.recorded import SWATCH, Players
+from tests.generations import bases_of
 
 
 def test_every_genome_of_the_log_stands_in_the_tree_once(recorded: dict[str, Path], synthetic: Path) -> None:
@@ -40,7 +40,7 @@ def test_every_genome_of_the_log_stands_in_the_tree_once(recorded: dict[str, Pat
         named = {text for line in lines for text in line["parents"]}
         named |= {candidate["genome"] for line in lines for candidate in line["candidates"]}
         named |= {line["elite"]["genome"] for line in lines}
-        named |= {to_text(genome) for genome in read_run(path)[1].population.parents}
+        named |= {to_text(genome) for genome in bases_of(*read_run(path))}
         assert set(texts) == named
         assert [len(text.split("-")) for text in texts] == lineage.genomes["length"].tolist()
         assert [[texts[row] for row in parents] for parents in lineage.parents[:-1]] == [
@@ -110,7 +110,7 @@ def test_a_child_admitted_late_is_found_where_it_was_played() -> None:
     )
     # 6-7 was issued in generation 1 and counted in generation 2; its parent 6 is none any more by then.
     lines = [line(0, [], "6"), line(1, ["5", "6"], "6"), line(2, ["5"], "5")]
-    lineage = trace(lines, Population(3, ((6, 7), (5, 7))), episodes)
+    lineage = trace(lines, 3, ((6, 7), (5, 7)), episodes)
     late, other = lineage.genomes.iloc[lineage.parents[-1][0]], lineage.genomes.iloc[lineage.parents[-1][1]]
     assert (late["born"], late["score"], late["parent"]) == (1, 3.0, lineage.parents[1][1])
     assert (other["born"], other["score"], other["parent"]) == (2, 9.0, lineage.parents[1][0])

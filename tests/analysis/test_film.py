@@ -24,8 +24,9 @@ from gadask.observations import Normaliser
 from gadask.play.rollout import play_episode
 from gadask.record.directory import RunDirectory, read_run
 from tests.analysis.pictures import decoded, has_color
-from tests.analysis.recorded import FROSTBITE, GA, SWATCH, Players, Swatch, record
+from tests.analysis.recorded import FROSTBITE, GENERATION, SWATCH, Players, Swatch, record
 from tests.analysis.test_movie import needs_ffmpeg
+from tests.generations import bases_of
 
 
 def test_it_shows_the_recorded_episode_nearest_to_the_elites_mean(
@@ -73,16 +74,18 @@ def test_the_typical_episode_is_nearest_to_the_mean(recorded: dict[str, Path], n
         assert play_episode(env, players.load(elite.genome), seed, 40).return_ == episode.return_
         rows = [players.play(elite.genome, episode.kind, elite.generation, episode.slot, i) for i in range(n_episodes)]
     assert episode.kind == (Kind.EVALUATION if n_episodes > 1 else Kind.CHILD)
-    assert episode.slot < (GA.candidates if n_episodes > 1 else GA.population)
+    assert episode.slot < (GENERATION.candidates if n_episodes > 1 else GENERATION.population)
     assert abs(episode.return_ - elite.mean) == min(abs(row["return"][0] - elite.mean) for row in rows)
 
 
 @pytest.mark.parametrize("common", [False, True])
 @pytest.mark.parametrize("paired", [False, True])
 def test_an_episodes_seeds_are_those_it_was_played_with(common: bool, paired: bool) -> None:
-    ga = replace(GA, common_random_numbers=common, paired_tasks=paired, episodes_per_child=2, candidate_episodes=4)
+    generation = replace(
+        GENERATION, common_random_numbers=common, paired_tasks=paired, episodes_per_child=2, candidate_episodes=4
+    )
     env = replace(SWATCH.env, id=f"tests.analysis.recorded:{SWATCH.env.id}")
-    config = replace(SWATCH, env=env, ga=ga)
+    config = replace(SWATCH, env=env, generation=generation)
     task = prepare_task(config)
     for kind in Kind:
         seed, actions = Recorded(kind, 2, 3, 4, 0.0).seeds(config)
@@ -118,11 +121,11 @@ def test_cartpole_is_filmed_as_it_was_played(tmp_path: Path) -> None:
 
 def test_any_genome_is_filmed(recorded: dict[str, Path]) -> None:
     config, state = read_run(recorded["swatch"])
-    parent = state.population.parents[-1]
+    parent = bases_of(config, state)[-1]
     players = Players(config)
     with closing(players.env) as env:
         played = play_episode(env, players.load(parent), 17, 40)
-    one = film_genome(config, parent, 17)
+    one = film_genome(recorded["swatch"], config, parent, 17)
     assert one is not None
     assert (one.steps[-1], one.returns[-1]) == (40, played.return_)
 
@@ -165,8 +168,8 @@ def test_what_the_policy_is_given_is_shown_on_request(run: Path, tmp_path: Path)
 def test_inputs_are_normalised_as_the_network_gets_them(recorded: dict[str, Path]) -> None:
     config, _ = read_run(recorded["swatch"])
     normaliser = Normaliser((0.5, 0.0), (0.25, 0.01))
-    raw = film_genome(config, (7,), 17, max_steps=6, with_inputs=True)
-    normalised = film_genome(config, (7,), 17, max_steps=6, normaliser=normaliser, with_inputs=True)
+    raw = film_genome(recorded["swatch"], config, (7,), 17, max_steps=6, with_inputs=True)
+    normalised = film_genome(recorded["swatch"], config, (7,), 17, max_steps=6, normaliser=normaliser, with_inputs=True)
     assert raw is not None
     assert normalised is not None
     assert raw.inputs is not None

@@ -22,7 +22,7 @@ from gadask.messages import Kind
 from gadask.record.directory import RunDirectory, read_generations
 from gadask.record.elite_test import read_elite_test
 from gadask.record.frames import QUANTILES, episode_frame, generation_frame
-from tests.analysis.recorded import GA, SWATCH, Players, record
+from tests.analysis.recorded import GENERATION, SWATCH, Players, record
 
 
 def test_a_run_directory_is_read_with_the_lines_of_the_docs(
@@ -42,11 +42,11 @@ def test_a_run_directory_is_read_with_the_lines_of_the_docs(
     assert generations["generation"].tolist() == [0, 1, 2]
     assert names["curve"].tolist() == frame["elite_mean"].tolist()
     assert names["curve"].index.tolist() == frame["frames"].tolist()
-    assert names["children"].groupby("generation").size().tolist() == [GA.population] * 3
+    assert names["children"].groupby("generation").size().tolist() == [GENERATION.population] * 3
     for key in [*generations, *episodes]:
         assert f"`{key}`" in page, f"the page does not explain {key}"
     children = episodes[(episodes["kind"] == "child") & (episodes["generation"] == 1)]
-    assert children["slot"].tolist() == list(range(GA.population))
+    assert children["slot"].tolist() == list(range(GENERATION.population))
     assert children["return"].mean() == pytest.approx(generations["children"][1]["mean"])
 
 
@@ -94,7 +94,7 @@ def test_what_a_generation_lacks_is_a_gap(run: Path) -> None:
 def test_episodes_are_those_of_the_files(recorded: dict[str, Path]) -> None:
     path = recorded["swatch"]
     whole = episode_frame(path)
-    assert len(whole) == 3 * (GA.population + GA.candidates * GA.candidate_episodes)
+    assert len(whole) == 3 * (GENERATION.population + GENERATION.candidates * GENERATION.candidate_episodes)
     assert whole["recorded_in"].tolist() == whole["generation"].tolist()
     some = episode_frame(path, [2], ["slot", "kind"])
     assert list(some) == ["slot", "kind", "recorded_in"]
@@ -171,7 +171,7 @@ def test_a_study_leaves_out_runs_that_have_closed_nothing(study: Path, tmp_path:
 
 
 def test_a_damaged_config_is_named(run: Path) -> None:
-    (run / "config.toml").write_text("[ga]\npopulaton = 3\n")
+    (run / "config.toml").write_text("[generation]\npopulaton = 3\n")
     with pytest.raises(ConfigError, match="populaton"):
         load_run(run)
 
@@ -180,11 +180,15 @@ def test_systems_are_told_apart_by_what_differs_within_a_game(study: Path) -> No
     runs = load_study([study])
     assert set(study_frame(runs)["system"]) == {"gadask"}
     first, *others = runs
-    changed = replace(first, config=replace(first.config, ga=replace(first.config.ga, closing="first", parents=3)))
+    config = first.config
+    generation, ga = replace(config.generation, closing="first"), replace(config.ga, parents=3)
+    changed = replace(first, config=replace(config, generation=generation, ga=ga))
     names = system_names([changed, *others])
     assert names[0] == "parents = 3, closing = first"
     assert set(names[1:]) == {"parents = 20, closing = all"}
-    other_games = [replace(run, config=replace(run.config, ga=first.config.ga)) for run in runs[3:]]
+    other_games = [
+        replace(run, config=replace(run.config, generation=config.generation, ga=config.ga)) for run in runs[3:]
+    ]
     assert set(system_names([replace(run, config=changed.config) for run in runs[:3]] + other_games)) == {"gadask"}
 
 

@@ -30,8 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from gadask.algorithms.algorithm import Brood
-from gadask.algorithms.truncation import Elite, Population
+from gadask.algorithms.algorithm import Brood, Elite
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.envs import make_env
@@ -46,9 +45,10 @@ from gadask.node.ancestors import AncestorCache
 from gadask.node.chunks import Node
 from gadask.node.jobs import DecodeJob
 from gadask.policies import make_policy
-from gadask.record.checkpoint import Checkpoint, State, decode, encode
+from gadask.record.checkpoint import Checkpoint, decode, encode
 from gadask.record.generations import decode_line, encode_line
 from tests.benchmarks.bench_memory import smaps_bytes
+from tests.generations import state_of
 
 _N_PARENTS, _N_CANDIDATES, _N_BRANCH = 20, 10, 40
 _GAMES = {
@@ -94,7 +94,7 @@ def measure_messages(n_genes: int) -> dict[str, tuple[float, float, float]]:
     chunk = Chunk(n_genes, Kind.CHILD, tuple((slot, 0) for slot in range(62)))
     brood = Brood(n_genes, parents, candidates)
     job = 1, DecodeJob(1, 0, -1, parents[0])
-    state = State(Population(n_genes, parents, candidates, elite), noise_digest="0" * 16)
+    state = state_of(n_genes - 1, parents, candidates, elite, noise_digest="0" * 16)
     checkpoint = Checkpoint(state, config, 10**9, "0" * 64)
     line = {
         "generation": n_genes,

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gadask.algorithms import make_algorithm
 from gadask.config import Config
 from gadask.envs import make_env
 from gadask.envs.base import Action, Observation
@@ -88,7 +89,7 @@ def _play(config: Config, genome: Genome, index: int, n_episodes: int) -> tuple[
         for precision in ("float32", "int8"):
             policy_config = replace(config.policy, precision=precision)
             policy = make_policy(policy_config, env.observation_space, env.action_space)
-            decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, config.ga.mutation_power)
+            decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, make_algorithm(config).step_weight)
             policies.append(policy)
         both = _Both(policies)
         seeds = range(10**6 + index, 10**6 + n_episodes, N_PROCESSES)

@@ -30,7 +30,6 @@ from rich.console import Console
 from rich.table import Table
 
 from gadask.algorithms.algorithm import Brood
-from gadask.algorithms.truncation import Population
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
 from gadask.genomes.genome import Genome
@@ -38,9 +37,10 @@ from gadask.master.evolve import evolve
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
 from gadask.messages import ROW
-from gadask.record.directory import RunDirectory, State, episode_table
+from gadask.record.directory import RunDirectory, episode_table
 from tests.benchmarks.bench_master import loopback_bytes
 from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, SimulatedNode, simulated_nodes
+from tests.generations import state_of
 
 CHILDREN_A_PROCESS = 4
 GENERATIONS_BEFORE = 200
@@ -159,10 +159,9 @@ def write_genealogy(run_dir: Path, config: Config, generations: int) -> None:
             chosen = rng.integers(len(parents), size=config.ga.parents)
             genes = rng.integers(config.noise.size - 100, size=config.ga.parents)
             parents = [(*parents[i], gene) for i, gene in zip(chosen.tolist(), genes.tolist(), strict=True)]
-            population = Population(generation=number + 1, parents=tuple(parents))
-            state = State(population, noise_digest=SimulatedNode.digest)
+            state = state_of(number, tuple(parents), noise_digest=SimulatedNode.digest)
             ledger = Ledger(Quota(number, 0))
-            line = log_line(Brood(number, (), ()), no_rows, np.zeros(0, np.uint8), [], {}, None, ledger, timing)
+            line = log_line(Brood(number, (), ()), no_rows, np.zeros(0, np.uint8), [], [], None, ledger, timing)
             line["total"] = {"frames": 0, "steps": 0, "episodes": 0}
             line["timing"]["elapsed_s"] = 0.0
             directory.close_generation(no_episodes, line, state)

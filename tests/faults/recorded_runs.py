@@ -25,7 +25,7 @@ from gadask.record.directory import (
     read_generations,
     without_wall_clock,
 )
-from tests.generations import state_after
+from tests.generations import state_of
 
 CONFIG = Config(
     env=EnvConfig(id="CartPole-v1"), generation=GenerationConfig(population=6, candidates=0), ga=GAConfig(parents=2)
@@ -34,9 +34,9 @@ LAST = 3
 SYSTEM_CALLS = ("open", "write", "fsync", "replace", "ftruncate", "unlink", "mkdir")
 
 
-def closed(generation: int) -> State:
+def state_after(generation: int) -> State:
     genome = tuple(range(generation + 1))
-    return state_after(
+    return state_of(
         generation,
         (genome, (7,)),
         (genome,),
@@ -66,7 +66,7 @@ def evolve(path: Path, last: int = LAST) -> State:
         directory.add_provenance({"pid": os.getpid()})
         for generation in range(state.generation + 1, last + 1):
             line = {"best": generation / 3, "timing": {"now": time.time()}}
-            directory.close_generation(table(generation), line, closed(generation))
+            directory.close_generation(table(generation), line, state_after(generation))
     return state
 
 
