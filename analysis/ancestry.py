@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from gadask.algorithms import make_algorithm
-from gadask.genomes.genome import Genome, to_text
+from gadask.genomes.genome import Genome, split_text, to_text
 from gadask.record.directory import read_generations, read_run
 
 NONE = -1
@@ -240,8 +240,9 @@ class _Tracer:
         return row
 
     def _born(self, text: str, latest: int) -> _Genome:
-        prefix, _, last = text.rpartition("-")
-        parent, gene = self.known.get(prefix, NONE), int(last)
+        *before, last = split_text(text)
+        prefix = "-".join(before)
+        parent, gene = self.known.get(prefix, NONE), NONE if last.startswith("@") else int(last.partition("*")[0])
         length = 1 if parent == NONE else self.genomes[parent].length + 1
         for generation in (latest, latest - 1):
             places = [NONE] if parent == NONE else self.rows.get(generation, {}).get(parent, [])

@@ -78,15 +78,18 @@ def _parse(argv: Sequence[str]) -> Arguments:
 def _run(arguments: Arguments) -> int:
     """Say or ask what it may cost, make or open the run directory, and play."""
     check_dask()
+    from gadask.master.start import find_start
     from gadask.master.task import prepare_task
     from gadask.record.directory import RunDirectory, holds_run, read_run
 
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
     scalars = _scalar_writer(arguments)
     with imported_meanwhile("gadask.clusters.local", "gadask.master.evolve", "gadask.console.progress"):
-        prepare_task(config)
+        task = prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.kind.is_requeued() and holds_run(run_dir))
+    if not resume:
+        find_start(config, task.n_params)
     budget = config.budget
     if resume and budget.hours is not None:
         budget = replace(budget, hours=max(0.0, budget.hours - read_run(run_dir)[1].elapsed_s / 3600))

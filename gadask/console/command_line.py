@@ -14,10 +14,11 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
+from gadask.config import StartConfig, new_name
 from gadask.console.leaving import INTERRUPTED
 from gadask.errors import ConfigError, GadaskError, UsageError
 from gadask.imports import leave_script_folder, own_command
@@ -29,6 +30,9 @@ _ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
 
 _Arguments = TypeVar("_Arguments")
 
+# `from` is a word of Python's, which no field can be called after.
+StartConfig.__annotations__["from_"] = Annotated[str, tyro.conf.arg(name="from")]
+
 
 class StderrHandler(logging.Handler):
     """Logs to whatever is standard error at the moment: a live display takes its place, and writes above itself."""
@@ -39,7 +43,13 @@ class StderrHandler(logging.Handler):
 
 
 def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
-    """Return the arguments of a command line; what it leaves out is as in `default`."""
+    """Return the arguments of a command line; what it leaves out is as in `default`.
+
+    Raises `ConfigError` for a flag that is called otherwise now.
+    """
+    for flag in (text.partition("=")[0] for text in argv if text.startswith("--")):
+        if new := new_name(flag[2:].replace("-", "_")):
+            raise ConfigError(f"{flag}: is now --{new}")
     with warnings.catch_warnings():
         # Lists and tables among a file's kwargs are no flags, and pass as they are.
         warnings.filterwarnings("ignore", r"The field `.*kwargs` is annotated with type", UserWarning)

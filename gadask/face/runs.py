@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import io
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from gadask.algorithms.algorithm import Elite
 from gadask.config import Config
@@ -86,17 +81,10 @@ class Run:
         return self._policy_of(self.genome(which))
 
     def _policy_of(self, genome: Genome) -> EvolvedPolicy:
-        from gadask.envs import make_env
         from gadask.face.policy import EvolvedPolicy
-        from gadask.play.loading import load_genome
-        from gadask.policies import make_policy
+        from gadask.play.loading import load_genome, new_policy
 
-        with _generators_kept():
-            env = make_env(self.config.env)
-            try:
-                policy = make_policy(self.config.policy, env.observation_space, env.action_space)
-            finally:
-                env.close()
+        policy = new_policy(self.config)
         load_genome(policy, genome, self.config, self.path)
         return EvolvedPolicy(policy, read_normaliser(self.path, genome))
 
@@ -129,20 +117,6 @@ class Run:
         }
         rows |= {f"elite: {name}": value for name, value in self.elite.in_words().items()} if self.elite else {}
         return html_table(str(self.path), rows) + _curve(self.generations())
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Leave the global generators as they were: an environment is made with them seeded."""
-    import torch
-
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
 
 
 def _curve(generations: pd.DataFrame) -> str:

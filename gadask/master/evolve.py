@@ -25,7 +25,9 @@ from gadask.errors import GadaskError
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher
 from gadask.master.generation import CoreHours, Generation, GenerationPlayer, OnProgress
+from gadask.master.start import find_start
 from gadask.master.task import prepare_task
+from gadask.messages import Task
 from gadask.record.directory import RunDirectory, State, read_generations
 from gadask.record.provenance import provenance
 from gadask.threads import in_thread
@@ -60,6 +62,7 @@ async def evolve(
     if resume:
         directory, state = RunDirectory.resume(run_dir, config)
     else:
+        await in_thread(lambda: find_start(config, task.n_params))
         directory, state = RunDirectory.create(run_dir, config), State()
     with directory:
         if budget_reached(config.budget, state):
@@ -71,12 +74,12 @@ async def evolve(
         try:
             await dispatcher.start()
             assert dispatcher.digest is not None
-            state = replace(state, noise_digest=dispatcher.digest)
             entry = provenance(dispatcher.digest)
             await in_thread(lambda: directory.add_provenance(entry))
             await reporter.send(run_event(task.run_id, directory.path, config, list(read_generations(directory.path))))
             if state.generation < 0:
-                state = replace(state, algorithm=task.algorithm.to_json(task.algorithm.start(())))
+                state = await in_thread(lambda: _begun(directory, task))
+            state = replace(state, noise_digest=dispatcher.digest)
             player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours)
             while not budget_reached(config.budget, state):
                 generation, table = await player.play_generation(state)
@@ -130,6 +133,14 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
             yield generation
     finally:
         client.sync(stop, asynchronous=False)
+
+
+def _begun(directory: RunDirectory, task: Task) -> State:
+    """Return the state before generation 0."""
+    start = find_start(directory.config, task.n_params)
+    if start.anchor is not None:
+        directory.add_anchor(start.anchor)
+    return State(algorithm=task.algorithm.to_json(task.algorithm.start(start.origin)), observations=start.observations)
 
 
 def _record(directory: RunDirectory, table: Callable[[], Any], generation: Generation) -> None:

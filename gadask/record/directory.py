@@ -19,11 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Json
 from gadask.config import Config, dump_config, load_stored_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
+from gadask.genomes.anchors import FOLDER, anchor_content, anchor_digest, anchor_path
 from gadask.record import CLUSTER_FOLDER, files
 from gadask.record.checkpoint import (
     Checkpoint,
@@ -176,6 +179,19 @@ class RunDirectory:
         if entries and (found := changes(entries[-1], entry)):
             _logger.warning("%s: going on with other code, which may play otherwise: %s", self.path, "; ".join(found))
         files.atomic_write(path, json.dumps([*entries, entry], indent=1, allow_nan=False).encode() + b"\n")
+
+    def add_anchor(self, weights: NDArray[np.float32]) -> None:
+        """Store the weights of an anchor, which genomes of the run may name; see `gadask.genomes.anchors`.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        path = anchor_path(self.path / FOLDER, anchor_digest(weights))
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"{path.parent}: cannot make this directory: {error.strerror}") from None
+        files.atomic_write(path, anchor_content(weights))
 
     def close_generation(self, episodes: pa.Table, line: Json, state: State) -> None:
         """Record the generation `state.generation`, the one after the last that was closed.
