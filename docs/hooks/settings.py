@@ -27,9 +27,9 @@ _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `f
 _SETTINGS = """# Settings of a run
 
 A config file is TOML with these tables, and every field is a flag of [`jobs/run.py`](commands.md#jobsrunpy) too:
-`population` in the table `ga` is `--generation.population 200` there. Flags win over the file. Whatever a file leaves out has
-its default, or its preset's value; a field without a default is off, or no limit. An unknown key or an impossible value
-is refused in one line.
+`population` in the table `generation` is `--generation.population 200` there. Flags win over the file. Whatever a file
+leaves out has its default, or its preset's value; a field without a default is off, or no limit. An unknown key or an
+impossible value is refused in one line.
 """
 
 _MACHINES = """# Machine files
@@ -98,7 +98,7 @@ def fields_of(cls: type) -> Iterator[Field]:
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         about = getattr(extras[field.name], "__metadata__", ())
         yield Field(
-            field.name,
+            field.name.removesuffix("_"),
             hints[field.name],
             next(filter(None, (getattr(each, "metavar", None) for each in about)), None),
             "Positional" in str(members[field.name].annotation),
