@@ -1,0 +1,50 @@
+"""A run directory of before the seam (commit 7932c23), whose config and checkpoint have another form, goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import gadask
+from gadask.algorithms import make_algorithm
+from gadask.genomes.genome import from_text, to_text
+from gadask.record.checkpoint import decode
+from gadask.record.directory import RunDirectory, read_generations
+from tests.local_runs import run
+
+OLD = Path(__file__).parent / "data" / "before_the_seam"
+
+
+@pytest.fixture
+def old_run(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(OLD, tmp_path / "old"))
+
+
+def test_its_config_and_its_state_are_what_they_were(old_run: Path) -> None:
+    stored = json.loads((OLD / "checkpoint.json").read_text())
+    assert stored["format"] == 1
+    state = decode((OLD / "checkpoint.json").read_bytes()).state
+    opened = gadask.open_run(old_run)
+    assert (opened.config.generation.population, opened.config.ga.parents, opened.generation) == (12, 4, 1)
+    algorithm = make_algorithm(opened.config)
+    bases = algorithm.bases(algorithm.from_json(state.algorithm))
+    assert [list(genome) for genome in bases] == stored["parents"]
+    assert [list(genome) for genome in state.candidates] == stored["candidates"]
+    assert opened.elite is not None
+    assert list(opened.elite.genome) == stored["elite"]["genome"]
+    assert from_text(to_text(opened.elite.genome)) == opened.elite.genome
+    assert len(opened.generations()) == 2
+
+
+def test_it_goes_on(old_run: Path) -> None:
+    directory, _ = RunDirectory.resume(old_run)
+    directory.close()
+    config = directory.config
+    stored = json.loads((OLD / "checkpoint.json").read_text())
+    lines = run(replace(config, budget=replace(config.budget, generations=3)), old_run, processes=1, resume=True)
+    assert [line["generation"] for line in read_generations(old_run)] == [0, 1, 2]
+    assert lines[2]["parents"] == ["-".join(map(str, genome)) for genome in stored["parents"]]
