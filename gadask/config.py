@@ -171,12 +171,12 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     A field that is None is left out, or infinity where the preset would fill it.
     """
 
-    def without_none(table: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+    def without_none(table: dict[str, Any], preset: dict[str, Any], *, are_kwargs: bool = False) -> dict[str, Any]:
         plain: dict[str, Any] = {}
         for key, value in table.items():
-            name = key.removesuffix("_")  # of a field that is called after a word of Python's
+            name = key if are_kwargs else key.removesuffix("_")  # a field that is called after a word of Python's
             if isinstance(value, dict):
-                plain[name] = without_none(value, preset.get(key, {}))
+                plain[name] = without_none(value, preset.get(key, {}), are_kwargs=are_kwargs or key == "kwargs")
             elif value is not None:
                 plain[name] = list(value) if isinstance(value, tuple) else value
             elif preset.get(key) is not None:
@@ -187,12 +187,16 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 
 def flat_settings(config: Config) -> dict[str, Any]:
-    """Return what `config_to_dict` does in one dictionary, with names such as `env.id`."""
+    """Return what `config_to_dict` does in one dictionary, with names such as `env.id`.
+
+    A table among kwargs that is empty is a value like others.
+    """
 
     def flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:
         settings: dict[str, Any] = {}
         for key, value in table.items():
-            settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+            is_table = isinstance(value, dict) and (value or "kwargs." not in prefix)
+            settings |= flat(value, f"{prefix}{key}.") if is_table else {prefix + key: value}
         return settings
 
     return flat(config_to_dict(config), "")

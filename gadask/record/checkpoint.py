@@ -22,7 +22,7 @@ from gadask.algorithms.documents import (
     genomes_from_json,
     number_from_json,
 )
-from gadask.config import Config, config_to_dict, dump_config, stored_config
+from gadask.config import Config, dump_config, flat_settings, stored_config
 from gadask.errors import ConfigError, RecordError
 from gadask.genomes.genome import Genome, to_json
 from gadask.observations import Moments
@@ -156,17 +156,7 @@ def _checksum(body: Json) -> str:
 
 def _identity(config: Config) -> dict[str, object]:
     """Return what makes a run the run it is, as dotted keys."""
-    flat: dict[str, object] = {}
-
-    def flatten(table: Json, prefix: str) -> None:
-        for key, value in table.items():
-            if isinstance(value, dict) and (value or "kwargs." not in prefix):
-                flatten(value, f"{prefix}{key}.")
-            else:
-                flat[prefix + key] = value
-
-    flatten(config_to_dict(config), "")
-    return {key: value for key, value in flat.items() if not key.startswith(_MAY_CHANGE)}
+    return {key: value for key, value in flat_settings(config).items() if not key.startswith(_MAY_CHANGE)}
 
 
 def _refuse_constant(name: str) -> NoReturn:
