@@ -21,7 +21,7 @@ from distributed import Client, Worker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.clusters import local, slurm
+from gadask.clusters import jobcluster, local
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.base import NodeCounts
 from gadask.clusters.jobqueue import job_script, lifetime
@@ -29,8 +29,8 @@ from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
 from gadask.clusters.local import local_cluster
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
+from gadask.clusters.slurm import submit
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.master.task import prepare_task
 from gadask.messages import Breeding, Chunk, Kind, pack_breeding, pack_chunk, unpack_rows
@@ -95,7 +95,7 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
 
     async def second() -> None:
         opening = (
-            slurm.slurm_cluster(Machine(), 1, folder=folder, start_timeout_s=9)
+            jobcluster.slurm_cluster(Machine(), 1, folder=folder, start_timeout_s=9)
             if kind == "slurm"
             else allocation_cluster(Machine(), folder=folder)
         )
@@ -127,7 +127,9 @@ def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
 
     async def start() -> None:
         periods = Periods(end_s=1.0, end_poll_s=0.1, end_absence_s=0.2)
-        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods):
+        async with jobcluster.slurm_cluster(
+            Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods
+        ):
             pass
 
     with pytest.raises(ClusterError, match="the job was refused: sbatch: no controller"):
@@ -154,7 +156,9 @@ def test_a_file_that_cannot_be_written_is_one_line_and_no_key_stays(
 
     async def start() -> None:
         periods = Periods(end_s=0.5, end_poll_s=0.1, end_absence_s=0.2)
-        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods):
+        async with jobcluster.slurm_cluster(
+            Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods
+        ):
             pass
 
     with pytest.raises(GadaskError) as caught:
@@ -265,7 +269,7 @@ def test_every_node_leaves_in_time(wall_s: int, share: float) -> None:
 
 def test_importing_dask_jobqueue_leaves_ctrl_c_as_it_was() -> None:
     now = "signal.getsignal(signal.SIGINT)"
-    code = f"import signal; before = {now}; import gadask.clusters.slurm; print({now} == before)"
+    code = f"import signal; before = {now}; import gadask.clusters.jobcluster; print({now} == before)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == ("True\n", "")
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from gadask.clusters.commands import NoAnswerError, call, command_environment
-from gadask.clusters.queue import marked_jobs
+from gadask.clusters.slurm import marked_jobs
 from gadask.errors import ClusterError
 from tests.conftest import wait_until
 

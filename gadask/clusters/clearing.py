@@ -13,8 +13,8 @@ from pathlib import Path
 from gadask.clusters.base import Cluster
 from gadask.clusters.jobrecord import EarlierJobs, has_record, read_earlier, remove_record
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import cancel, marked_jobs
 from gadask.clusters.security import locked_folder, remove_keys
+from gadask.clusters.slurm import cancel, marked_jobs
 from gadask.errors import ClusterError
 
 _logger = logging.getLogger(__name__)

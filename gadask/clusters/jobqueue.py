@@ -25,8 +25,8 @@ from gadask.clusters.commands import NoAnswerError
 from gadask.clusters.jobrecord import JobRecord, job_name
 from gadask.clusters.machine import Machine, option_name
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys
+from gadask.clusters.slurm import submit
 from gadask.errors import ClusterError
 
 _interrupt = signal.getsignal(signal.SIGINT)

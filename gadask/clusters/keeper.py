@@ -29,7 +29,7 @@ from gadask.clusters.base import NodeCounts, end_of_log
 from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime, log_path
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import JobState, cancel, marked_jobs
+from gadask.clusters.slurm import JobState, cancel, marked_jobs
 from gadask.errors import ClusterError
 from gadask.node.deadlines import RunningClock
 

@@ -112,7 +112,7 @@ def _local_processes(n_nodes: int) -> int:
 
 
 def _open_slurm(order: Order) -> AbstractAsyncContextManager[Cluster]:
-    from gadask.clusters.slurm import slurm_cluster
+    from gadask.clusters.jobcluster import slurm_cluster
 
     return slurm_cluster(
         order.machine, order.n_nodes, folder=order.folder, home=order.home, start_timeout_s=order.start_timeout_s

@@ -1,157 +1,108 @@
-"""Nodes from Slurm's queue, asked for by dask-jobqueue from a login node, where scheduler and master run.
+"""Slurm's queue: submit a job script, ask for the jobs of a run, cancel them.
 
-The folder of a cluster is on a file system that all nodes see. It holds the keys, which go at the end, and the job
-script and logs, which stay.
+A run's jobs are known by their names, which carry its mark (`gadask.clusters.jobrecord`): a number that was read from
+somewhere may be another job's by now.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import getpass
-import logging
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
 
-import dask
-from distributed import Client, Status
-
-from gadask.clusters.base import (
-    DASK_CONFIG,
-    Cluster,
-    NodeCounts,
-    allow_connections,
-    dashboard_address,
-    meanwhile,
-    start,
-)
-from gadask.clusters.clearing import cancel_earlier, cancel_marked
-from gadask.clusters.commands import check_commands
-from gadask.clusters.guardian import guarded
-from gadask.clusters.jobqueue import SKIPPED, NodeCluster, Submissions, job_names, job_options, job_script
-from gadask.clusters.jobrecord import JobRecord
-from gadask.clusters.keeper import Keeper
-from gadask.clusters.machine import Machine, option_name
-from gadask.clusters.periods import Periods
-from gadask.clusters.security import locked_folder, temporary_keys
-from gadask.dashboard.page import install, remember
+from gadask.clusters.commands import NoAnswerError, call
 from gadask.errors import ClusterError
 
-_logger = logging.getLogger(__name__)
+_OVER = frozenset({"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY"})
+_OVER |= {"BOOT_FAIL", "DEADLINE", "REVOKED"}
+_FORGOTTEN = "Invalid job id"
+_HEAD = re.compile(r"JOBID\|.*")
+_JOB = re.compile(r"(\d+)\|([\w.-]+)\|([A-Z_]+)\|([\d:-]*|INVALID)\|(\d+)\|([^|]*)\|(.*)")
+_FORMAT = "%A|%j|%T|%M|%C|%N|%r"
+_NAMES_S = 120.0
 
 
-class Slurm(Cluster):
-    """Nodes from Slurm's queue."""
+@dataclass(frozen=True)
+class JobState:
+    """A job as the queue tells of it."""
 
-    def __init__(self, client: Client, keeper: Keeper, dashboard: str, n_processes: int | None) -> None:
-        """Describe a cluster that runs."""
-        self.client = client
-        self.dashboard = dashboard
-        self.n_processes = n_processes
-        self._keeper = keeper
+    state: str
+    """Slurm's word: `PENDING`, `RUNNING`, `COMPLETING`, `COMPLETED`, `FAILED`, …"""
+    seconds: int = 0
+    """Wall time that it has run."""
+    cores: int = 0
+    """Cores that are charged for it."""
+    node: str = ""
+    """Name of its machine, if it has one."""
+    reason: str = ""
+    """Why it waits, or why it ended."""
+    job_id: str = ""
+    name: str = ""
 
-    def counts(self) -> NodeCounts:
-        """Return how the cluster stands now."""
-        return self._keeper.counts()
+    @property
+    def over(self) -> bool:
+        """Whether it runs no more and will not by itself."""
+        return self.state in _OVER
+
+    @property
+    def to_cancel(self) -> bool:
+        """Whether it waits or runs; a job that completes is only being cleared away."""
+        return not self.over and self.state != "COMPLETING"
 
 
-@asynccontextmanager
-async def slurm_cluster(
-    machine: Machine,
-    n_nodes: int,
-    *,
-    folder: Path,
-    start_timeout_s: float,
-    home: Path | None = None,
-    periods: Periods | None = None,
-) -> AsyncIterator[Slurm]:
-    """Ask for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
+async def submit(name: str, script: str, timeout_s: float) -> str:
+    """Submit a file as a job of this name; returns its number.
 
-    `home` is the folder of the run's record of jobs, by default `folder`. Raises `RunDirectoryError` if another master
-    uses a folder; `RecordError` if the record cannot be written; `ClusterError`, also in the middle of what the caller
-    awaits: if jobs are refused, if they die faster than the machine allows, or if there is no node for
-    `start_timeout_s`. No job is left in the queue.
+    Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
     """
-    home, periods = home or folder, periods or Periods()
-    check_commands()
-    allow_connections(n_nodes)
-    # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
-    config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
-    with (
-        locked_folder(home),
-        locked_folder(folder) if folder != home else contextlib.nullcontext(),
-        dask.config.set(config),
-    ):
-        record = JobRecord(home, await cancel_earlier(home, periods))
-        with temporary_keys(folder) as security, contextlib.ExitStack() as stack:
-            _write_script(folder / "job.sh", job_script(machine, folder))
-            _tell_of_skipped(machine)
-            record.begin(folder)
-            stack.enter_context(guarded(record.mark, Path(str(security.tls_worker_key))))
-            submissions = Submissions(record, periods)
-            install()
-            cluster = NodeCluster(
-                job_names(machine, record.mark),
-                asynchronous=True,
-                name=f"gadask-{machine.name}",
-                security=security,
-                shared_temp_directory=str(folder),
-                silence_logs=logging.ERROR,
-                scheduler_options={
-                    "interface": machine.scheduler_interface or machine.interface,
-                    "port": 0,
-                    "dashboard_address": dashboard_address(),
-                },
-                submissions=submissions,
-                **job_options(machine, folder),
-            )
-            keeper: Keeper | None = None
-            try:
-                try:
-                    await start(cluster)
-                except (OSError, RuntimeError, ValueError) as error:
-                    raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
-                remember(cluster.scheduler)
-                host = await asyncio.to_thread(socket.getfqdn)  # asks the network
-                keeper = Keeper(cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods)
-                async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
-                    await keeper.submitted.wait()
-                    dashboard = _dashboard(host, cluster.scheduler.http_server.port)
-                    yield Slurm(client, keeper, dashboard, machine.rollouts_per_node)
-            finally:
-                await _end(cluster, record, keeper, periods)
+    answer = await call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
+    match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
+    if match is None:
+        raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")
+    return match[1]
 
 
-async def _end(cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> None:
-    """Cancel all jobs, those of an earlier master too, and stop the scheduler."""
-    if keeper is None and not record.earlier.marks:
-        are_gone = True
-    else:
-        job_ids = [*record.earlier.job_ids, *(keeper.job_ids if keeper else ())]
-        in_doubt = bool(record.earlier.marks) or (keeper is not None and keeper.any_in_doubt)
-        are_gone = await cancel_marked(record.marks, job_ids, periods, in_doubt=in_doubt)
-    if cluster.status is not Status.failed:  # then it has closed itself
-        await cluster.close()
-    if are_gone:
-        record.remove()
+async def marked_jobs(marks: Collection[str], timeout_s: float) -> list[JobState]:
+    """Return this user's jobs that carry one of the marks, also those that ended some minutes ago.
+
+    Lines that are none of Slurm's, such as a site's banner, are skipped. Raises `ClusterError` if the queue does not
+    answer: the list of an empty queue still has a head.
+    """
+    answer = await call(
+        "squeue", "--all", "--states=all", f"--user={os.getuid()}", f"--format={_FORMAT}", timeout_s=timeout_s
+    )
+    lines = [line.strip() for line in answer.splitlines()]
+    if not any(_HEAD.fullmatch(line) for line in lines):
+        raise NoAnswerError(f"squeue: expected a list of jobs, found {' '.join(answer.split())[:200]!r}")
+    is_marked = re.compile(rf".+-({'|'.join(map(re.escape, marks))})-\d+")
+    jobs = {}
+    for match in filter(None, map(_JOB.fullmatch, lines)):
+        job_id, name, state, time, cores, node, reason = match.groups()
+        if marks and is_marked.fullmatch(name):
+            jobs[job_id] = JobState(state, _seconds(time), int(cores), node, reason, job_id, name)
+    return sorted(jobs.values(), key=lambda job: int(job.job_id))
 
 
-def _write_script(path: Path, script: str) -> None:
-    """Leave the job script where a user finds it; it is not needed."""
-    try:
-        path.write_text(script)
-    except OSError as error:
-        _logger.warning("cannot write %s: %s", path, error.strerror)
+async def cancel(job_ids: Collection[str], timeout_s: float) -> None:
+    """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
+    if job_ids:
+        try:
+            await call("scancel", *job_ids, timeout_s=timeout_s)
+        except ClusterError as error:
+            if _FORGOTTEN not in str(error):
+                raise
 
 
-def _tell_of_skipped(machine: Machine) -> None:
-    """Say what it means that the job script lacks a directive."""
-    for name in map(option_name, machine.skip_directives):
-        if name in SKIPPED:
-            _logger.warning("skip_directives leaves out --%s: %s", name, SKIPPED[name])
+async def node_names(node_list: str) -> list[str]:
+    """Return the names in a list such as `n[1-3]`. Raises `ClusterError` if Slurm's commands are missing."""
+    return (await call("scontrol", "show", "hostnames", node_list, timeout_s=_NAMES_S)).split()
 
 
-def _dashboard(host: str, port: int) -> str:
-    return f"http://127.0.0.1:{port}/status after ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}"
+def _seconds(time: str) -> int:
+    """Return the seconds of `D-HH:MM:SS`, `HH:MM:SS` or `MM:SS`; 0 for a job that has not run."""
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", time)
+    if match is None:
+        return 0
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((24 * days + hours) * 60 + minutes) * 60 + seconds

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from gadask.clusters.jobcluster import Slurm, slurm_cluster
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.slurm import Slurm, slurm_cluster
 from tests.conftest import eventually
 
 MACHINE = Machine(memory="1GB", interface="lo", poll_s=0.5)

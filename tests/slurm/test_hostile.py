@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from gadask.clusters.clearing import cancel_earlier
+from gadask.clusters.jobcluster import Slurm
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, job_name
-from gadask.clusters.slurm import Slurm
 from tests.conftest import wait_until
 from tests.slurm.hostile import Hostile, hostile
 from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, keep

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from distributed import Worker
 
-from gadask.clusters.slurm import Slurm
+from gadask.clusters.jobcluster import Slurm
 from gadask.errors import ClusterError
 from tests.conftest import eventually
 from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, for_ever, keep
