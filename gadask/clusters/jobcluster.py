@@ -1,4 +1,4 @@
-"""Nodes from Slurm's queue, asked for by dask-jobqueue from a login node, where scheduler and master run.
+"""Nodes that are jobs of a queue, asked for by dask-jobqueue from a login node, where scheduler and master run.
 
 The folder of a cluster is on a file system that all nodes see. It holds the keys, which go at the end, and the job
 script and logs, which stay.
@@ -11,7 +11,7 @@ import contextlib
 import getpass
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,13 +28,13 @@ from gadask.clusters.base import (
     start,
 )
 from gadask.clusters.clearing import cancel_earlier, cancel_marked
-from gadask.clusters.commands import check_commands
 from gadask.clusters.guardian import guarded
-from gadask.clusters.jobqueue import SKIPPED, NodeCluster, Submissions, job_names, job_options, job_script
+from gadask.clusters.jobqueue import NodeCluster, Submissions, job_names, job_options, job_script
 from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.keeper import Keeper
-from gadask.clusters.machine import Machine, option_name
+from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
+from gadask.clusters.queue import Queue
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
@@ -42,8 +42,8 @@ from gadask.errors import ClusterError
 _logger = logging.getLogger(__name__)
 
 
-class Slurm(Cluster):
-    """Nodes from Slurm's queue."""
+class JobCluster(Cluster):
+    """Nodes that are jobs of a queue."""
 
     def __init__(self, client: Client, keeper: Keeper, dashboard: str, n_processes: int | None) -> None:
         """Describe a cluster that runs."""
@@ -58,7 +58,9 @@ class Slurm(Cluster):
 
 
 @asynccontextmanager
-async def slurm_cluster(
+async def job_cluster(
+    queue: Queue,
+    queues: Mapping[str, Queue],
     machine: Machine,
     n_nodes: int,
     *,
@@ -66,16 +68,17 @@ async def slurm_cluster(
     start_timeout_s: float,
     home: Path | None = None,
     periods: Periods | None = None,
-) -> AsyncIterator[Slurm]:
-    """Ask for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
+) -> AsyncIterator[JobCluster]:
+    """Ask a queue for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
 
-    `home` is the folder of the run's record of jobs, by default `folder`. Raises `RunDirectoryError` if another master
-    uses a folder; `RecordError` if the record cannot be written; `ClusterError`, also in the middle of what the caller
-    awaits: if jobs are refused, if they die faster than the machine allows, or if there is no node for
-    `start_timeout_s`. No job is left in the queue.
+    `queues` are all that there are, by name: an earlier start may have left jobs in another. `home` is the folder of
+    the run's record of jobs, by default `folder`. Raises `RunDirectoryError` if another master uses a folder;
+    `RecordError` if the record cannot be written; `ClusterError`, also in the middle of what the caller awaits: if jobs
+    are refused, if they die faster than the machine allows, or if there is no node for `start_timeout_s`. No job is
+    left in the queue.
     """
     home, periods = home or folder, periods or Periods()
-    check_commands()
+    queue.check()
     allow_connections(n_nodes)
     # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
     config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
@@ -84,13 +87,14 @@ async def slurm_cluster(
         locked_folder(folder) if folder != home else contextlib.nullcontext(),
         dask.config.set(config),
     ):
-        record = JobRecord(home, await cancel_earlier(home, periods))
+        record = JobRecord(home, queue.name, await cancel_earlier(home, queues, periods))
         with temporary_keys(folder) as security, contextlib.ExitStack() as stack:
-            _write_script(folder / "job.sh", job_script(machine, folder))
-            _tell_of_skipped(machine)
+            _write_script(folder / "job.sh", job_script(queue, machine, folder))
+            for warning in queue.warnings(machine):
+                _logger.warning(warning)
             record.begin(folder)
-            stack.enter_context(guarded(record.mark, Path(str(security.tls_worker_key))))
-            submissions = Submissions(record, periods)
+            stack.enter_context(guarded(queue, record.mark, Path(str(security.tls_worker_key))))
+            submissions = Submissions(queue, record, periods)
             install()
             cluster = NodeCluster(
                 job_names(machine, record.mark),
@@ -105,7 +109,7 @@ async def slurm_cluster(
                     "dashboard_address": dashboard_address(),
                 },
                 submissions=submissions,
-                **job_options(machine, folder),
+                **job_options(queue, machine, folder),
             )
             keeper: Keeper | None = None
             try:
@@ -115,23 +119,26 @@ async def slurm_cluster(
                     raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
                 remember(cluster.scheduler)
                 host = await asyncio.to_thread(socket.getfqdn)  # asks the network
-                keeper = Keeper(cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods)
+                keeper = Keeper(
+                    queue, cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods
+                )
                 async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
                     await keeper.submitted.wait()
                     dashboard = _dashboard(host, cluster.scheduler.http_server.port)
-                    yield Slurm(client, keeper, dashboard, machine.rollouts_per_node)
+                    yield JobCluster(client, keeper, dashboard, machine.rollouts_per_node)
             finally:
-                await _end(cluster, record, keeper, periods)
+                await _end(queue, cluster, record, keeper, periods)
 
 
-async def _end(cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> None:
+async def _end(queue: Queue, cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> None:
     """Cancel all jobs, those of an earlier master too, and stop the scheduler."""
-    if keeper is None and not record.earlier.marks:
+    earlier = record.earlier.within(queue.name)
+    if keeper is None and not earlier.marks:
         are_gone = True
     else:
-        job_ids = [*record.earlier.job_ids, *(keeper.job_ids if keeper else ())]
-        in_doubt = bool(record.earlier.marks) or (keeper is not None and keeper.any_in_doubt)
-        are_gone = await cancel_marked(record.marks, job_ids, periods, in_doubt=in_doubt)
+        job_ids = [*earlier.job_ids, *(keeper.job_ids if keeper else ())]
+        in_doubt = bool(earlier.marks) or (keeper is not None and keeper.any_in_doubt)
+        are_gone = await cancel_marked(queue, record.marks, job_ids, periods, in_doubt=in_doubt)
     if cluster.status is not Status.failed:  # then it has closed itself
         await cluster.close()
     if are_gone:
@@ -144,13 +151,6 @@ def _write_script(path: Path, script: str) -> None:
         path.write_text(script)
     except OSError as error:
         _logger.warning("cannot write %s: %s", path, error.strerror)
-
-
-def _tell_of_skipped(machine: Machine) -> None:
-    """Say what it means that the job script lacks a directive."""
-    for name in map(option_name, machine.skip_directives):
-        if name in SKIPPED:
-            _logger.warning("skip_directives leaves out --%s: %s", name, SKIPPED[name])
 
 
 def _dashboard(host: str, port: int) -> str:
