@@ -22,22 +22,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.algorithms.algorithm import Brood
-from gadask.clusters import local, slurm
+from gadask.clusters import local
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.base import NodeCounts
+from gadask.clusters.jobcluster import job_cluster
 from gadask.clusters.jobqueue import job_script, lifetime
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
+from gadask.clusters.kinds import queues
 from gadask.clusters.local import local_cluster
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import submit
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
+from gadask.clusters.slurm import Slurm
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, pack_brood, pack_chunk, unpack_rows
 from gadask.node import plugin
 from gadask.node.plugin import NodePlugin
 from tests.conftest import eventually, faulty_config
+
+SLURM = Slurm()
+QUEUES = queues()
 
 
 def test_keys_can_be_read_by_their_owner_alone_and_go_with_the_cluster(tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
 
     async def second() -> None:
         opening = (
-            slurm.slurm_cluster(Machine(), 1, folder=folder, start_timeout_s=9)
+            job_cluster(SLURM, QUEUES, Machine(), 1, folder=folder, start_timeout_s=9)
             if kind == "slurm"
             else allocation_cluster(Machine(), folder=folder)
         )
@@ -120,7 +125,7 @@ def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
 ) -> None:
     for name in ("sbatch", "squeue", "scancel"):
         write_command(tmp_path, monkeypatch, name, "echo no controller >&2; exit 1")
-    record = JobRecord(tmp_path, EarlierJobs())
+    record = JobRecord(tmp_path, "slurm", EarlierJobs())
     record.begin(tmp_path)
     record.add("7")
     record.add("8")
@@ -128,13 +133,15 @@ def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
 
     async def start() -> None:
         periods = Periods(end_s=1.0, end_poll_s=0.1, end_absence_s=0.2)
-        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods):
+        async with job_cluster(
+            SLURM, QUEUES, Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods
+        ):
             pass
 
     with pytest.raises(ClusterError, match="the job was refused: sbatch: no controller"):
         asyncio.run(start())
-    assert read_earlier(tmp_path).job_ids == ("7", "8")
-    assert record.mark in read_earlier(tmp_path).marks
+    assert read_earlier(tmp_path, "hand").job_ids == ("7", "8")
+    assert record.mark in read_earlier(tmp_path, "hand").marks
     assert not (tmp_path / "key.pem").exists()
     assert "jobs may be left in the queue" in caplog.text
     assert "let them go: squeue: no controller; scancel 7 8; squeue --me" in caplog.text
@@ -155,7 +162,9 @@ def test_a_file_that_cannot_be_written_is_one_line_and_no_key_stays(
 
     async def start() -> None:
         periods = Periods(end_s=0.5, end_poll_s=0.1, end_absence_s=0.2)
-        async with slurm.slurm_cluster(Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods):
+        async with job_cluster(
+            SLURM, QUEUES, Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods
+        ):
             pass
 
     with pytest.raises(GadaskError) as caught:
@@ -199,7 +208,7 @@ MACHINE = Machine(
 
 def test_the_job_script(tmp_path: Path) -> None:
     folder = tmp_path / "my runs" / "cluster"
-    head, *body = job_script(MACHINE, folder).split("\nmodule purge\n")
+    head, *body = job_script(SLURM, MACHINE, folder).split("\nmodule purge\n")
     assert [line.removeprefix("#SBATCH ") for line in head.splitlines() if line][1:] == [
         "-J gadask-peta4",
         "-p skylake",
@@ -232,7 +241,7 @@ def test_the_job_script(tmp_path: Path) -> None:
 
 
 def directives(machine: Machine, folder: Path) -> list[str]:
-    return re.findall("(?m)^#SBATCH (.*)$", job_script(machine, folder))
+    return re.findall("(?m)^#SBATCH (.*)$", job_script(SLURM, machine, folder))
 
 
 def test_a_directive_is_skipped_by_its_whole_name_gadasks_own_too(tmp_path: Path) -> None:
@@ -249,7 +258,7 @@ def test_a_per_cent_sign_in_the_folder_is_no_pattern_of_sbatchs(tmp_path: Path) 
 
 
 def test_a_job_script_of_no_demands_leaves_the_sites_defaults(tmp_path: Path) -> None:
-    script = job_script(Machine(), tmp_path)
+    script = job_script(SLURM, Machine(), tmp_path)
     assert not re.search(r"#SBATCH (-p|-A) |--interface|None", script)
     assert f"exec {shlex.quote(sys.executable)} -m" in script
 
@@ -266,7 +275,7 @@ def test_every_node_leaves_in_time(wall_s: int, share: float) -> None:
 
 def test_importing_dask_jobqueue_leaves_ctrl_c_as_it_was() -> None:
     now = "signal.getsignal(signal.SIGINT)"
-    code = f"import signal; before = {now}; import gadask.clusters.slurm; print({now} == before)"
+    code = f"import signal; before = {now}; import gadask.clusters.jobcluster; print({now} == before)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == ("True\n", "")
 
@@ -279,7 +288,7 @@ def test_the_number_of_a_job_is_found_in_what_a_sites_sbatch_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, found: str
 ) -> None:
     write_command(tmp_path, monkeypatch, "sbatch", answer)
-    assert asyncio.run(submit("gadask-x-mark-0", "job.sh", 60)) == found
+    assert asyncio.run(SLURM.submit("gadask-x-mark-0", "job.sh", 60)) == found
 
 
 @pytest.mark.parametrize(
@@ -295,7 +304,7 @@ def test_the_reason_of_a_refusal_is_slurms_own(
 ) -> None:
     write_command(tmp_path, monkeypatch, "sbatch", answer)
     with pytest.raises(ClusterError, match=reason):
-        asyncio.run(submit("gadask-x-mark-0", "job.sh", 60))
+        asyncio.run(SLURM.submit("gadask-x-mark-0", "job.sh", 60))
 
 
 def write_command(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gadask.clusters.kinds import KINDS
 from gadask.clusters.machine import (
     SITES,
     Machine,
@@ -21,8 +22,8 @@ from gadask.clusters.machine import (
     largest_cost,
     load_machine,
     machine_names,
-    option_name,
 )
+from gadask.clusters.slurm import option_name
 from gadask.config import BudgetConfig
 from gadask.errors import ConfigError
 
@@ -218,7 +219,7 @@ def test_the_option_of_a_directive(directive: str, name: str) -> None:
 
 
 def test_only_directives_that_job_scripts_have_are_skipped_and_the_name_is_not() -> None:
-    check_machine(Machine(skip_directives=("--mem", "-t", "--signal", "--output", "-c")))
+    KINDS["slurm"].check_machine(Machine(skip_directives=("--mem", "-t", "--signal", "--output", "-c")))
     for machine, expected in {
         Machine(skip_directives=("--cpu",)): "skip_directives: expected some of --account, --cpus-per-task, --mem, ",
         Machine(skip_directives=("-J",)): "skip_directives: expected some of --account",
@@ -226,4 +227,4 @@ def test_only_directives_that_job_scripts_have_are_skipped_and_the_name_is_not()
         Machine(poll_s=0.1): "poll_s: expected a finite number of at least 1, found 0.1",
     }.items():
         with pytest.raises(ConfigError, match=f"^{expected}"):
-            check_machine(machine)
+            KINDS["slurm"].check_machine(machine)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
 import psutil
 import pytest
 
-from gadask.clusters.commands import NoAnswerError, call, command_environment
-from gadask.clusters.queue import marked_jobs
+from gadask.clusters.commands import call
+from gadask.clusters.queue import NoAnswerError, State
+from gadask.clusters.slurm import Slurm, command_environment
 from gadask.errors import ClusterError
 from tests.conftest import wait_until
 
@@ -28,8 +30,12 @@ def write(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+async def begun(name: str, timeout_s: float) -> str:
+    return await call(name, timeout_s=timeout_s, environ=os.environ, passes=re.compile("busy"))
+
+
 def run(name: str, timeout_s: float = 30.0) -> str:
-    return asyncio.run(call(name, timeout_s=timeout_s))
+    return asyncio.run(begun(name, timeout_s))
 
 
 def test_a_command_that_hangs_ends_with_all_of_its_session(bin_folder: Path) -> None:
@@ -53,7 +59,7 @@ def test_a_caller_that_is_cancelled_leaves_no_process(bin_folder: Path) -> None:
     write(bin_folder, "squeue", f"echo $$ > {bin_folder}/pid; exec sleep inf")
 
     async def cancelled() -> None:
-        task = asyncio.create_task(call("squeue", timeout_s=60))
+        task = asyncio.create_task(begun("squeue", 60))
         while not (bin_folder / "pid").exists() or not (bin_folder / "pid").read_text():
             await asyncio.sleep(0.01)
         task.cancel()
@@ -78,7 +84,7 @@ def test_a_caller_that_is_cancelled_leaves_no_process(bin_folder: Path) -> None:
 def test_what_passes_is_told_from_what_does_not(bin_folder: Path, complaint: str, passes: bool) -> None:
     write(bin_folder, "sbatch", f"echo 'sbatch: error: {complaint}' >&2; exit 1")
     with pytest.raises(ClusterError) as caught:
-        run("sbatch")
+        asyncio.run(Slurm().submit("gadask-x-ab12-0", "job.sh", 30))
     assert str(caught.value) == f"sbatch: {complaint}"
     assert isinstance(caught.value, NoAnswerError) is passes
 
@@ -119,14 +125,33 @@ LIST = "JOBID|NAME|STATE|TIME|CPUS|NODELIST|REASON"
 )
 def test_own_jobs_are_found_in_what_a_queue_says(bin_folder: Path, lines: list[str], found: list[str]) -> None:
     write(bin_folder, "squeue", "cat << 'END'\n" + "\n".join(lines) + "\nEND")
-    assert [job.job_id for job in asyncio.run(marked_jobs(["ab12"], 30))] == found
+    assert [job.job_id for job in asyncio.run(Slurm().states(["ab12"], 30))] == found
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        *(("PENDING", State.QUEUED), ("CONFIGURING", State.STARTING), ("RUNNING", State.RUNNING)),
+        *(("SUSPENDED", State.OTHER), ("SOMETHING_NEW", State.OTHER), ("COMPLETING", State.ENDING)),
+        *(("COMPLETED", State.COMPLETED), ("PREEMPTED", State.PREEMPTED), ("OUT_OF_MEMORY", State.OUT_OF_MEMORY)),
+        *(("CANCELLED", State.FAILED), ("TIMEOUT", State.FAILED), ("NODE_FAIL", State.FAILED)),
+    ],
+)
+def test_slurms_words_are_states(bin_folder: Path, word: str, state: State) -> None:
+    lines = [f"7|gadask-x-ab12-3|{word}|1:05|32|n1|{reason}" for reason in ("None", "Priority", word)]
+    for line, reason in zip(lines, ("", "Priority", ""), strict=True):
+        write(bin_folder, "squeue", f"printf '{LIST}\\n{line}\\n'")
+        (job,) = asyncio.run(Slurm().states(["ab12"], 30))
+        assert (job.state, job.word, job.reason, job.seconds, job.cores) == (state, word, reason, 65, 32)
+    assert state.is_over == (state in (State.COMPLETED, State.PREEMPTED, State.OUT_OF_MEMORY, State.FAILED))
+    assert state.is_to_cancel == (not state.is_over and word != "COMPLETING")
 
 
 @pytest.mark.parametrize("answer", ["", "Maintenance today", "7|gadask-x-ab12-3|RUNNING|0:01|32|n1|None"])
 def test_an_answer_without_a_lists_head_is_none(bin_folder: Path, answer: str) -> None:
     write(bin_folder, "squeue", f"echo '{answer}'")
     with pytest.raises(NoAnswerError, match="squeue: expected a list of jobs, found"):
-        asyncio.run(marked_jobs(["ab12"], 30))
+        asyncio.run(Slurm().states(["ab12"], 30))
 
 
 def _lives(pid: int) -> bool:

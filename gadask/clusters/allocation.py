@@ -40,8 +40,8 @@ from gadask.clusters.base import (
     port_may_be_taken,
 )
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import node_names
 from gadask.clusters.security import locked_folder, temporary_keys
+from gadask.clusters.slurm import node_names
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, UsageError
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from gadask.clusters.base import Cluster
-from gadask.clusters.jobrecord import EarlierJobs, has_record, read_earlier, remove_record
+from gadask.clusters.jobrecord import EarlierJobs, EarlierStart, has_record, read_earlier, remove_record
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import cancel, marked_jobs
+from gadask.clusters.queue import Queue
 from gadask.clusters.security import locked_folder, remove_keys
 from gadask.errors import ClusterError
 
@@ -21,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def cancel_marked(
-    marks: Collection[str], expected: Collection[str], periods: Periods, *, in_doubt: bool = False
+    queue: Queue, marks: Collection[str], expected: Collection[str], periods: Periods, *, in_doubt: bool = False
 ) -> bool:
     """Cancel all jobs with these marks until none waits or runs; returns whether that is certain.
 
@@ -36,12 +35,12 @@ async def cancel_marked(
             none_since: float | None = None
             while True:
                 try:
-                    jobs = await marked_jobs(marks, periods.command_s)
-                    left = [job.job_id for job in jobs if job.to_cancel]
+                    jobs = await queue.states(marks, periods.command_s)
+                    left = [job.job_id for job in jobs if job.state.is_to_cancel]
                     found = "" if left else found
                     if left:
                         none_since = None
-                        await cancel(left, periods.command_s)
+                        await queue.cancel(left, periods.command_s)
                     elif not in_doubt and {job.job_id for job in jobs}.issuperset(expected):
                         return True
                     elif none_since is None:
@@ -53,45 +52,53 @@ async def cancel_marked(
                 await asyncio.sleep(periods.end_poll_s)
     except TimeoutError:
         names = " or ".join(f"-{mark}-" for mark in sorted(marks))
-        by_hand = f"squeue --me --format='%A %j' shows jobs with {names} in their names"
+        by_hand = f"{queue.by_hand} shows jobs with {names} in their names"
         if expected:
-            by_hand = f"scancel {' '.join(expected)}; {by_hand}"
+            by_hand = f"{queue.commands[-1]} {' '.join(expected)}; {by_hand}"
         _logger.error("jobs may be left in the queue, for it does not answer or let them go%s; %s", found, by_hand)
         return False
 
 
-async def cancel_earlier(folder: Path, periods: Periods) -> EarlierJobs:
+async def cancel_earlier(folder: Path, queues: Mapping[str, Queue], periods: Periods) -> EarlierJobs:
     """Cancel the jobs of masters that were killed, and remove their keys; returns what is left to be cancelled.
 
-    The folder is locked. Raises `RecordError` if the record cannot be removed.
+    `queues` are all that there are, by name. The folder is locked. Raises `RecordError` if the record cannot be
+    removed.
     """
-    earlier = read_earlier(folder)
+    earlier = read_earlier(folder, " or ".join(queue.by_hand for queue in queues.values()))
     earlier.remove_keys()
-    if earlier.marks and not await cancel_marked(earlier.marks, earlier.job_ids, periods, in_doubt=True):
-        return earlier
-    remove_record(folder)
-    return EarlierJobs()
+    left: list[EarlierStart] = []
+    for name in sorted({start.queue for start in earlier.starts}):
+        jobs, queue = earlier.within(name), queues.get(name)
+        if queue is None or not queue.is_here():
+            _logger.warning("%s: jobs of an earlier start may be left in a queue that is not asked here", folder)
+            left += jobs.starts
+        elif not await cancel_marked(queue, jobs.marks, jobs.job_ids, periods, in_doubt=True):
+            left += jobs.starts
+    if not left:
+        remove_record(folder)
+    return EarlierJobs(tuple(left))
 
 
-async def clear_earlier(folder: Path, periods: Periods) -> None:
-    """Do what an earlier start on Slurm left to do in its folder, for a run that goes on without it.
+async def clear_earlier(folder: Path, queues: Mapping[str, Queue], periods: Periods) -> None:
+    """Do what an earlier start with a queue left to do in its folder, for a run that goes on without one.
 
     Raises `RunDirectoryError` if another master uses the folder.
     """
     if not folder.exists():
         return
     with locked_folder(folder):
-        if has_record(folder) and shutil.which("squeue") is None:
-            _logger.warning("%s: jobs of an earlier start may be left in a queue that is not asked here", folder)
-        elif has_record(folder):
-            await cancel_earlier(folder, periods)
+        if has_record(folder):
+            await cancel_earlier(folder, queues, periods)
         remove_keys(folder)
 
 
 @asynccontextmanager
-async def cleared(folder: Path | None, opening: AbstractAsyncContextManager[Cluster]) -> AsyncIterator[Cluster]:
-    """Open a cluster once what an earlier start on Slurm left is cleared away."""
+async def cleared(
+    folder: Path | None, queues: Mapping[str, Queue], opening: AbstractAsyncContextManager[Cluster]
+) -> AsyncIterator[Cluster]:
+    """Open a cluster once what an earlier start with a queue left is cleared away."""
     if folder is not None:
-        await clear_earlier(folder, Periods())
+        await clear_earlier(folder, queues, Periods())
     async with opening as cluster:
         yield cluster

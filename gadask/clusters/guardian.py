@@ -1,4 +1,4 @@
-"""A guardian: a small process that clears up after a master on Slurm which could not do so itself.
+"""A guardian: a small process that clears up after a master with a queue which could not do so itself.
 
 It waits beside the master and is told when that has cleared up. After a master that is gone without a word, killed or
 with its notebook's kernel, it cancels the jobs with its mark and removes its keys. It has a session of its own, runs
@@ -16,6 +16,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gadask.clusters.queue import Queue
 
 _LOOK_S = 2.0
 _CANCEL_S, _CANCEL_POLL_S = 300.0, 2.0
@@ -24,9 +28,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def guarded(mark: str, key: Path) -> Iterator[None]:
-    """Have jobs with a mark cancelled, and the folder of a key cleared of it, if this process ends in the block."""
-    words = [sys.executable, "-P", __file__, mark, str(key), _digest(key)]
+def guarded(queue: Queue, mark: str, key: Path) -> Iterator[None]:
+    """Have a mark's jobs cancelled, and the folder of a key cleared of it, if this process ends in the block."""
+    kind = type(queue)
+    words = [sys.executable, "-P", __file__, kind.__module__, kind.__qualname__, mark, str(key), _digest(key)]
     null = subprocess.DEVNULL
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True) as guardian:
         assert guardian.stdin is not None
@@ -38,7 +43,7 @@ def guarded(mark: str, key: Path) -> Iterator[None]:
                 guardian.stdin.flush()
 
 
-def _guard(mark: str, key: str, digest: str) -> None:
+def _guard(module: str, kind: str, mark: str, key: str, digest: str) -> None:
     """Wait for the end of the process that started this one, and clear up after it if it has not."""
     master = os.getppid()
     while not select.select([0], [], [], _LOOK_S)[0] and os.getppid() == master:
@@ -47,6 +52,7 @@ def _guard(mark: str, key: str, digest: str) -> None:
         return
     sys.path.insert(0, str(_ROOT))
     import asyncio
+    import importlib
 
     from gadask.clusters.clearing import cancel_marked
     from gadask.clusters.periods import Periods
@@ -55,7 +61,8 @@ def _guard(mark: str, key: str, digest: str) -> None:
     if _digest(Path(key)) == digest:  # and not that of the next start
         remove_keys(Path(key).parent)
     periods = Periods(end_s=_CANCEL_S, end_poll_s=_CANCEL_POLL_S)
-    asyncio.run(cancel_marked([mark], (), periods, in_doubt=True))
+    queue: Queue = getattr(importlib.import_module(module), kind)()
+    asyncio.run(cancel_marked(queue, [mark], (), periods, in_doubt=True))
 
 
 def _digest(path: Path) -> str:

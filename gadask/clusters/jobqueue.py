@@ -1,8 +1,8 @@
-"""A node as a job of dask-jobqueue's `SLURMCluster`: what the job script says, and how it is submitted.
+"""A node as a job of dask-jobqueue: what the job script says, and how it is handed in to a queue.
 
 One Dask worker a node: with several a job, dask-jobqueue never replaces a job that was killed. The worker replaces the
-batch shell (`exec`), so that Slurm's TERM reaches it. It leaves by itself before its wall time ends (`--lifetime`),
-which costs its chunks no strike; TERM, somewhat later, is for a worker that was restarted meanwhile.
+batch shell (`exec`), so that the batch system's TERM reaches it. It leaves by itself before its wall time ends
+(`--lifetime`), which costs its chunks no strike; TERM, somewhat later, is for a worker that was restarted meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shlex
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,31 +20,16 @@ from distributed import Status
 from distributed.security import Security
 
 from gadask.clusters.base import DEATH_TIMEOUT_S, WORKER_THREADS, dask_environment
-from gadask.clusters.commands import NoAnswerError
+from gadask.clusters.dask_jobs import dask_jobqueue
 from gadask.clusters.jobrecord import JobRecord, job_name
-from gadask.clusters.machine import Machine, option_name
+from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import submit
+from gadask.clusters.queue import NoAnswerError, Queue
 from gadask.clusters.security import load_keys
 from gadask.errors import ClusterError
 
-_interrupt = signal.getsignal(signal.SIGINT)
-from dask_jobqueue.slurm import SLURMCluster, SLURMJob  # noqa: E402
-
-if _interrupt is not None:
-    signal.signal(signal.SIGINT, _interrupt)  # importing dask-jobqueue replaces it
-
 _MOST_SUBMISSIONS = 8  # at a time: login nodes are shared
 _STAGGER_SHARE, _MAX_STAGGER_S = 0.05, 300.0
-
-SKIPPED = {
-    "cpus-per-task": "a job has the cores that the site gives it; the run's largest cost is counted with the machine's",
-    "time": "a job may end before its node, which leaves when the machine's wall_time says",
-    "signal": "Slurm does not warn a node before its wall time ends",
-    "output": "logs of jobs are where Slurm puts them, and are not quoted when a job dies",
-    "no-requeue": "a job that Slurm puts back keeps its node's place until it runs again",
-}
-"""What it means that a job script lacks a directive."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +41,17 @@ class Submission:
     reason: str = ""
     """Why it has none."""
     refused: bool = False
-    """Whether Slurm said no, by all that is known."""
+    """Whether the queue said no, by all that is known."""
 
 
 class Submissions:
     """What came of the job scripts that a cluster handed in."""
 
-    def __init__(self, record: JobRecord, periods: Periods) -> None:
+    def __init__(self, queue: Queue, record: JobRecord, periods: Periods) -> None:
         """`record` gets the number of each job."""
         self.answers: dict[str, Submission] = {}
         """Whoever reads an answer takes it out; by the names of jobs, which are those of their workers."""
+        self._queue = queue
         self._record = record
         self._periods = periods
         self._turn = asyncio.Semaphore(_MOST_SUBMISSIONS)
@@ -96,7 +81,7 @@ class Submissions:
 
     async def _answer(self, name: str, script: str) -> str:
         """Return the number of a job. Once the submissions end it must come soon, or counts as none."""
-        answer = asyncio.ensure_future(submit(name, script, self._periods.command_s))
+        answer = asyncio.ensure_future(self._queue.submit(name, script, self._periods.command_s))
         ending = asyncio.ensure_future(self._ending.wait())
         waiting: set[asyncio.Future[Any]] = {answer, ending}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -105,29 +90,22 @@ class Submissions:
         if not answer.done():
             answer.cancel()
             await asyncio.wait({answer})
-            raise NoAnswerError("sbatch gave no answer before the end")
+            raise NoAnswerError(f"{self._queue.commands[0]} gave no answer before the end")
         return answer.result()
 
 
-class NodeJob(SLURMJob):  # type: ignore[misc]
+class NodeJob(dask_jobqueue.core.Job):  # type: ignore[misc]
     """The job of one node. Whoever holds the submissions cancels it, together with others in one command."""
 
+    config_name = "gadask"  # dask-jobqueue wants one of each class; what counts is the queue's, among the options
+
     def __init__(
-        self,
-        *args: Any,
-        submissions: Submissions | None = None,
-        skip: Sequence[str] = (),
-        directives: Sequence[str] = (),
-        **options: Any,
+        self, *args: Any, header: Sequence[str], submissions: Submissions | None = None, **options: Any
     ) -> None:
-        """Take dask-jobqueue's options; `directives` are added to its own, and those of the options `skip` left out."""
+        """Take dask-jobqueue's options; `header` are the lines for the batch system."""
         super().__init__(*args, job_directives_skip=(), job_extra_directives=(), **options)
         self._submissions = submissions
-        skipped = {option_name(text) for text in skip}
-        header: str = self.job_header  # type: ignore[has-type]
-        own = [line.removeprefix("#SBATCH ") for line in header.splitlines()]
-        kept = [text for text in (*own, *directives) if option_name(text) not in skipped]
-        self.job_header = "\n".join(f"#SBATCH {text}" for text in kept)
+        self.job_header = "\n".join(header)
 
     async def start(self) -> None:
         """Submit the job; dask-jobqueue would only log why it was refused."""
@@ -140,8 +118,8 @@ class NodeJob(SLURMJob):  # type: ignore[misc]
         self.status = Status.closed
 
 
-class NodeCluster(SLURMCluster):  # type: ignore[misc]
-    """A `SLURMCluster` of `NodeJob`s."""
+class NodeCluster(dask_jobqueue.JobQueueCluster):  # type: ignore[misc]
+    """A cluster of `NodeJob`s."""
 
     job_cls = NodeJob
 
@@ -170,16 +148,13 @@ class NodeCluster(SLURMCluster):  # type: ignore[misc]
         return load_keys(Path(self.shared_temp_directory), shlex.quote)
 
 
-def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
+def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
     """Return the options of a node's job, whose log goes to `folder`."""
     lifetime_s, stagger_s = lifetime(machine)
-    term_s = max(15, round(machine.leave_before_s / 3))
     return {
+        "config_name": queue.name,
+        "header": queue.header(machine, folder),
         "job_name": f"gadask-{machine.name}",
-        "queue": machine.partition,
-        "account": machine.account,
-        "walltime": machine.wall_time,
-        "job_cpu": machine.cores,
         "memory": machine.memory,
         "processes": 1,
         "cores": WORKER_THREADS,  # threads of the worker
@@ -190,14 +165,6 @@ def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
         "local_directory": f'"{machine.scratch}"',
         "python": f"exec {shlex.quote(machine.python or sys.executable)}",
         "shebang": "#!/usr/bin/env bash",
-        "skip": machine.skip_directives,
-        "directives": [
-            f"--signal=B:TERM@{term_s}",
-            f'--output="{log_path(Path(str(folder).replace("%", "%%")), "%j")}"',
-            "--open-mode=append",
-            "--no-requeue",  # a job that Slurm puts back, and may hold, would keep its node's place
-            *machine.extra_directives,
-        ],
         "job_script_prologue": [
             *machine.preamble,
             *(f"export {name}={shlex.quote(value)}" for name, value in dask_environment().items()),
@@ -212,13 +179,13 @@ def job_options(machine: Machine, folder: Path) -> dict[str, Any]:
     }
 
 
-def job_script(machine: Machine, folder: Path) -> str:
+def job_script(queue: Queue, machine: Machine, folder: Path) -> str:
     """Return the script of a node's job as it would be submitted, but for the scheduler's address and its own name."""
     job = NodeJob(
         "tls://SCHEDULER",
         name=job_name(machine.name, "MARK", 0),
         security=load_keys(folder, shlex.quote),
-        **job_options(machine, folder),
+        **job_options(queue, machine, folder),
     )
     script: str = job.job_script()
     return script
@@ -234,8 +201,3 @@ def lifetime(machine: Machine) -> tuple[float, float]:
     latest_s = machine.wall_time_s - machine.leave_before_s
     stagger_s = min(_MAX_STAGGER_S, _STAGGER_SHARE * latest_s)
     return latest_s - stagger_s, stagger_s
-
-
-def log_path(folder: Path, job_id: str) -> Path:
-    """Return where a job's output goes."""
-    return folder / f"job-{job_id}.log"

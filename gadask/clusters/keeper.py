@@ -1,8 +1,9 @@
-"""The keeper of a Slurm cluster: has the wanted number of nodes, as far as the queue gives them.
+"""The keeper of a cluster of jobs: has the wanted number of nodes, as far as the queue gives them.
 
-Now and then one `squeue` tells of all jobs, sooner where something has changed. A job that ended is asked for again:
-because its time was up, because it was preempted, cancelled or killed, because its machine broke. If jobs die faster
-than a machine's limit allows, or no node comes at all, the keeper raises with the reason and the caller's work stops.
+Now and then the queue is asked about all jobs at once, sooner where something has changed. A job that ended is asked
+for again: because its time was up, because it was preempted, cancelled or killed, because its machine broke. If jobs
+die faster than a machine's limit allows, or no node comes at all, the keeper raises with the reason and the caller's
+work stops.
 
 One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
 an answer lacks is gone when a later one lacks it too, and no worker of it is connected. A submission in doubt (a time
@@ -26,10 +27,10 @@ from typing import NoReturn
 from distributed import Scheduler, SchedulerPlugin
 
 from gadask.clusters.base import NodeCounts, end_of_log
-from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime, log_path
+from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import JobState, cancel, marked_jobs
+from gadask.clusters.queue import Job, Queue, State
 from gadask.errors import ClusterError
 from gadask.node.deadlines import RunningClock
 
@@ -45,7 +46,9 @@ class _Node:
     """A job and what is known of it."""
 
     submission: Submission
-    state: JobState = field(default_factory=lambda: JobState("PENDING"))
+    job: Job = field(default_factory=Job)
+    never_was: bool = False
+    """Whether it is known that nothing came of the submission."""
     silent_since: float | None = None
     """Since when all answers say that it runs, and it has no worker."""
     absent_since: float | None = None
@@ -53,32 +56,32 @@ class _Node:
     is_short_of_memory: bool = False
     """Whether processes of it were killed for want of memory."""
     earlier_s: int = 0
-    """Wall time of the job before Slurm requeued it."""
+    """Wall time of the job before the queue put it back."""
     looked_at: float = field(default_factory=time.monotonic)
-    """When the queue told of this state."""
+    """When the queue told of this job."""
 
     @property
     def job_id(self) -> str:
         """The job's number, empty while it is in doubt whether there is one."""
-        return self.state.job_id or self.submission.job_id
+        return self.job.job_id or self.submission.job_id
 
     @property
     def seconds(self) -> float:
         """Wall time that is charged for."""
-        since_s = time.monotonic() - self.looked_at if self.state.state == "RUNNING" else 0.0
-        return self.earlier_s + self.state.seconds + since_s
+        since_s = time.monotonic() - self.looked_at if self.job.state is State.RUNNING else 0.0
+        return self.earlier_s + self.job.seconds + since_s
 
     @property
     def core_s(self) -> float:
         """Core-seconds that are charged for."""
-        return self.state.cores * self.seconds
+        return self.job.cores * self.seconds
 
-    def see(self, state: JobState, now: float, is_connected: bool) -> None:
+    def see(self, job: Job, now: float, is_connected: bool) -> None:
         """Take note of what the queue says; `now` is the keeper's time."""
-        if state.seconds < self.state.seconds:
-            self.earlier_s += self.state.seconds
-        self.state, self.looked_at, self.absent_since = state, time.monotonic(), None
-        if state.state != "RUNNING" or is_connected:
+        if job.seconds < self.job.seconds:
+            self.earlier_s += self.job.seconds
+        self.job, self.looked_at, self.absent_since = job, time.monotonic(), None
+        if job.state is not State.RUNNING or is_connected:
             self.silent_since = None
         elif self.silent_since is None:
             self.silent_since = now
@@ -103,6 +106,7 @@ class Keeper:
 
     def __init__(
         self,
+        queue: Queue,
         cluster: NodeCluster,
         submissions: Submissions,
         marks: Iterable[str],
@@ -117,6 +121,7 @@ class Keeper:
         """Set when the first jobs are in the queue."""
         self.any_in_doubt = False
         """Whether the end of a submission was never known: it may come to be a job yet."""
+        self._queue = queue
         self._cluster = cluster
         self._submissions = submissions
         self._marks = frozenset(marks)
@@ -164,9 +169,9 @@ class Keeper:
     def counts(self) -> NodeCounts:
         """Return how the nodes stand now."""
         connected = self._connected()
-        waiting = [node.state for name, node in self._nodes.items() if name not in connected]
-        n_starting = sum(state.state in ("RUNNING", "CONFIGURING") for state in waiting)
-        reasons = Counter(state.reason for state in waiting if state.state == "PENDING" and state.reason != "None")
+        waiting = [node.job for name, node in self._nodes.items() if name not in connected]
+        n_starting = sum(job.state in (State.STARTING, State.RUNNING) for job in waiting)
+        reasons = Counter(job.reason for job in waiting if job.state is State.QUEUED and job.reason)
         return NodeCounts(
             wanted=self._n_nodes,
             running=len(connected),
@@ -211,7 +216,7 @@ class Keeper:
         self._submissions.answers.clear()
 
     def _give_up_refused(self) -> None:
-        """Take the jobs that Slurm refused, and of which the queue does not know better, from the plan."""
+        """Take the jobs that were refused, and of which the queue does not know better, from the plan."""
         refused = {
             name: node.submission.reason
             for name, node in self._nodes.items()
@@ -244,13 +249,13 @@ class Keeper:
         if self._workers.one_left.is_set():
             self._workers.one_left.clear()
             self._n_soon = _SOON_LOOKS
-            await asyncio.sleep(min(self._machine.poll_s, periods.soon_s))  # Slurm takes a moment to see it end
+            await asyncio.sleep(min(self._machine.poll_s, periods.soon_s))  # the queue takes a moment to see it end
         self._n_soon -= self._n_soon > 0
 
     async def _look(self) -> None:
         """Bring what is known of the jobs up to date."""
         try:
-            jobs = await marked_jobs(self._marks, self._periods.command_s)
+            jobs = await self._queue.states(self._marks, self._periods.command_s)
         except ClusterError as error:
             if not self._silence:
                 _logger.warning("the queue cannot be asked, which is tried again: %s", error)
@@ -260,22 +265,22 @@ class Keeper:
             return
         self._silence = ""
         now, connected = self._clock(), self._connected()  # as they are behind a command that took its time
-        found: dict[str, list[JobState]] = defaultdict(list)
+        found: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
             found[job.name].append(job)
         for name, node in self._nodes.items():
             # A script that was handed in twice gives two jobs; its worker is the first one's that runs.
-            mine = sorted(found.pop(name, []), key=lambda job: (job.over, job.job_id != node.job_id))
-            if mine and not (node.submission.refused and mine[0].over):  # Slurm lists what it refuses as failed jobs
+            mine = sorted(found.pop(name, []), key=lambda job: (job.state.is_over, job.job_id != node.job_id))
+            if mine and not (node.submission.refused and mine[0].state.is_over):  # Slurm lists refused ones as failed
                 node.see(mine[0], now, name in connected)
                 found[name] = mine[1:]
             elif name in connected:
                 node.absent_since = None
             else:
                 self._note_absent(node, now)
-        unformed = {name: n.submission.reason for name, n in self._nodes.items() if n.state.state == "NEVER"}
+        unformed = {name: n.submission.reason for name, n in self._nodes.items() if n.never_was}
         self._give_up(unformed)
-        await self._cancel_strays([job for jobs in found.values() for job in jobs if job.to_cancel])
+        await self._cancel_strays([job for jobs in found.values() for job in jobs if job.state.is_to_cancel])
 
     def _note_absent(self, node: _Node, now: float) -> None:
         """Take note that an answer lacks a job; believe it when it is repeated."""
@@ -283,10 +288,11 @@ class Keeper:
             node.absent_since = now
         elif now - node.absent_since >= self._periods.absence_s:
             # It ended, and the queue has forgotten it; or it never was.
+            node.never_was = not node.job_id
             seconds = round(node.seconds) - node.earlier_s
-            node.state = replace(node.state, state="COMPLETED" if node.job_id else "NEVER", seconds=seconds)
+            node.job = replace(node.job, state=State.COMPLETED, word="COMPLETED", seconds=seconds)
 
-    async def _cancel_strays(self, jobs: list[JobState]) -> None:
+    async def _cancel_strays(self, jobs: list[Job]) -> None:
         if jobs:
             job_ids = [job.job_id for job in jobs]
             _logger.warning("jobs of this run that it was not told of are cancelled: %s", ", ".join(job_ids))
@@ -310,7 +316,7 @@ class Keeper:
             node = self._nodes.get(worker.name)
             if node is not None and worker.metrics.get("memory_kills", 0) and not node.is_short_of_memory:
                 node.is_short_of_memory = True
-                what = f"processes of job {node.job_id} on {node.state.node} are killed"
+                what = f"processes of job {node.job_id} on {node.job.node} are killed"
                 _logger.warning("%s: %s", what, self._more_memory())
 
     def _more_memory(self) -> str:
@@ -320,11 +326,11 @@ class Keeper:
 
     async def _cancel(self, job_ids: list[str]) -> None:
         with contextlib.suppress(ClusterError):  # the next time, then
-            await cancel(job_ids, self._periods.command_s)
+            await self._queue.cancel(job_ids, self._periods.command_s)
 
     def _replace_ended(self) -> None:
         """Take jobs that ended from the cluster's plan, which makes room for others."""
-        ended = {name: node for name, node in self._nodes.items() if node.state.over}
+        ended = {name: node for name, node in self._nodes.items() if node.job.state.is_over}
         for name, node in ended.items():
             del self._nodes[name]
             self._ended_core_s += node.core_s
@@ -335,18 +341,18 @@ class Keeper:
     def _judge(self, name: str, node: _Node) -> None:
         """Book why a job ended."""
         lifetime_s, stagger_s = lifetime(self._machine)
-        state, was_node = node.state, name in self._workers.names
-        if was_node and state.state == "COMPLETED" and state.seconds >= lifetime_s - stagger_s - 1:
+        job, was_node = node.job, name in self._workers.names
+        if was_node and job.state is State.COMPLETED and job.seconds >= lifetime_s - stagger_s - 1:
             return  # its time was up
         self._n_lost += 1
-        reason = "" if state.reason in ("", "None", state.state) else f", {state.reason}"
-        what = f"job {node.job_id} on {state.node or 'no machine'}: {state.state}{reason} after {state.seconds} s"
-        if state.state == "OUT_OF_MEMORY" or node.is_short_of_memory:
+        reason = f", {job.reason}" if job.reason else ""
+        what = f"job {node.job_id} on {job.node or 'no machine'}: {job.word}{reason} after {job.seconds} s"
+        if job.state is State.OUT_OF_MEMORY or node.is_short_of_memory:
             what += f"; {self._more_memory()}"
-        if state.state != "PREEMPTED":
+        if job.state is not State.PREEMPTED:
             self._n_failed += 1
-            self._n_stillborn += not was_node and bool(state.node)  # not one that was cancelled while it waited
-            self._last_failure = f"{what}; {end_of_log(log_path(self._folder, node.job_id))}"
+            self._n_stillborn += not was_node and bool(job.node)  # not one that was cancelled while it waited
+            self._last_failure = f"{what}; {end_of_log(self._queue.log_path(self._folder, node.job_id))}"
         _logger.warning("a node was lost, another is asked for: %s", what)
 
     def _check_failures(self) -> None:
@@ -371,15 +377,15 @@ class Keeper:
         waited = f"no node for {self._start_timeout_s:.0f} s"
         if self._silence:
             raise ClusterError(f"{waited}: the queue cannot be asked: {self._silence}")
-        running = [node for node in self._nodes.values() if node.state.state == "RUNNING"]
+        running = [node for node in self._nodes.values() if node.job.state is State.RUNNING]
         if running:
-            log = end_of_log(log_path(self._folder, running[0].job_id))
+            log = end_of_log(self._queue.log_path(self._folder, running[0].job_id))
             raise ClusterError(
                 f"{waited}: no worker of {_jobs(running)} reached the scheduler at {self._cluster.scheduler_address};"
-                f" set the machine's scheduler_interface, or run inside the job with --cluster allocation; {log}"
+                f" {self._queue.if_unreachable}; {log}"
             )
         raise ClusterError(
-            f"{waited}: Slurm keeps {_jobs(self._nodes.values())} waiting, its reason:"
+            f"{waited}: {self._queue.title} keeps {_jobs(self._nodes.values())} waiting, its reason:"
             f" {self.counts().pending_reason or 'none given'}; a larger --start-timeout waits longer"
         )
 

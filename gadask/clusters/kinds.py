@@ -1,7 +1,8 @@
 """The kinds of cluster by name: what each needs, what it may leave behind, how it is opened.
 
-A new kind is a file beside this one, which gives a `Cluster` (`base.py`), and an entry in `KINDS`. The function that
-opens it imports that file, since bad input is to be answered before Dask is imported.
+A batch system is a file beside this one with a `Queue` (`queue.py`), and a line `queue_kind(…)` in `KINDS`. Any other
+kind is a file that gives a `Cluster` (`base.py`), and an entry there. Nothing imports Dask before a cluster is opened,
+since bad input is to be answered at once.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gadask.clusters.machine import Machine
+from gadask.clusters.machine import Machine, check_machine
+from gadask.clusters.queue import Queue
 from gadask.clusters.resubmission import sbatch_command
+from gadask.clusters.slurm import Slurm
 from gadask.errors import ConfigError
 from gadask.record import CLUSTER_FOLDER
 
@@ -69,8 +72,8 @@ class Kind:
     takes_machine: bool = False
     """Whether a machine file says what its nodes are, and files are written for them."""
     needs_machine: bool = False
-    job_script: Callable[[Machine, Path], str] | None = None
-    """The script of a node's job, of machine and folder; None for kinds that submit no paid jobs."""
+    queue: Queue | None = None
+    """The queue that its nodes are jobs of; None for kinds that submit no paid jobs."""
     n_processes: Callable[[int], int] | None = None
     """Rollout processes per node, as a function of the number of nodes; None leaves it to the node."""
     check: Callable[[], None] = lambda: None
@@ -79,6 +82,19 @@ class Kind:
     """Whether this command has been started before, by others than the user."""
     command: Callable[[Sequence[str]], str] | None = None
     """How the user repeats a command, where that is not the same command line."""
+
+    def check_machine(self, machine: Machine) -> None:
+        """Raise `ConfigError` at the first value of a machine that no node of this kind can have."""
+        check_machine(machine)
+        if self.queue is not None:
+            self.queue.check_machine(machine)
+
+    def job_script(self, machine: Machine, run_dir: Path) -> str:
+        """Return the script of a node's job, for kinds with a queue."""
+        from gadask.clusters.jobqueue import job_script
+
+        assert self.queue is not None
+        return job_script(self.queue, machine, job_folder(machine, run_dir))
 
 
 def home_folder(run_dir: Path) -> Path:
@@ -102,7 +118,7 @@ def _open_local(order: Order) -> AbstractAsyncContextManager[Cluster]:
     from gadask.clusters.clearing import cleared
     from gadask.clusters.local import local_cluster
 
-    return cleared(order.home, local_cluster(order.n_nodes))
+    return cleared(order.home, queues(), local_cluster(order.n_nodes))
 
 
 def _local_processes(n_nodes: int) -> int:
@@ -111,25 +127,43 @@ def _local_processes(n_nodes: int) -> int:
     return local_processes(n_nodes)
 
 
-def _open_slurm(order: Order) -> AbstractAsyncContextManager[Cluster]:
-    from gadask.clusters.slurm import slurm_cluster
+def queue_kind(queue: Queue) -> Kind:
+    """Return the kind of cluster whose nodes are jobs of a queue."""
 
-    return slurm_cluster(
-        order.machine, order.n_nodes, folder=order.folder, home=order.home, start_timeout_s=order.start_timeout_s
+    def opened(order: Order) -> AbstractAsyncContextManager[Cluster]:
+        from gadask.clusters.jobcluster import job_cluster
+
+        return job_cluster(
+            queue,
+            queues(),
+            order.machine,
+            order.n_nodes,
+            folder=order.folder,
+            home=order.home,
+            start_timeout_s=order.start_timeout_s,
+        )
+
+    cancel = queue.commands[-1]
+    return Kind(
+        name=queue.name,
+        about="one job a node, asked for from this login node",
+        where="{n_nodes} nodes of {machine}",
+        left=f"jobs may be left in the queue; the next start with this directory cancels them, or {cancel}",
+        open=opened,
+        start_timeout_s=86_400.0,  # a queue may be long
+        speaks_first_s=60.0,
+        takes_nodes=True,
+        takes_machine=True,
+        needs_machine=True,
+        queue=queue,
     )
-
-
-def _slurm_script(machine: Machine, folder: Path) -> str:
-    from gadask.clusters.jobqueue import job_script
-
-    return job_script(machine, folder)
 
 
 def _open_allocation(order: Order) -> AbstractAsyncContextManager[Cluster]:
     from gadask.clusters.allocation import allocation_cluster
     from gadask.clusters.clearing import cleared
 
-    return cleared(order.home, allocation_cluster(order.machine, folder=order.folder))
+    return cleared(order.home, queues(), allocation_cluster(order.machine, folder=order.folder))
 
 
 def _check_allocation() -> None:
@@ -144,7 +178,7 @@ def _open_existing(order: Order) -> AbstractAsyncContextManager[Cluster]:
     from gadask.clusters.clearing import cleared
     from gadask.clusters.existing import existing_cluster
 
-    return cleared(order.home, existing_cluster(order.cluster))
+    return cleared(order.home, queues(), existing_cluster(order.cluster))
 
 
 KINDS = {
@@ -159,19 +193,7 @@ KINDS = {
             takes_nodes=True,
             n_processes=_local_processes,
         ),
-        Kind(
-            name="slurm",
-            about="one job a node, asked for from this login node",
-            where="{n_nodes} nodes of {machine}",
-            left="jobs may be left in the queue; the next start with this directory cancels them, or scancel",
-            open=_open_slurm,
-            start_timeout_s=86_400.0,  # a queue may be long
-            speaks_first_s=60.0,
-            takes_nodes=True,
-            takes_machine=True,
-            needs_machine=True,
-            job_script=_slurm_script,
-        ),
+        queue_kind(Slurm()),
         Kind(
             name="allocation",
             about="the nodes of the Slurm job that this command runs in",
@@ -208,6 +230,11 @@ def kind_of(cluster: str) -> Kind:
     )
 
 
+def queues() -> dict[str, Queue]:
+    """Return the queues of all kinds that have one, by name."""
+    return {kind.queue.name: kind.queue for kind in KINDS.values() if kind.queue is not None}
+
+
 def names(has: Callable[[Kind], bool]) -> str:
     """Return the names of some kinds in words, such as `local or slurm`."""
     return " or ".join(kind.name for kind in KINDS.values() if has(kind))
@@ -218,7 +245,7 @@ def open_cluster(
 ) -> AbstractAsyncContextManager[Cluster]:
     """Return the context manager of a cluster: a kind's name in `KINDS`, or the address of a Dask scheduler.
 
-    `n_nodes` counts for `local` and `slurm`, the machine for `slurm` and `allocation`, which need a run directory. Jobs
+    `n_nodes` counts for kinds that take nodes, the machine for those that take one, which need a run directory. Jobs
     and keys that an earlier start left there are cleared away first. Raises `ConfigError` for a name that is no kind's.
     """
     return kind_of(cluster).open(Order(cluster, machine, n_nodes, run_dir, start_timeout_s))

@@ -79,29 +79,6 @@ class Machine:
         return ((24 * days + hours) * 60 + minutes) * 60 + seconds
 
 
-JOB_OPTIONS = frozenset(
-    {
-        *("job-name", "partition", "account", "ntasks", "cpus-per-task", "mem", "time"),
-        *("signal", "output", "open-mode", "no-requeue"),
-    }
-)
-"""Options of `sbatch` that job scripts give."""
-
-_SHORT_OPTIONS = {
-    **{"A": "account", "C": "constraint", "D": "chdir", "G": "gpus", "J": "job-name", "M": "clusters", "N": "nodes"},
-    **{"a": "array", "c": "cpus-per-task", "d": "dependency", "e": "error", "i": "input", "n": "ntasks", "o": "output"},
-    **{"p": "partition", "q": "qos", "t": "time", "w": "nodelist", "x": "exclude"},
-}
-
-
-def option_name(directive: str) -> str:
-    """Return the long name of the option of `sbatch` in a directive such as `-t 12:00:00` or `--mem=60GB`."""
-    if directive.startswith("--"):
-        return re.split(r"[=\s]", directive.removeprefix("--"), maxsplit=1)[0]
-    letter = directive[1:2]
-    return _SHORT_OPTIONS.get(letter, letter)
-
-
 def load_machine(name_or_path: str) -> Machine:
     """Return the machine of a file, or of a name: the user's own before those that come with gadask.
 
@@ -145,19 +122,6 @@ def check_machine(machine: Machine) -> None:
         rules.append((key in fields, "required", f"names of fields ({', '.join(fields)})"))
     for key in ("extra_directives", "skip_directives"):
         rules.append((all(text.startswith("-") for text in getattr(machine, key)), key, "directives such as '--mem'"))
-    own = JOB_OPTIONS - {"job-name"}
-    rules += [
-        (
-            own.issuperset(map(option_name, machine.skip_directives)),
-            "skip_directives",
-            f"some of --{', --'.join(sorted(own))}",
-        ),
-        (
-            "job-name" not in map(option_name, machine.extra_directives),
-            "extra_directives",
-            "no --job-name, by which gadask knows its jobs",
-        ),
-    ]
     for key in fields:
         value = getattr(machine, key)
         lines = value if isinstance(value, tuple) else (value,)  # each becomes a line, or a part of one, of a script

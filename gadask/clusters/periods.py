@@ -1,4 +1,4 @@
-"""How long the keeper of a Slurm cluster waits for what: numbers that tests make small."""
+"""How long the keeper of a cluster of jobs waits for what: numbers that tests make small."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Periods:
     silent_s: float = DEATH_TIMEOUT_S + 60.0
     """A job that runs for so long without a worker has none any more, or never had one."""
     command_s: float = 120.0
-    """A command of Slurm's may take so long: a busy controller is slow, and commands give up by themselves before."""
+    """A call of the queue may take so long: a busy controller is slow, and commands give up by themselves before."""
     last_answer_s: float = 5.0
     """At the end, a submission that is under way may take so much longer."""
     end_s: float = 18.0

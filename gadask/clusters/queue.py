@@ -1,108 +1,153 @@
-"""Slurm's queue: submit a job script, ask for the jobs of a run, cancel them.
+"""What a batch system is to gadask: a queue that jobs are handed in to, asked about, and cancelled in.
 
-A run's jobs are known by their names, which carry its mark (`gadask.clusters.jobrecord`): a number that was read from
-somewhere may be another job's by now.
+A batch system is a file with a subclass of `Queue` (Slurm's is `slurm.py`) and an entry in `kinds.py`; everything else
+is common: keeper, record, clearing, guardian.
+
+A run's jobs are known by their names, which carry a mark of the start (`gadask.clusters.jobrecord`), and not by their
+numbers: the answer to a submission may be lost and its number with it, and a number that was read from somewhere may be
+another job's by now.
 """
 
 from __future__ import annotations
 
-import os
-import re
+import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import ClassVar
 
-from gadask.clusters.commands import NoAnswerError, call
+from gadask.clusters.machine import Machine
 from gadask.errors import ClusterError
 
-_OVER = frozenset({"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY"})
-_OVER |= {"BOOT_FAIL", "DEADLINE", "REVOKED"}
-_FORGOTTEN = "Invalid job id"
-_HEAD = re.compile(r"JOBID\|.*")
-_JOB = re.compile(r"(\d+)\|([\w.-]+)\|([A-Z_]+)\|([\d:-]*|INVALID)\|(\d+)\|([^|]*)\|(.*)")
-_FORMAT = "%A|%j|%T|%M|%C|%N|%r"
-_NAMES_S = 120.0
+
+class NoAnswerError(ClusterError):
+    """A queue gave no answer, or failed for a reason that passes; what it was to do may be done all the same."""
+
+
+class State(Enum):
+    """Where a job stands. One that an answer lacks has no state: it is gone, or the answer is not whole."""
+
+    QUEUED = auto()
+    """It waits for a node; its `reason` says why."""
+    STARTING = auto()
+    """It has a node, which is made ready."""
+    RUNNING = auto()
+    OTHER = auto()
+    """It is held up, such as suspended, or in a state that gadask does not know: left alone until the end."""
+    ENDING = auto()
+    """It runs no more and is being cleared away."""
+    COMPLETED = auto()
+    """It ended with status 0. So counts a job that is gone, since a queue may forget those that ended."""
+    PREEMPTED = auto()
+    """It had to make room for another, which is nobody's failure."""
+    OUT_OF_MEMORY = auto()
+    FAILED = auto()
+    """It ended in any other way: an error, its time limit, somebody's cancelling, a node that broke."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a job in it runs no more and will not by itself."""
+        return self in (State.COMPLETED, State.PREEMPTED, State.OUT_OF_MEMORY, State.FAILED)
+
+    @property
+    def is_to_cancel(self) -> bool:
+        """Whether a job in it waits or runs; one that is ending only takes its time."""
+        return not self.is_over and self is not State.ENDING
 
 
 @dataclass(frozen=True)
-class JobState:
-    """A job as the queue tells of it."""
+class Job:
+    """A job as a queue tells of it."""
 
-    state: str
-    """Slurm's word: `PENDING`, `RUNNING`, `COMPLETING`, `COMPLETED`, `FAILED`, …"""
+    state: State = State.QUEUED
+    word: str = ""
+    """The batch system's own word for the state, for messages."""
     seconds: int = 0
-    """Wall time that it has run."""
+    """Wall time that it has run since it last started."""
     cores: int = 0
     """Cores that are charged for it."""
     node: str = ""
     """Name of its machine, if it has one."""
     reason: str = ""
-    """Why it waits, or why it ended."""
+    """Why it waits, or why it ended, in the batch system's own words; empty where those say no more than the state."""
     job_id: str = ""
     name: str = ""
 
-    @property
-    def over(self) -> bool:
-        """Whether it runs no more and will not by itself."""
-        return self.state in _OVER
 
-    @property
-    def to_cancel(self) -> bool:
-        """Whether it waits or runs; a job that completes is only being cleared away."""
-        return not self.over and self.state != "COMPLETING"
+class Queue(ABC):
+    """A batch system. A subclass is made without arguments and remembers nothing: another process may ask instead.
 
-
-async def submit(name: str, script: str, timeout_s: float) -> str:
-    """Submit a file as a job of this name; returns its number.
-
-    Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+    No call lasts longer than its `timeout_s`, and one that is cancelled leaves no process behind. Three answers are
+    told apart: what was asked for; a refusal, which is a `ClusterError` with the reason in one line; and no answer, a
+    `NoAnswerError`, after which nothing is known. Callers try again after silence, and believe a single answer as
+    little as `gadask.clusters.keeper` says. They also see to it that the queue is not asked too often: once every
+    `poll_s` of the machine about all jobs of a run, and more often only for some seconds after a change.
     """
-    answer = await call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
-    match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
-    if match is None:
-        raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")
-    return match[1]
 
+    name: ClassVar[str]
+    """The kind of cluster, and the table of dask-jobqueue's settings that counts, `jobqueue.NAME`."""
+    title: ClassVar[str]
+    """What people call it."""
+    commands: ClassVar[tuple[str, str, str]]
+    """The programs that submit jobs, tell of them and cancel them, for messages."""
+    by_hand: ClassVar[str]
+    """The command by which a user sees numbers and names of the own jobs."""
+    if_unreachable: ClassVar[str] = "set the machine's scheduler_interface"
+    """What to do where jobs run whose workers do not reach the scheduler."""
 
-async def marked_jobs(marks: Collection[str], timeout_s: float) -> list[JobState]:
-    """Return this user's jobs that carry one of the marks, also those that ended some minutes ago.
+    def is_here(self) -> bool:
+        """Whether it can be asked from this machine."""
+        return all(map(shutil.which, self.commands))
 
-    Lines that are none of Slurm's, such as a site's banner, are skipped. Raises `ClusterError` if the queue does not
-    answer: the list of an empty queue still has a head.
-    """
-    answer = await call(
-        "squeue", "--all", "--states=all", f"--user={os.getuid()}", f"--format={_FORMAT}", timeout_s=timeout_s
-    )
-    lines = [line.strip() for line in answer.splitlines()]
-    if not any(_HEAD.fullmatch(line) for line in lines):
-        raise NoAnswerError(f"squeue: expected a list of jobs, found {' '.join(answer.split())[:200]!r}")
-    is_marked = re.compile(rf".+-({'|'.join(map(re.escape, marks))})-\d+")
-    jobs = {}
-    for match in filter(None, map(_JOB.fullmatch, lines)):
-        job_id, name, state, time, cores, node, reason = match.groups()
-        if marks and is_marked.fullmatch(name):
-            jobs[job_id] = JobState(state, _seconds(time), int(cores), node, reason, job_id, name)
-    return sorted(jobs.values(), key=lambda job: int(job.job_id))
+    def check(self) -> None:
+        """Raise `ClusterError` unless it can be asked from this machine."""
+        for command in self.commands:
+            if shutil.which(command) is None:
+                raise ClusterError(
+                    f"expected {self.title}'s commands, found no {command} in PATH; run this on a login node, after"
+                    f" whatever makes {self.title}'s commands known there, or choose --cluster local"
+                )
 
+    def check_machine(self, machine: Machine) -> None:  # noqa: B027
+        """Raise `ConfigError` at the first directive that job scripts cannot have, or cannot be without."""
 
-async def cancel(job_ids: Collection[str], timeout_s: float) -> None:
-    """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
-    if job_ids:
-        try:
-            await call("scancel", *job_ids, timeout_s=timeout_s)
-        except ClusterError as error:
-            if _FORGOTTEN not in str(error):
-                raise
+    def warnings(self, machine: Machine) -> list[str]:
+        """Return what the user should know of the job scripts of a machine."""
+        return []
 
+    @abstractmethod
+    def header(self, machine: Machine, folder: Path) -> list[str]:
+        """Return the lines of a job script that ask for one node of a machine.
 
-async def node_names(node_list: str) -> list[str]:
-    """Return the names in a list such as `n[1-3]`. Raises `ClusterError` if Slurm's commands are missing."""
-    return (await call("scontrol", "show", "hostnames", node_list, timeout_s=_NAMES_S)).split()
+        Its output is appended to `log_path(folder, …)`. The first process of the job has TERM at least 15 s before its
+        time is up, and the batch system does not put the job back by itself. Skipped directives are left out.
+        """
 
+    def log_path(self, folder: Path, job_id: str) -> Path:
+        """Return where a job's output goes."""
+        return folder / f"job-{job_id}.log"
 
-def _seconds(time: str) -> int:
-    """Return the seconds of `D-HH:MM:SS`, `HH:MM:SS` or `MM:SS`; 0 for a job that has not run."""
-    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", time)
-    if match is None:
-        return 0
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((24 * days + hours) * 60 + minutes) * 60 + seconds
+    @abstractmethod
+    async def submit(self, name: str, script: str, timeout_s: float) -> str:
+        """Submit a file as a job of this name, which wins over the file's own words; returns the job's number.
+
+        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        """
+
+    @abstractmethod
+    async def states(self, marks: Collection[str], timeout_s: float) -> list[Job]:
+        """Return this user's jobs that carry one of the marks, in the order of submission.
+
+        All that wait or run are among them. Jobs that ended may be, and should as long as the batch system remembers
+        why they did. Raises `NoAnswerError` rather than return a list that may be cut short; an empty list means that
+        the queue was asked and has none.
+        """
+
+    @abstractmethod
+    async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
+        """Cancel jobs, at once as far as the batch system allows; those that have ended are left alone.
+
+        Raises `ClusterError` if the queue does not answer.
+        """

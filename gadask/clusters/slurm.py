@@ -1,157 +1,213 @@
-"""Nodes from Slurm's queue, asked for by dask-jobqueue from a login node, where scheduler and master run.
+"""Slurm's queue, by its commands `sbatch`, `squeue` and `scancel`.
 
-The folder of a cluster is on a file system that all nodes see. It holds the keys, which go at the end, and the job
-script and logs, which stay.
+They run in an environment in which they say the same to everybody. Numbers of jobs are Slurm's, names carry the mark of
+the start (`gadask.clusters.jobrecord`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import getpass
-import logging
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import dask
-from distributed import Client, Status
+from gadask.clusters.commands import call
+from gadask.clusters.machine import Machine
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.errors import ClusterError, ConfigError
 
-from gadask.clusters.base import (
-    DASK_CONFIG,
-    Cluster,
-    NodeCounts,
-    allow_connections,
-    dashboard_address,
-    meanwhile,
-    start,
+_STATES = {
+    "PENDING": State.QUEUED,
+    "CONFIGURING": State.STARTING,
+    "RUNNING": State.RUNNING,
+    "COMPLETING": State.ENDING,
+    "COMPLETED": State.COMPLETED,
+    "PREEMPTED": State.PREEMPTED,
+    "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
+    **dict.fromkeys(("CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "REVOKED"), State.FAILED),
+}
+_FORGOTTEN = "Invalid job id"
+_HEAD = re.compile(r"JOBID\|.*")
+_JOB = re.compile(r"(\d+)\|([\w.-]+)\|([A-Z_]+)\|([\d:-]*|INVALID)\|(\d+)\|([^|]*)\|(.*)")
+_FORMAT = "%A|%j|%T|%M|%C|%N|%r"
+_NAMES_S = 120.0
+
+_OPTIONS = frozenset(
+    {
+        *("job-name", "partition", "account", "ntasks", "cpus-per-task", "mem", "time"),
+        *("signal", "output", "open-mode", "no-requeue"),
+    }
 )
-from gadask.clusters.clearing import cancel_earlier, cancel_marked
-from gadask.clusters.commands import check_commands
-from gadask.clusters.guardian import guarded
-from gadask.clusters.jobqueue import SKIPPED, NodeCluster, Submissions, job_names, job_options, job_script
-from gadask.clusters.jobrecord import JobRecord
-from gadask.clusters.keeper import Keeper
-from gadask.clusters.machine import Machine, option_name
-from gadask.clusters.periods import Periods
-from gadask.clusters.security import locked_folder, temporary_keys
-from gadask.dashboard.page import install, remember
-from gadask.errors import ClusterError
+"""Options of `sbatch` that job scripts give."""
 
-_logger = logging.getLogger(__name__)
+_SHORT_OPTIONS = {
+    **{"A": "account", "C": "constraint", "D": "chdir", "G": "gpus", "J": "job-name", "M": "clusters", "N": "nodes"},
+    **{"a": "array", "c": "cpus-per-task", "d": "dependency", "e": "error", "i": "input", "n": "ntasks", "o": "output"},
+    **{"p": "partition", "q": "qos", "t": "time", "w": "nodelist", "x": "exclude"},
+}
+
+_SKIPPED = {
+    "cpus-per-task": "a job has the cores that the site gives it; the run's largest cost is counted with the machine's",
+    "time": "a job may end before its node, which leaves when the machine's wall_time says",
+    "signal": "Slurm does not warn a node before its wall time ends",
+    "output": "logs of jobs are where Slurm puts them, and are not quoted when a job dies",
+    "no-requeue": "a job that Slurm puts back keeps its node's place until it runs again",
+}
+"""What it means that a job script lacks a directive."""
+
+_DROPPED = {"SLURM_BITSTR_LEN", "SLURM_EXIT_ERROR", "SLURM_TIME_FORMAT"}
+# What would change how sbatch answers, or what the job script says; what selects (account, partition, QOS, reservation,
+# constraint, cluster, …) stays.
+_DROPPED |= {
+    f"SBATCH_{name}"
+    for name in (
+        *("ARRAY_INX", "DEBUG", "ERROR", "INPUT", "JOB_NAME", "MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"),
+        *("NO_REQUEUE", "OPEN_MODE", "OUTPUT", "REQUEUE", "SIGNAL", "TIMELIMIT", "WAIT"),
+    )
+}
+_PASSES = re.compile(
+    "timed out|unable to contact|connection (refused|reset)|zero bytes were transmitted|transport endpoint"
+    "|temporarily|resource unavailable|slurm_(receive|send)|communication",
+    re.IGNORECASE,
+)
 
 
-class Slurm(Cluster):
-    """Nodes from Slurm's queue."""
+class Slurm(Queue):
+    """Slurm's queue."""
 
-    def __init__(self, client: Client, keeper: Keeper, dashboard: str, n_processes: int | None) -> None:
-        """Describe a cluster that runs."""
-        self.client = client
-        self.dashboard = dashboard
-        self.n_processes = n_processes
-        self._keeper = keeper
+    name = "slurm"
+    title = "Slurm"
+    commands = ("sbatch", "squeue", "scancel")
+    by_hand = "squeue --me --format='%A %j'"
+    if_unreachable = f"{Queue.if_unreachable}, or run inside the job with --cluster allocation"
 
-    def counts(self) -> NodeCounts:
-        """Return how the cluster stands now."""
-        return self._keeper.counts()
+    def check_machine(self, machine: Machine) -> None:
+        """Raise `ConfigError` at the first directive that job scripts cannot have, or cannot be without."""
+        skippable = _OPTIONS - {"job-name"}
+        if not skippable.issuperset(map(option_name, machine.skip_directives)):
+            expected = f"some of --{', --'.join(sorted(skippable))}"
+            raise ConfigError(f"skip_directives: expected {expected}, found {machine.skip_directives!r}")
+        if "job-name" in map(option_name, machine.extra_directives):
+            expected = "no --job-name, by which gadask knows its jobs"
+            raise ConfigError(f"extra_directives: expected {expected}, found {machine.extra_directives!r}")
 
+    def warnings(self, machine: Machine) -> list[str]:
+        """Return what it means that directives are left out."""
+        names = [name for name in map(option_name, machine.skip_directives) if name in _SKIPPED]
+        return [f"skip_directives leaves out --{name}: {_SKIPPED[name]}" for name in names]
 
-@asynccontextmanager
-async def slurm_cluster(
-    machine: Machine,
-    n_nodes: int,
-    *,
-    folder: Path,
-    start_timeout_s: float,
-    home: Path | None = None,
-    periods: Periods | None = None,
-) -> AsyncIterator[Slurm]:
-    """Ask for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
+    def header(self, machine: Machine, folder: Path) -> list[str]:
+        """Return the directives: dask-jobqueue's, gadask's own and the machine's."""
+        from gadask.clusters.dask_jobs import dask_jobqueue
 
-    `home` is the folder of the run's record of jobs, by default `folder`. Raises `RunDirectoryError` if another master
-    uses a folder; `RecordError` if the record cannot be written; `ClusterError`, also in the middle of what the caller
-    awaits: if jobs are refused, if they die faster than the machine allows, or if there is no node for
-    `start_timeout_s`. No job is left in the queue.
-    """
-    home, periods = home or folder, periods or Periods()
-    check_commands()
-    allow_connections(n_nodes)
-    # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
-    config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
-    with (
-        locked_folder(home),
-        locked_folder(folder) if folder != home else contextlib.nullcontext(),
-        dask.config.set(config),
-    ):
-        record = JobRecord(home, await cancel_earlier(home, periods))
-        with temporary_keys(folder) as security, contextlib.ExitStack() as stack:
-            _write_script(folder / "job.sh", job_script(machine, folder))
-            _tell_of_skipped(machine)
-            record.begin(folder)
-            stack.enter_context(guarded(record.mark, Path(str(security.tls_worker_key))))
-            submissions = Submissions(record, periods)
-            install()
-            cluster = NodeCluster(
-                job_names(machine, record.mark),
-                asynchronous=True,
-                name=f"gadask-{machine.name}",
-                security=security,
-                shared_temp_directory=str(folder),
-                silence_logs=logging.ERROR,
-                scheduler_options={
-                    "interface": machine.scheduler_interface or machine.interface,
-                    "port": 0,
-                    "dashboard_address": dashboard_address(),
-                },
-                submissions=submissions,
-                **job_options(machine, folder),
-            )
-            keeper: Keeper | None = None
+        job = dask_jobqueue.slurm.SLURMJob(
+            job_name=f"gadask-{machine.name}",
+            queue=machine.partition,
+            account=machine.account,
+            walltime=machine.wall_time,
+            job_cpu=machine.cores,
+            memory=machine.memory,
+            cores=1,
+            job_directives_skip=(),
+            job_extra_directives=(),
+        )
+        directives = [
+            *(line.removeprefix("#SBATCH ") for line in job.job_header.splitlines()),
+            f"--signal=B:TERM@{max(15, round(machine.leave_before_s / 3))}",
+            f'--output="{self.log_path(Path(str(folder).replace("%", "%%")), "%j")}"',
+            "--open-mode=append",
+            "--no-requeue",  # a job that Slurm puts back, and may hold, would keep its node's place
+            *machine.extra_directives,
+        ]
+        skipped = set(map(option_name, machine.skip_directives))
+        return [f"#SBATCH {text}" for text in directives if option_name(text) not in skipped]
+
+    async def submit(self, name: str, script: str, timeout_s: float) -> str:
+        """Submit a file as a job of this name; returns its number.
+
+        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        """
+        answer = await _call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
+        match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
+        if match is None:
+            raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")
+        return match[1]
+
+    async def states(self, marks: Collection[str], timeout_s: float) -> list[Job]:
+        """Return this user's jobs that carry one of the marks, also those that ended some minutes ago.
+
+        Lines that are none of Slurm's, such as a site's banner, are skipped. Raises `NoAnswerError` if the queue does
+        not answer: the list of an empty queue still has a head.
+        """
+        answer = await _call(
+            "squeue", "--all", "--states=all", f"--user={os.getuid()}", f"--format={_FORMAT}", timeout_s=timeout_s
+        )
+        lines = [line.strip() for line in answer.splitlines()]
+        if not any(_HEAD.fullmatch(line) for line in lines):
+            raise NoAnswerError(f"squeue: expected a list of jobs, found {' '.join(answer.split())[:200]!r}")
+        is_marked = re.compile(rf".+-({'|'.join(map(re.escape, marks))})-\d+")
+        jobs = {}
+        for match in filter(None, map(_JOB.fullmatch, lines)):
+            job_id, name, word, time, cores, node, reason = match.groups()
+            if marks and is_marked.fullmatch(name):
+                jobs[job_id] = Job(
+                    state=_STATES.get(word, State.OTHER),
+                    word=word,
+                    seconds=_seconds(time),
+                    cores=int(cores),
+                    node=node,
+                    reason="" if reason in ("None", word) else reason,
+                    job_id=job_id,
+                    name=name,
+                )
+        return sorted(jobs.values(), key=lambda job: int(job.job_id))
+
+    async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
+        """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
+        if job_ids:
             try:
-                try:
-                    await start(cluster)
-                except (OSError, RuntimeError, ValueError) as error:
-                    raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
-                remember(cluster.scheduler)
-                host = await asyncio.to_thread(socket.getfqdn)  # asks the network
-                keeper = Keeper(cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods)
-                async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
-                    await keeper.submitted.wait()
-                    dashboard = _dashboard(host, cluster.scheduler.http_server.port)
-                    yield Slurm(client, keeper, dashboard, machine.rollouts_per_node)
-            finally:
-                await _end(cluster, record, keeper, periods)
+                await _call("scancel", *job_ids, timeout_s=timeout_s)
+            except ClusterError as error:
+                if _FORGOTTEN not in str(error):
+                    raise
 
 
-async def _end(cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> None:
-    """Cancel all jobs, those of an earlier master too, and stop the scheduler."""
-    if keeper is None and not record.earlier.marks:
-        are_gone = True
-    else:
-        job_ids = [*record.earlier.job_ids, *(keeper.job_ids if keeper else ())]
-        in_doubt = bool(record.earlier.marks) or (keeper is not None and keeper.any_in_doubt)
-        are_gone = await cancel_marked(record.marks, job_ids, periods, in_doubt=in_doubt)
-    if cluster.status is not Status.failed:  # then it has closed itself
-        await cluster.close()
-    if are_gone:
-        record.remove()
+def option_name(directive: str) -> str:
+    """Return the long name of the option of `sbatch` in a directive such as `-t 12:00:00` or `--mem=60GB`."""
+    if directive.startswith("--"):
+        return re.split(r"[=\s]", directive.removeprefix("--"), maxsplit=1)[0]
+    letter = directive[1:2]
+    return _SHORT_OPTIONS.get(letter, letter)
 
 
-def _write_script(path: Path, script: str) -> None:
-    """Leave the job script where a user finds it; it is not needed."""
-    try:
-        path.write_text(script)
-    except OSError as error:
-        _logger.warning("cannot write %s: %s", path, error.strerror)
+async def node_names(node_list: str) -> list[str]:
+    """Return the names in a list such as `n[1-3]`. Raises `ClusterError` if Slurm's commands are missing."""
+    return (await _call("scontrol", "show", "hostnames", node_list, timeout_s=_NAMES_S)).split()
 
 
-def _tell_of_skipped(machine: Machine) -> None:
-    """Say what it means that the job script lacks a directive."""
-    for name in map(option_name, machine.skip_directives):
-        if name in SKIPPED:
-            _logger.warning("skip_directives leaves out --%s: %s", name, SKIPPED[name])
+def command_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of Slurm's commands.
+
+    It lacks what changes their answers. The cluster that `SBATCH_CLUSTERS` selects is that of all commands.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in _DROPPED and not name.startswith(("SQUEUE_", "SCANCEL_"))
+    }
+    if cluster := kept.get("SBATCH_CLUSTERS"):
+        kept["SLURM_CLUSTERS"] = cluster
+    return kept
 
 
-def _dashboard(host: str, port: int) -> str:
-    return f"http://127.0.0.1:{port}/status after ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}"
+async def _call(*command: str, timeout_s: float) -> str:
+    return await call(*command, timeout_s=timeout_s, environ=command_environment(os.environ), passes=_PASSES)
+
+
+def _seconds(time: str) -> int:
+    """Return the seconds of `D-HH:MM:SS`, `HH:MM:SS` or `MM:SS`; 0 for a job that has not run."""
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", time)
+    if match is None:
+        return 0
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((24 * days + hours) * 60 + minutes) * 60 + seconds

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.clusters.kinds import EXISTING, KINDS, Kind, job_folder, kind_of, names, open_cluster
-from gadask.clusters.machine import Machine, check_complete, check_machine, load_machine, machine_names
+from gadask.clusters.kinds import EXISTING, KINDS, Kind, kind_of, names, open_cluster
+from gadask.clusters.machine import Machine, check_complete, load_machine, machine_names
 from gadask.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def check_node_flags(flags: NodeFlags) -> None:
             f" {', '.join(machine_names())}"
         )
     try:
-        check_machine(flags.fields)
-        if kind.job_script is not None and not flags.dry_run:
+        kind.check_machine(flags.fields)
+        if kind.queue is not None and not flags.dry_run:
             check_complete(flags.fields)
     except ConfigError as error:
         raise ConfigError(f"--machine.{error}") from None
@@ -139,8 +139,8 @@ def check_node_flags(flags: NodeFlags) -> None:
 
 def dry_run(flags: NodeFlags, run_dir: Path, cost: str) -> None:
     """Print what a run would ask for, and its largest possible cost in words."""
-    if flags.kind.job_script is not None:
-        script = flags.kind.job_script(flags.fields, job_folder(flags.fields, run_dir))
+    if flags.kind.queue is not None:
+        script = flags.kind.job_script(flags.fields, run_dir)
         print(f"{script.strip()}\n\n{flags.n_nodes} jobs of this script; largest cost: {cost}")
         try:
             check_complete(flags.fields)
@@ -156,7 +156,7 @@ def confirm_cost(flags: NodeFlags, core_hours: float, cost: str) -> None:
     Raises `UsageError` if the user declines, or cannot be asked and did not say `--yes`.
     """
     limit = flags.fields.confirm_core_hours
-    if flags.kind.job_script is None or flags.yes or core_hours <= limit:
+    if flags.kind.queue is None or flags.yes or core_hours <= limit:
         return
     if not sys.stdin.isatty():
         raise UsageError(

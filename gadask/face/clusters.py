@@ -15,7 +15,7 @@ from distributed import Client
 from gadask.clusters.base import Cluster, NodeCounts
 from gadask.clusters.held import HeldCluster, hold
 from gadask.clusters.kinds import kind_of, names, open_cluster
-from gadask.clusters.machine import Machine, check_complete, check_machine, load_machine
+from gadask.clusters.machine import Machine, check_complete, load_machine
 from gadask.errors import ConfigError
 
 _Result = TypeVar("_Result")
@@ -185,7 +185,7 @@ def cluster(
     if start_timeout_s is not None and not start_timeout_s > 0:
         raise ConfigError(f"start_timeout_s: expected more than 0, found {start_timeout_s:g}")
     kind.check()
-    check_machine(found)
+    kind.check_machine(found)
     if kind.needs_machine:
         check_complete(found)
     timeout_s = kind.start_timeout_s if start_timeout_s is None else start_timeout_s

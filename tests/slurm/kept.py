@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from gadask.clusters.jobcluster import JobCluster, job_cluster
+from gadask.clusters.kinds import queues
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.slurm import Slurm, slurm_cluster
+from gadask.clusters.slurm import Slurm
 from tests.conftest import eventually
 
 MACHINE = Machine(memory="1GB", interface="lo", poll_s=0.5)
@@ -20,26 +22,26 @@ QUICK = Periods(soon_s=0.5, absence_s=1.0, submit_again_s=1.0)
 def keep(
     folder: Path,
     machine: Machine,
-    meanwhile: Callable[[Slurm], Awaitable[None]],
+    meanwhile: Callable[[JobCluster], Awaitable[None]],
     start_timeout_s: float = 100,
     periods: Periods = QUICK,
 ) -> None:
     """Have one node kept while `meanwhile` runs."""
 
     async def opened() -> None:
-        async with slurm_cluster(
-            machine, 1, folder=folder, start_timeout_s=start_timeout_s, periods=periods
+        async with job_cluster(
+            Slurm(), queues(), machine, 1, folder=folder, start_timeout_s=start_timeout_s, periods=periods
         ) as cluster:
             await meanwhile(cluster)
 
     asyncio.run(opened())
 
 
-async def for_ever(_: Slurm) -> None:
+async def for_ever(_: JobCluster) -> None:
     await asyncio.sleep(1000)
 
 
-async def arrive(cluster: Slurm, n_lost: int = 0) -> None:
+async def arrive(cluster: JobCluster, n_lost: int = 0) -> None:
     def arrived() -> bool:
         counts = cluster.counts()
         return counts.running >= 1 and counts.lost >= n_lost

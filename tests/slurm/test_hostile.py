@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gadask.clusters.clearing import cancel_earlier
+from gadask.clusters.jobcluster import JobCluster
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, job_name
-from gadask.clusters.slurm import Slurm
+from gadask.clusters.kinds import queues
 from tests.conftest import wait_until
 from tests.slurm.hostile import Hostile, hostile
 from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, keep
@@ -71,7 +72,7 @@ def test_a_signal_while_a_job_is_submitted_leaves_no_job(
 def test_a_queue_that_says_nothing_changes_nothing(
     slurm: LocalSlurm, scripts: Hostile, tmp_path: Path, order: str
 ) -> None:
-    async def be_silent(cluster: Slurm) -> None:
+    async def be_silent(cluster: JobCluster) -> None:
         await until(lambda: cluster.counts().pending_reason)
         scripts.order("squeue", order)
         await looks(scripts, 5)  # each of which takes longer than a silent worker may
@@ -87,7 +88,7 @@ def test_a_queue_that_says_nothing_changes_nothing(
 def test_a_node_that_plays_is_not_cancelled_for_a_slow_answer(
     slurm: LocalSlurm, scripts: Hostile, tmp_path: Path
 ) -> None:
-    async def be_slow(cluster: Slurm) -> None:
+    async def be_slow(cluster: JobCluster) -> None:
         await arrive(cluster)
         scripts.order("squeue", "child", once=True)
         await looks(scripts, 4)
@@ -123,7 +124,7 @@ def test_ctrl_c_ends_a_run_whose_queue_has_gone_silent(slurm: LocalSlurm, hostil
 def test_a_job_that_answers_lack_is_forgotten_late_and_never_left(
     slurm: LocalSlurm, scripts: Hostile, tmp_path: Path
 ) -> None:
-    async def forget(cluster: Slurm) -> None:
+    async def forget(cluster: JobCluster) -> None:
         await until(lambda: cluster.counts().pending_reason)
         scripts.order("squeue", "lack", once=True)
         await looks(scripts, 4)
@@ -141,7 +142,7 @@ def test_a_job_that_answers_lack_is_forgotten_late_and_never_left(
 
 
 def test_a_node_that_answers_lack_plays_on(slurm: LocalSlurm, scripts: Hostile, tmp_path: Path) -> None:
-    async def lack(cluster: Slurm) -> None:
+    async def lack(cluster: JobCluster) -> None:
         await arrive(cluster)
         scripts.order("squeue", "lack")
         await looks(scripts, 6)
@@ -153,7 +154,7 @@ def test_a_node_that_answers_lack_plays_on(slurm: LocalSlurm, scripts: Hostile, 
 
 
 def test_a_job_that_the_last_answer_lacks_is_cancelled(slurm: LocalSlurm, scripts: Hostile, tmp_path: Path) -> None:
-    async def lack(cluster: Slurm) -> None:
+    async def lack(cluster: JobCluster) -> None:
         await until(lambda: cluster.counts().pending_reason)
         scripts.order("squeue", "lack", once=True)
 
@@ -173,7 +174,7 @@ def test_a_banner_is_no_answer(slurm: LocalSlurm, scripts: Hostile, tmp_path: Pa
 def test_a_job_that_was_accepted_without_an_answer_is_found_and_is_the_only_one(
     slurm: LocalSlurm, scripts: Hostile, tmp_path: Path, order: str
 ) -> None:
-    async def found(cluster: Slurm) -> None:
+    async def found(cluster: JobCluster) -> None:
         await arrive(cluster)
         await looks(scripts, 4)
         assert (scripts.n_calls("sbatch"), len(slurm.in_state(*LIVE)), cluster.counts().lost) == (1, 1, 0)
@@ -217,13 +218,13 @@ def test_a_moved_folder_keeps_its_jobs_and_a_reused_number_is_anothers(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "here"
     folder.mkdir()
-    record = JobRecord(folder, EarlierJobs())
+    record = JobRecord(folder, "slurm", EarlierJobs())
     record.begin(folder)
     mine, others = sleep(job_name("my-site", record.mark, 3)), sleep("gadask-my-site-0123456789-3")
     for number in (mine, others):
         record.add(number)
     moved = folder.rename(tmp_path / "there")
-    assert asyncio.run(cancel_earlier(moved, QUICK)) == EarlierJobs()
+    assert asyncio.run(cancel_earlier(moved, queues(), QUICK)) == EarlierJobs()
     assert [job.id for job in slurm.in_state(*LIVE)] == [int(others)]
     assert not (moved / "jobs.txt").exists()
     slurm.call("scancel", others)
@@ -241,7 +242,7 @@ def test_the_users_environment_changes_nothing(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
 
-    async def came(cluster: Slurm) -> None:
+    async def came(cluster: JobCluster) -> None:
         await arrive(cluster)
         await until(lambda: cluster.counts().core_hours > 0)
         with monkeypatch.context() as patch:
@@ -268,7 +269,7 @@ def test_a_damaged_record_does_not_keep_a_run_from_starting(
 
 
 def test_a_job_that_was_cancelled_while_it_waited_is_asked_for_again(slurm: LocalSlurm, tmp_path: Path) -> None:
-    async def cancelled(cluster: Slurm) -> None:
+    async def cancelled(cluster: JobCluster) -> None:
         await until(lambda: slurm.in_state("PENDING"))
         slurm.call("scancel", slurm.in_state("PENDING")[0].id)
         await until(lambda: cluster.counts().lost == 1)
@@ -279,7 +280,7 @@ def test_a_job_that_was_cancelled_while_it_waited_is_asked_for_again(slurm: Loca
 
 
 def test_a_job_that_runs_while_its_worker_starts_is_starting(slurm: LocalSlurm, tmp_path: Path) -> None:
-    async def start(cluster: Slurm) -> None:
+    async def start(cluster: JobCluster) -> None:
         await until(lambda: cluster.counts().starting)
         assert (cluster.counts().pending, cluster.counts().running) == (0, 0)
 
@@ -287,7 +288,7 @@ def test_a_job_that_runs_while_its_worker_starts_is_starting(slurm: LocalSlurm, 
 
 
 def test_a_folder_with_signs_that_sbatch_reads_as_patterns_has_the_logs(slurm: LocalSlurm, tmp_path: Path) -> None:
-    async def log(_: Slurm) -> None:
+    async def log(_: JobCluster) -> None:
         await until(lambda: list(folder.glob("job-*.log")))
 
     folder = tmp_path / "50%j %% of"

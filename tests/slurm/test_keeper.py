@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from distributed import Worker
 
-from gadask.clusters.slurm import Slurm
+from gadask.clusters.jobcluster import JobCluster
 from gadask.errors import ClusterError
 from tests.conftest import eventually
 from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, for_ever, keep
@@ -36,7 +36,7 @@ def test_workers_that_do_not_reach_the_scheduler_are_told_from_jobs_that_wait(
 
 
 def test_the_callers_own_error_is_not_changed(slurm: LocalSlurm, tmp_path: Path) -> None:
-    async def fail(_: Slurm) -> None:
+    async def fail(_: JobCluster) -> None:
         raise KeyError("mine") from ValueError("its cause")
 
     with pytest.raises(KeyError, match="mine") as caught:
@@ -52,7 +52,7 @@ def test_a_later_refusal_and_a_queue_that_is_away_do_not_end_the_run(
     async def told_of(what: str) -> None:
         await eventually(lambda: what in caplog.text, 60, f"told of {what!r}")
 
-    async def upset(cluster: Slurm) -> None:
+    async def upset(cluster: JobCluster) -> None:
         await arrive(cluster)
         slurm.call("scontrol", "update", "PartitionName=skylake", "State=INACTIVE")
         (job,) = slurm.in_state("RUNNING")
@@ -72,7 +72,7 @@ def test_a_later_refusal_and_a_queue_that_is_away_do_not_end_the_run(
 
 
 def test_a_node_that_dies_again_and_again_ends_the_run(slurm: LocalSlurm, tmp_path: Path) -> None:
-    async def kill(cluster: Slurm) -> None:
+    async def kill(cluster: JobCluster) -> None:
         await arrive(cluster)
         killed: set[int] = set()
 
@@ -96,7 +96,7 @@ def test_too_little_memory_is_named(slurm: LocalSlurm, tmp_path: Path, caplog: p
     def kill(dask_worker: Worker) -> None:
         dask_worker.metrics["memory_kills"] = lambda _: 3
 
-    async def full(cluster: Slurm) -> None:
+    async def full(cluster: JobCluster) -> None:
         await arrive(cluster)
         await cluster.client.run(kill)
         while "are killed" not in caplog.text:
@@ -118,7 +118,7 @@ def test_while_the_master_stood_still_no_node_was_missed(
     clock, stood_still_s = time.monotonic, 0.0
     monkeypatch.setattr(time, "monotonic", lambda: clock() + stood_still_s)
 
-    async def stand_still(cluster: Slurm) -> None:
+    async def stand_still(cluster: JobCluster) -> None:
         nonlocal stood_still_s
         await eventually(lambda: cluster.counts().pending_reason, 60, "a job that waits")
         stood_still_s = 3600.0

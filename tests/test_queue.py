@@ -1,0 +1,182 @@
+"""The seam between gadask and batch systems: a second one is a class and an entry, and everything else is common."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import gadask
+from gadask.clusters.clearing import cancel_earlier
+from gadask.clusters.jobcluster import JobCluster, job_cluster
+from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
+from gadask.clusters.kinds import KINDS, kind_of, queue_kind, queues
+from gadask.clusters.machine import Machine
+from gadask.clusters.periods import Periods
+from gadask.clusters.slurm import Slurm
+from gadask.console.node_flags import NodeFlags, check_node_flags, dry_run
+from gadask.errors import ClusterError, ConfigError
+from tests.conftest import eventually
+from tests.queues import Pbs
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+MACHINE = Machine(memory="1GB", interface="lo", poll_s=1.0)
+QUICK = Periods(soon_s=0.5, absence_s=1.0, submit_again_s=1.0, end_absence_s=0.5)
+
+
+@pytest.fixture(autouse=True)
+def pbs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pbs]:
+    """A PBS without jobs, registered by one entry; fails if the test leaves a job in it."""
+    monkeypatch.setattr(Pbs, "jobs", {})
+    monkeypatch.setattr(Pbs, "orders", [])
+    queue = Pbs()
+    monkeypatch.setitem(KINDS, "pbs", queue_kind(queue))
+    yield queue
+    assert living(queue) == []
+
+
+def living(queue: Pbs) -> list[str]:
+    return [job_id for job_id, job in queue.jobs.items() if job.process.poll() is None]
+
+
+@asynccontextmanager
+async def opened(queue: Pbs, folder: Path, n_nodes: int = 1, start_timeout_s: float = 100) -> AsyncIterator[JobCluster]:
+    async with job_cluster(
+        queue, queues(), MACHINE, n_nodes, folder=folder, start_timeout_s=start_timeout_s, periods=QUICK
+    ) as cluster:
+        yield cluster
+
+
+async def arrive(cluster: JobCluster, n_lost: int = 0) -> None:
+    def arrived() -> bool:
+        counts = cluster.counts()
+        return counts.running >= 1 and counts.lost >= n_lost
+
+    await eventually(arrived, 100, f"a node, {n_lost} lost")
+
+
+def test_by_name_it_gives_nodes_and_ends_them(pbs: Pbs, tmp_path: Path) -> None:
+    async def play() -> None:
+        cluster = await gadask.cluster("pbs", machine=MACHINE, run_dir=tmp_path)
+        try:
+            assert cluster.node_timeout_s > 86_400
+            await eventually(lambda: cluster.counts().running == 1, 100, "a node")
+            assert await cluster.client.submit(os.getppid) in {job.process.pid for job in pbs.jobs.values()}
+            assert cluster.counts().core_hours > 0
+            head = json.loads((tmp_path / "cluster" / "jobs.txt").read_text().splitlines()[0])
+            assert head["queue"] == "pbs"
+        finally:
+            await cluster.close()
+
+    asyncio.run(play())
+    assert (list(pbs.jobs), living(pbs)) == (["1.server"], [])
+    left = {path.name for path in (tmp_path / "cluster").iterdir()}
+    assert left == {".lock", "job.sh", "1.server.OU"}
+    script = (tmp_path / "cluster" / "job.sh").read_text()
+    assert "#PBS -l select=1:ncpus=32\n" in script
+    assert "SBATCH" not in script
+
+
+def test_the_command_line_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = NodeFlags(cluster="pbs", machine="generic", nodes=3, dry_run=True)
+    check_node_flags(flags)
+    dry_run(flags, tmp_path, "much")
+    assert re.search(
+        "(?s)#PBS -l walltime=12:00:00.*3 jobs of this script; largest cost: much", capsys.readouterr().out
+    )
+    assert (flags.left, flags.where) == (
+        "jobs may be left in the queue; the next start with this directory cancels them, or qdel",
+        "3 nodes of generic",
+    )
+    with pytest.raises(ConfigError, match="expected with --cluster local or slurm or pbs, found"):
+        check_node_flags(NodeFlags(cluster="allocation", nodes=2, dry_run=True))
+    # What Slurm's job scripts cannot have is no business of another's.
+    kind_of("pbs").check_machine(replace(MACHINE, skip_directives=("-l",), extra_directives=("-J 0-3",)))
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_job_that_dies_is_asked_for_again_also_where_the_queue_forgets_it(
+    pbs: Pbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, remembers: bool
+) -> None:
+    monkeypatch.setattr(Pbs, "remembers", remembers)
+
+    async def play() -> None:
+        async with opened(pbs, tmp_path) as cluster:
+            await arrive(cluster)
+            os.killpg(pbs.jobs["1.server"].process.pid, signal.SIGKILL)
+            await arrive(cluster, n_lost=1)
+
+    asyncio.run(play())
+    assert list(pbs.jobs) == ["1.server", "2.server"]
+    how = "F, Exit_status = -9" if remembers else "COMPLETED"
+    assert f"a node was lost, another is asked for: job 1.server on here: {how} after " in caplog.text
+
+
+@pytest.mark.parametrize("order", ["lose", "fail"])
+def test_a_submission_without_an_answer_is_looked_for_by_its_name(
+    pbs: Pbs, tmp_path: Path, caplog: pytest.LogCaptureFixture, order: str
+) -> None:
+    pbs.orders.append(order)
+
+    async def play() -> None:
+        async with opened(pbs, tmp_path) as cluster:
+            await arrive(cluster)
+
+    asyncio.run(play())
+    assert list(pbs.jobs) == ["1.server"]
+    assert "whether a job was accepted is in doubt, it is looked for: qsub: cannot connect to server" in caplog.text
+    assert ("were not accepted and are asked for again" in caplog.text) == (order == "fail")
+
+
+def test_what_is_refused_and_what_does_not_arrive_is_said_in_its_words(pbs: Pbs, tmp_path: Path) -> None:
+    async def play(folder: str, start_timeout_s: float) -> None:
+        async with opened(pbs, tmp_path / folder, start_timeout_s=start_timeout_s):
+            await asyncio.sleep(1000)
+
+    pbs.orders.append("refuse")
+    with pytest.raises(ClusterError, match="the job was refused: qsub: Unknown queue; compare --machine"):
+        asyncio.run(play("refused", 100))
+    with pytest.raises(ClusterError, match=r"no worker of job 1\.server .* set the machine's scheduler_interface; its"):
+        asyncio.run(play("late", 0.1))
+
+
+def test_jobs_of_an_earlier_start_are_cancelled_in_the_queue_that_has_them(
+    pbs: Pbs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = JobRecord(tmp_path, "pbs", EarlierJobs())
+    record.begin(tmp_path)
+    script = tmp_path / "script"
+    script.write_text(f"#PBS -o {tmp_path}\nexec sleep inf\n")
+    job_id = asyncio.run(pbs.submit(f"gadask-x-{record.mark}-0", str(script), 1))
+    record.add(job_id)
+
+    left = asyncio.run(cancel_earlier(tmp_path, {"slurm": Slurm()}, QUICK))
+    assert (left.job_ids, living(pbs)) == ((job_id,), [job_id])
+    assert f"{tmp_path}: jobs of an earlier start may be left in a queue that is not asked here" in caplog.text
+    later = JobRecord(tmp_path, "slurm", left)
+    later.begin(tmp_path)
+    assert later.marks == {later.mark}  # the other's are no business of Slurm's
+    later.remove()
+    assert read_earlier(tmp_path, "by hand") == left
+
+    assert asyncio.run(cancel_earlier(tmp_path, queues(), QUICK)) == EarlierJobs()
+    assert not (tmp_path / "jobs.txt").exists()
+
+
+def test_a_record_that_names_no_queue_is_slurms(tmp_path: Path) -> None:
+    record = JobRecord(tmp_path, "slurm", EarlierJobs())
+    record.begin(tmp_path / "keys")
+    record.add("7")
+    head = json.loads((tmp_path / "jobs.txt").read_text().splitlines()[0])
+    assert head.keys() == {"mark", "inode", "folder", "keys"}  # as it was before there was another
+    (start,) = read_earlier(tmp_path, "by hand").starts
+    assert (start.queue, start.job_ids, start.key_folder) == ("slurm", ("7",), tmp_path / "keys")
