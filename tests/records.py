@@ -7,11 +7,12 @@ import pyarrow as pa
 
 from gadask.algorithms.truncation import Elite, Population
 from gadask.config import Config, EnvConfig, GAConfig
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.record.directory import (
     State,
     episode_table,
 )
+from gadask.rows import ROW
 
 CONFIG = Config(seed=3, env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=4, parents=2, candidates=0))
 

@@ -21,6 +21,7 @@ from gadask.messages import Kind, Status
 from gadask.play.lanes import Beginning, FirstLane, Lanes, Played, count_lanes
 from gadask.play.rollout import Episode
 from gadask.policies import LanePolicy, Policy, make_policy
+from gadask.rows import REASON
 
 N_LANES = 6
 N_EPISODES = 17
@@ -225,7 +226,9 @@ def test_weights_that_are_no_numbers_harm_only_their_own_lane(value: float) -> N
             assert played.episode == alone[played.place]
         else:
             assert (played.episode.status, played.episode.steps) == (Status.ERROR, 1)
-            assert played.reason == "PolicyError: policy: expected outputs that are numbers, found [nan, nan] (list)"
+            assert played.attached == {
+                REASON: b"PolicyError: policy: expected outputs that are numbers, found [nan, nan] (list)"
+            }
     assert {p: played.episode for p, played in play(lanes, range(N_EPISODES)).items()} == alone
 
 

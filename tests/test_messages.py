@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.messages import ROW, Breeding, Chunk, Kind, pack_chunk, pack_rows, unpack_chunk, unpack_rows
+from gadask.messages import Breeding, Chunk, Kind, pack_chunk, unpack_chunk
 
 NUMBERS = st.integers(0, 2**31 - 1)
 GENOMES = st.lists(st.lists(st.integers(0, 2**63 - 1)).map(tuple), max_size=5).map(tuple)
@@ -28,21 +28,8 @@ def test_parents_arrive_as_they_were_sent(
     assert pickle.loads(pickle.dumps(breeding)) == breeding
 
 
-@given(st.binary(max_size=20 * ROW.itemsize))
-def test_rows_arrive_bit_for_bit(content: bytes) -> None:
-    rows = np.frombuffer(content[: len(content) // ROW.itemsize * ROW.itemsize], ROW)
-    assert unpack_rows(pack_rows(rows)).tobytes() == rows.tobytes()
-
-
-def test_rows_episodes_to_play_and_related_parents_take_few_bytes() -> None:
+def test_episodes_to_play_and_related_parents_take_few_bytes() -> None:
     rng = np.random.default_rng(0)
-    rows = np.zeros(100, ROW)
-    rows["generation"], rows["slot"] = 7, rng.permutation(100)
-    rows["steps"] = rng.integers(200, 5000, 100)
-    rows["frames"] = 4 * rows["steps"]
-    rows["seconds"], rows["start_s"] = rng.random(100), 1.8e9 + rng.random(100)
-    rows["return"] = 10 * rng.integers(0, 100, 100)
-    assert len(pack_rows(rows)) <= 24 * 100
     ancestor = tuple(rng.integers(0, 250_000_000, 200).tolist())
     parents = tuple((*ancestor, gene) for gene in rng.integers(0, 250_000_000, 20).tolist())
     assert len(pickle.dumps(Breeding(201, parents, ()))) <= 8 * (200 + 20) + 1000  # the ancestor is sent once

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from gadask.algorithms.truncation import Elite, Scored
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Breeding, Kind, Status
+from gadask.messages import Breeding, Kind, Status
+from gadask.rows import ROW
 
 Rows = NDArray[np.void]
 TIMING = Timing(wall_s=2.0, process_s=20.0, busy_s=12.0, discarded_s=3.0, nodes=2, processes=10)

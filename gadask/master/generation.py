@@ -155,7 +155,7 @@ class GenerationPlayer:
             await self._reporter.send_progress(lambda: self._progress_event(progress))  # noqa: B023 (called at once)
 
     def _book(self, ledger: Ledger, books: Books, arrival: Arrival, state: State) -> None:
-        headings = ledger.add(arrival.rows)
+        headings = ledger.add(arrival.rows.table)
         kept = headings == Heading.KEPT
         if kept.any():
             self._kept.append(arrival.where(kept))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from gadask.messages import Status
 from gadask.observations import Normaliser
 from gadask.play.rollout import Episode
 from gadask.policies import LanePolicy, PlaysLanes, Policy
+from gadask.rows import MOMENTS, REASON, reason_content
 
 _MAX_LANES = 64
 _MIN_LANES = 4
@@ -67,10 +68,8 @@ class Played:
     """Its process time: lanes that play at the same time have equal shares of it."""
     start_s: float
     """Unix time of its start."""
-    moments: bytes | None = None
-    """What it observed, if the policy gathers that; see `observations`."""
-    reason: str = ""
-    """What went wrong, with `Status.ERROR`: the policy's outputs were no numbers."""
+    attached: dict[str, bytes] = field(default_factory=dict)
+    """What is attached to its row, by name: moments if the policy gathers them, a reason if something went wrong."""
 
 
 class Lanes:
@@ -180,15 +179,18 @@ class _SideBySide:
     def end(self, lane: int, is_stopped: bool) -> Played:
         """Return what came of a lane's episode."""
         return_, steps = float(self._returns[lane]), self._step - self._first_step[lane]
-        status, reason = Status.STOPPED if is_stopped else Status.OK, ""
+        status = Status.STOPPED if is_stopped else Status.OK
+        moments = self._policy.moments(lane)
+        attached = {} if moments is None else {MOMENTS: moments}
         if self._failed[lane] and not is_stopped:
-            status, reason = Status.ERROR, f"PolicyError: {self._policy.complaint(lane)}"
+            status = Status.ERROR
+            attached[REASON] = reason_content(f"PolicyError: {self._policy.complaint(lane)}")
         elif not math.isfinite(return_):
             status = Status.NONFINITE
         self._failed[lane] = False
         episode = Episode(return_, steps, steps, status)
         seconds = self._share_s - self._first_share_s[lane]
-        return Played(self._places[lane], episode, seconds, self._start_s[lane], self._policy.moments(lane), reason)
+        return Played(self._places[lane], episode, seconds, self._start_s[lane], attached)
 
 
 class FirstLane:

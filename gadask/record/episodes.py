@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gadask.errors import RecordError
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.record import files
+from gadask.rows import ROW
 
 WALL_CLOCK_COLUMNS = ("seconds", "start_s", "process", "node")
 """Columns that differ between two equal runs."""

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import NoiseConfig
-from gadask.messages import ROW, Breeding, Chunk, Kind, Status, Task
+from gadask.messages import Breeding, Chunk, Kind, Status, Task
 from gadask.node.plugin import PLUGIN_NAME
+from gadask.rows import ROW, Rows
 
 N_PROCESSES = 31
 MEAN_STEPS = 1000
@@ -71,9 +72,7 @@ class SimulatedNode:
         self._free_at = [0.0] * n_processes
         self._lock = threading.Lock()
 
-    def play(
-        self, task: Task, breeding: Breeding, chunk: Chunk, is_wanted: Callable[[], bool]
-    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
+    def play(self, task: Task, breeding: Breeding, chunk: Chunk, is_wanted: Callable[[], bool]) -> Rows:
         """Wait as long as the chunk takes, and return its rows."""
         rows = simulated_rows(chunk)
         now = time.monotonic()
@@ -85,7 +84,7 @@ class SimulatedNode:
                 end = max(end, free)
         time.sleep(end - now)
         rows["seconds"] /= self._speed
-        return rows, {}, {}
+        return Rows(rows)
 
     def renew(self, run_id: str) -> None:
         """Nothing is kept."""

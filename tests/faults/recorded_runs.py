@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from gadask.algorithms.truncation import Elite, Population
 from gadask.config import Config, EnvConfig, GAConfig
-from gadask.messages import ROW
 from gadask.record.directory import (
     WALL_CLOCK_COLUMNS,
     RunDirectory,
@@ -25,6 +24,7 @@ from gadask.record.directory import (
     read_generations,
     without_wall_clock,
 )
+from gadask.rows import ROW
 
 CONFIG = Config(env=EnvConfig(id="CartPole-v1"), ga=GAConfig(population=6, parents=2, candidates=0))
 LAST = 3
