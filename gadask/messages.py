@@ -73,6 +73,8 @@ class Facts:
 
     n_params: int
     n_lanes: int
+    n_behaviour: int
+    """Entries of an episode's behaviour; 0 unless `env.behaviour`."""
     has_paired_tasks: bool
     kernels: str
     """What computes the network, in words."""
@@ -101,6 +103,8 @@ class Task:
     """Tells runs with equal settings apart on shared nodes; new at each start."""
     n_lanes: int = 0
     """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
+    n_behaviour: int = 0
+    """Entries of an episode's behaviour, by the rehearsal; 0: none is gathered."""
     client_id: str = ""
     """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
 

@@ -53,6 +53,12 @@ class Books:
         reasons = rows.reasons()
         return [reasons.get(place, "") for place in range(len(rows))]
 
+    def behaviours(self) -> list[NDArray[np.float32] | None]:
+        """Return each episode's behaviour, None where there is none."""
+        rows = self._joined()
+        behaviours = rows.behaviours()
+        return [behaviours.get(place) for place in range(len(rows))]
+
     def moments(self) -> list[bytes]:
         """Return those of observed episodes that count, in the order of generation and slot."""
         rows, headings = self._joined(), self.headings()

@@ -264,7 +264,13 @@ class GenerationPlayer:
         )
         counted = headings == Heading.COUNTED
         return episode_table(
-            rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()
+            rows,
+            parent=parent,
+            gene=gene,
+            node=books.nodes(),
+            counted=counted,
+            reason=books.reasons(),
+            behaviour=books.behaviours() if self._task.n_behaviour else None,
         )
 
 

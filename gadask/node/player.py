@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
+from gadask.contract import AnnouncedBehaviour
 from gadask.envs import Env, make_env
 from gadask.genomes.noise import Noise, NoiseTable
 from gadask.genomes.seeding import Stream
@@ -32,7 +33,7 @@ from gadask.observations import OBSERVED_SLOTS
 from gadask.play.lanes import Beginning, Lanes, Played, open_lanes
 from gadask.play.rollout import Episode, play_episode
 from gadask.policies import LanePolicy, Policy, make_policy
-from gadask.rows import MOMENTS, REASON, ROW, Rows, reason_content
+from gadask.rows import BEHAVIOUR, MOMENTS, REASON, ROW, Rows, reason_content
 
 
 def serve(
@@ -83,6 +84,8 @@ class Player:
         self._env: Env | None = None
         self._policy: Policy | None = None
         self._lanes: Lanes | None = None
+        env_id, n_behaviour = new.task.env.id, new.task.n_behaviour
+        self._behaviour = AnnouncedBehaviour(env_id, n_behaviour) if n_behaviour else None
         self._streams = [Stream() for _ in range(max(1, new.task.n_lanes))]  # for sampled actions, one a lane
 
     def decode(self, job_number: int, job: DecodeJob) -> Answer:
@@ -157,9 +160,12 @@ class Player:
                         self._load(policy.flat, planned, policy.mutate)
                         policy.normalise_by(job.normaliser)
                         seed, stream = self._seeds(job, planned, policy.actions.sampled)
-                        episode = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
+                        played = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
                         if (moments := policy.moments()) is not None:
                             attached[MOMENTS] = moments
+                        if played.status is Status.OK and self._behaviour is not None:
+                            attached[BEHAVIOUR] = self._behaviour(env.behaviour()).tobytes()
+                        episode = played
                         break
                     except (Exception, SystemExit) as error:  # whatever an environment raises becomes a row
                         self._discard_env()
@@ -239,7 +245,7 @@ class Player:
             env = open_lanes(self._task.env, self._task.n_lanes)
             assert env is not None  # or the task would have no lanes
             policy = LanePolicy(self._made()[1], self._task.n_lanes)
-            self._lanes = Lanes(env, policy, self._task.env.max_steps)
+            self._lanes = Lanes(env, policy, self._task.env.max_steps, self._behaviour)
         return self._lanes
 
     def close(self) -> None:
