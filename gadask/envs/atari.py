@@ -155,7 +155,7 @@ class AtariEnv(Env):
         return self._stack, float(reward), done
 
     def behaviour(self) -> NDArray[np.float32]:
-        """Return the 128 bytes of the console's RAM: where everything in the game is, and little that is drawn."""
+        """Return the 128 bytes of the console's RAM, which hold the whole state of a game."""
         ram: NDArray[np.uint8] = self._ale.getRAM()
         return ram.astype(np.float32)
 
