@@ -65,6 +65,9 @@ class EnvConfig:
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
     """Before any node plays, environment and policy are made and play a few steps, for at most so long."""
+    behaviour: bool = False
+    """Gather the behaviour that the environment reports at an episode's end: `info["behaviour"]`, Atari's RAM, the
+    position in MuJoCo; a column of the episodes."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield what must be true of these settings."""

@@ -1,4 +1,4 @@
-"""What an environment announces and what it gives: observations and rewards as they were announced, or an error.
+"""What an environment announces and what it gives: observations, rewards and behaviours as announced, or an error.
 
 An observation is given to policies in its space's dtype and shape, C-contiguous and writeable. One that is not is
 converted where no value is lost that a user would miss:
@@ -16,6 +16,7 @@ expected and found.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,39 @@ class AnnouncedNumber:
         self._vector[:] = 0
         self._vector[place] = 1
         return self._vector
+
+
+class AnnouncedBehaviour:
+    """Behaviours as long as the one that was reported in the rehearsal: the length follows from no other episode."""
+
+    def __init__(self, env_id: str, n_entries: int) -> None:
+        """Expect `n_entries` numbers of the environment `env_id`."""
+        self._env_id, self._n_entries = env_id, n_entries
+
+    def __call__(self, behaviour: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Return the behaviour that `Env.behaviour` gave, shape `(n_entries,)`. Raises `EnvError`."""
+        if behaviour is None or len(behaviour) != self._n_entries:
+            found = "none" if behaviour is None else str(len(behaviour))
+            raise EnvError(
+                f"env.id: {self._env_id!r}: behaviour: expected {self._n_entries} numbers, as in the rehearsal, found"
+                f" {found}"
+            )
+        return behaviour
+
+
+def behaviour_of(behaviour: object) -> NDArray[np.float32]:
+    """Return a behaviour as float32 `(n,)`: any array, tensor or list of one axis, whose numbers are finite.
+
+    Raises `EnvError` for anything else.
+    """
+    with contextlib.suppress(Exception):  # whatever a ragged list or a tensor on another device raises
+        array = np.asarray(behaviour)
+        if array.ndim == 1 and array.size and array.dtype.kind in "biuf":
+            with np.errstate(over="ignore"):
+                vector = array.astype(np.float32)
+            if np.isfinite(vector).all():
+                return vector
+    raise EnvError(f"behaviour: expected a vector of finite numbers, found {value_in_short(behaviour)}")
 
 
 def reward_of(reward: object) -> float:

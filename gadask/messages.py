@@ -1,8 +1,7 @@
-"""What travels between master and nodes: `Task`, `Brood`, `Chunk` and rows.
+"""What travels from master to nodes: `Task`, `Brood` and `Chunk`.
 
-Messages are small and plain: a genome is little more than a tuple of noise indices, a result is one `ROW` of 44 bytes,
-less on the wire. Weights never travel. A row names the episode it is the result of; the genome follows from
-`(generation, slot)`. What a node says to its rollout processes is in `node/jobs.py`.
+Messages are small and plain: a genome is little more than a tuple of noise indices. Weights never travel. What comes
+back is in `rows.py`, what a node says to its rollout processes in `node/jobs.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import pickle
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -18,7 +16,6 @@ from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Algorithm, Brood
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
@@ -70,31 +67,14 @@ class Status(IntEnum):
     """The generation closed while the episode was being played."""
 
 
-ROW = np.dtype(
-    [
-        ("generation", "<i4"),
-        ("slot", "<i4"),
-        ("episode", "<i4"),
-        ("steps", "<i4"),
-        ("frames", "<i4"),
-        ("seconds", "<f4"),
-        ("return", "<f8"),
-        ("start_s", "<f8"),
-        ("process", "<u2"),
-        ("kind", "u1"),
-        ("status", "u1"),
-    ]
-)
-"""One episode's result. `seconds` is the process time spent on it, decoding included; `start_s` its start in Unix
-time by the node's clock; `process` the place of the rollout process on its node."""
-
-
 @dataclass(frozen=True)
 class Facts:
     """What a master must know of a task and learns from its rehearsal."""
 
     n_params: int
     n_lanes: int
+    n_behaviour: int
+    """Entries of an episode's behaviour; 0 unless `env.behaviour`."""
     has_paired_tasks: bool
     kernels: str
     """What computes the network, in words."""
@@ -124,6 +104,8 @@ class Task:
     """Tells runs with equal settings apart on shared nodes; new at each start."""
     n_lanes: int = 0
     """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
+    n_behaviour: int = 0
+    """Entries of an episode's behaviour, by the rehearsal; 0: none is gathered."""
     client_id: str = ""
     """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
     anchors: str = ""
@@ -213,29 +195,3 @@ def unpack_chunk(packed: bytes) -> Chunk:
     generation, kind = _CHUNK_HEAD.unpack_from(packed)
     steps = np.frombuffer(zlib.decompress(packed[_CHUNK_HEAD.size :]), "<i4").reshape(2, -1)
     return Chunk(generation, Kind(kind), tuple(zip(*np.cumsum(steps, axis=1).tolist(), strict=True)))
-
-
-def pack_rows(rows: NDArray[np.void]) -> bytes:
-    """Return rows of dtype `ROW` column by column, compressed: most columns hardly change from row to row."""
-    columns = b"".join(np.ascontiguousarray(rows[name]).tobytes() for name in ROW.names or ())
-    return zlib.compress(columns, 1)
-
-
-def unpack_rows(packed: bytes) -> NDArray[np.void]:
-    """Return what `pack_rows` was given."""
-    columns = zlib.decompress(packed)
-    rows = np.zeros(len(columns) // ROW.itemsize, ROW)
-    offset = 0
-    for name in ROW.names or ():
-        kind = ROW[name]
-        rows[name] = np.frombuffer(columns, kind, len(rows), offset)
-        offset += kind.itemsize * len(rows)
-    return rows
-
-
-def unplayed_rows(generation: int, kind: Kind, episodes: Sequence[tuple[int, int]], status: Status) -> NDArray[np.void]:
-    """Return a row for each (slot, episode) that nobody played, with the status that says why."""
-    rows = np.zeros(len(episodes), ROW)
-    rows["generation"], rows["kind"], rows["status"] = generation, kind, status
-    rows["slot"], rows["episode"] = np.array(episodes, "<i4").reshape(-1, 2).T
-    return rows

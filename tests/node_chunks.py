@@ -58,7 +58,8 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 
 def play(node: Node, task: Task, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-    return node.play(task, Brood(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)[:2]
+    rows = node.play(task, Brood(chunk.generation, PARENTS if chunk.generation else (), PARENTS), chunk)
+    return rows.table, rows.reasons()
 
 
 def struck(config: Config, n: int, every: int) -> set[int]:

@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from gadask.algorithms.algorithm import Elite
 from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.record.directory import episode_table
+from gadask.rows import ROW
 from tests.generations import state_of
 
 CONFIG = Config(
@@ -17,7 +18,6 @@ CONFIG = Config(
     generation=GenerationConfig(population=4, candidates=0),
     ga=GAConfig(parents=2),
 )
-
 
 FIRST = state_of(
     0,

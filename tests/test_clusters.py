@@ -36,9 +36,10 @@ from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.clusters.slurm import Slurm
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.master.task import prepare_task
-from gadask.messages import Chunk, Kind, pack_brood, pack_chunk, unpack_rows
+from gadask.messages import Chunk, Kind, pack_brood, pack_chunk
 from gadask.node import plugin
 from gadask.node.plugin import NodePlugin
+from gadask.rows import Rows
 from tests.conftest import eventually, faulty_config
 
 SLURM = Slurm()
@@ -379,7 +380,7 @@ def test_a_node_that_leaves_gives_its_chunk_back_without_an_error() -> None:
     assert [(count.running, count.wanted) for count in counts] == [(2, 2), (1, 2)]
     assert counts[1].core_hours > counts[0].core_hours >= 0
     assert result.node != first
-    assert sorted(unpack_rows(result.rows)["slot"]) == [0, 1, 2, 3, 4, 5]
+    assert sorted(Rows.unpacked(result.packed).table["slot"]) == [0, 1, 2, 3, 4, 5]
 
 
 def test_more_connections_are_allowed_where_nodes_need_them() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from gadask.config import PolicyConfig
-from gadask.contract import Announced, AnnouncedNumber
+from gadask.contract import Announced, AnnouncedBehaviour, AnnouncedNumber, behaviour_of
 from gadask.errors import EnvError, GadaskError, PolicyError
 from gadask.policies import LanePolicy, Policy, make_policy
 from gadask.policies.kernels import instruction_set
@@ -34,6 +37,32 @@ def test_what_is_as_announced_is_not_copied() -> None:
         assert found.dtype == np.float32
         assert found.shape == (3,)
         assert found.flags.carray
+
+
+@pytest.mark.parametrize("given", [[1, 2.5], (True, 2), torch.tensor([1.0, 2.5]), np.array([1, 2.5], ">f8")[::-1]])
+def test_a_vector_of_numbers_is_a_behaviour(given: Any) -> None:
+    behaviour = behaviour_of(given)
+    assert behaviour.dtype == np.float32
+    assert behaviour.flags.carray
+    np.testing.assert_array_equal(behaviour, np.asarray(given, np.float32))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [1.0, "ab", ["a", "b"], [], [[1.0]], [1.0, [2.0]], [1.0, np.nan], [np.inf], [1e39], {"x": 1.0}, np.zeros((2, 1))],
+)
+def test_nothing_else_is_a_behaviour(given: object) -> None:
+    with pytest.raises(EnvError, match=r"^behaviour: expected a vector of finite numbers, found .*$"):
+        behaviour_of(given)
+
+
+def test_a_behaviour_is_as_long_as_the_rehearsals() -> None:
+    fit = AnnouncedBehaviour("Maze-v0", 2)
+    given = np.ones(2, np.float32)
+    assert fit(given) is given
+    for other, found in ((None, "none"), (np.ones(3, np.float32), "3")):
+        with pytest.raises(EnvError, match=f"'Maze-v0': behaviour: expected 2 numbers, .* found {found}$"):
+            fit(other)
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,8 @@ def children(n: int) -> Chunk:
 def play(node: Node, n: int, step_s: float) -> tuple[NDArray[np.void], dict[int, str]]:
     config = faulty_config(step_s=step_s)
     config = replace(config, env=replace(config.env, episode_timeout_s=TIMEOUT_S))
-    rows, reasons, _ = node.play(prepare_task(config), Brood(0, (), ()), children(n))
-    return rows, reasons
+    rows = node.play(prepare_task(config), Brood(0, (), ()), children(n))
+    return rows.table, rows.reasons()
 
 
 def test_an_episode_whose_process_stands_still_is_played_elsewhere() -> None:

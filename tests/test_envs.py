@@ -133,6 +133,23 @@ def test_the_seed_alone_determines_an_episode(game: str) -> None:
     assert played(env, 8, actions) != first
 
 
+def test_the_behaviour_is_the_ram() -> None:
+    env, reference = (
+        atari("Frostbite", noop_max=0, use_fire_reset=False),
+        gymnasium.make("ALE/Frostbite-v5", obs_type="ram", frameskip=4, repeat_action_probability=0.0),
+    )
+    reference.reset(seed=0)
+    actions = random_actions(env, 50)
+    played(env, 0, actions)
+    for action in actions:
+        ram, *_ = reference.step(action)
+    behaviour = env.behaviour()
+    assert behaviour is not None
+    assert behaviour.dtype == np.float32
+    np.testing.assert_array_equal(behaviour, ram)
+    assert len(set(ram.tolist())) > 10
+
+
 def test_sticky_actions_follow_the_seed_too() -> None:
     env = atari("Breakout", repeat_action_probability=0.25, noop_max=0)
     actions = random_actions(env, 100)

@@ -53,6 +53,18 @@ class Toy(gymnasium.Env):  # type: ignore[misc]
         return np.arange(math.prod(space.shape)).reshape(space.shape).astype(space.dtype)
 
 
+class Reporter(Toy):
+    """Its steps give these infos."""
+
+    def __init__(self, infos: list[Any]) -> None:
+        super().__init__(SPACES["Vector"], [1] * len(infos))
+        self.infos = infos
+
+    def step(self, action: Any) -> Any:
+        *rest, _ = super().step(action)
+        return *rest, self.infos[-1 - len(self.left)]
+
+
 def greedy(names: list[str], map: dict[str, Any]) -> Any:
     """Takes from what it is given."""
     names.pop()
@@ -124,6 +136,28 @@ def test_observation_spaces_become_vectors_and_channels_first_images() -> None:
     assert env.observation_space.contains(observation)
     np.testing.assert_array_equal(observation, np.moveaxis(np.arange(40 * 36 * 3).reshape(40, 36, 3), 2, 0) % 256)
     assert toy("ChannelsFirst").observation_space == SPACES["ChannelsFirst"]
+
+
+def test_the_behaviour_is_what_the_last_info_holds() -> None:
+    env = toy("Vector")
+    env.reset(0)
+    env.step(0)
+    assert env.behaviour() is None
+    reported: list[Any] = [{"behaviour": [9, 9]}, {"behaviour": np.array([1, 0.1])}]
+    env = GymnasiumEnv(Reporter(reported))
+    env.reset(0)
+    env.step(0)
+    env.step(0)
+    np.testing.assert_array_equal(env.behaviour(), np.array([1, 0.1], np.float32))
+
+
+@pytest.mark.parametrize("behaviour", [1.0, [[1.0]], [math.nan], "ab"])
+def test_a_behaviour_that_is_no_vector_of_numbers_is_refused(behaviour: Any) -> None:
+    env = GymnasiumEnv(Reporter([{"behaviour": behaviour}]))
+    env.reset(0)
+    env.step(0)
+    with pytest.raises(EnvError, match=r"^env.id: 'Reporter' \(.*:\d+\): behaviour: expected a vector .*, found .*$"):
+        env.behaviour()
 
 
 def test_channels_are_where_the_config_says() -> None:

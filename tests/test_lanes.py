@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, PolicyConfig, Scalar
+from gadask.contract import AnnouncedBehaviour
 from gadask.envs import LaneEnv
 from gadask.genomes.seeding import stream
 from gadask.messages import Kind, Status
 from gadask.play.lanes import Beginning, FirstLane, Lanes, Played, count_lanes
 from gadask.play.rollout import Episode
 from gadask.policies import LanePolicy, Policy, make_policy
+from gadask.rows import BEHAVIOUR, REASON
 
 N_LANES = 6
 N_EPISODES = 17
@@ -64,6 +66,11 @@ class Echo(LaneEnv):
         self._left -= 1
         self.over |= self._left == 0
 
+    def behaviour(self, lane: int) -> NDArray[np.float32]:
+        """Return what the lane sees and its last reward, each bit of which follows from the whole episode."""
+        seen: NDArray[np.float32] = self.observations[lane].ravel()[:2].astype(np.float32)
+        return np.append(seen, np.float32(self.rewards[lane]))
+
 
 def policy_of(kind: str, space: gymnasium.Space, action_space: gymnasium.Space, **kwargs: Scalar) -> Policy:
     return make_policy(PolicyConfig(kind, kwargs), space, action_space)
@@ -102,14 +109,19 @@ def lanes_of(name: str, actions: str, n_lanes: int = N_LANES) -> Lanes:
     action_space = NUMBER if actions == "continuous" else gymnasium.spaces.Discrete(6, start=3)
     kwargs = {**kwargs, "actions": "sampled"} if actions == "sampled" else kwargs
     policy = LanePolicy(policy_of(kind, space, action_space, **kwargs), n_lanes)
-    return Lanes(Echo(n_lanes, space, action_space), policy, 90)
+    return Lanes(Echo(n_lanes, space, action_space), policy, 90, AnnouncedBehaviour("Echo", 3))
 
 
 @functools.cache
-def played_alone(name: str, actions: str) -> dict[int, Episode]:
-    """Play every episode in the first lane, while the others idle."""
+def played_alone_with_attachments(name: str, actions: str) -> dict[int, tuple[Episode, dict[str, bytes]]]:
+    """Play every episode in the first lane, while the others idle; return what came of it and is attached to it."""
     lanes = lanes_of(name, actions)
-    return {place: play(lanes, [place], actions == "sampled")[place].episode for place in range(N_EPISODES)}
+    played = [play(lanes, [place], actions == "sampled")[place] for place in range(N_EPISODES)]
+    return {one.place: (one.episode, one.attached) for one in played}
+
+
+def played_alone(name: str, actions: str) -> dict[int, Episode]:
+    return {place: episode for place, (episode, _) in played_alone_with_attachments(name, actions).items()}
 
 
 @pytest.mark.parametrize(
@@ -128,9 +140,10 @@ def test_an_episode_is_the_same_bit_for_bit_in_any_lane_beside_any_others(
 ) -> None:
     order = data.draw(st.permutations(range(N_EPISODES)))
     n = data.draw(st.integers(2, N_EPISODES))
-    alone = played_alone(name, actions)
+    alone = played_alone_with_attachments(name, actions)
     together = play(lanes_of(name, actions), order[:n], actions == "sampled")
-    assert {place: played.episode for place, played in together.items()} == {place: alone[place] for place in order[:n]}
+    found = {place: (played.episode, played.attached) for place, played in together.items()}
+    assert found == {place: alone[place] for place in order[:n]}
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "gru per action"])
@@ -138,6 +151,9 @@ def test_the_episodes_of_these_tests_tell_bits_apart(name: str) -> None:
     """Where actions are numbers: the choice of one of a few is the same for many weights."""
     alone = played_alone(name, "continuous")
     assert len({episode.return_ for episode in alone.values()}) == N_EPISODES
+    behaviours = [attached[BEHAVIOUR] for _, attached in played_alone_with_attachments(name, "continuous").values()]
+    assert len(set(behaviours)) == N_EPISODES
+    assert set(map(len, behaviours)) == {12}
     lanes = lanes_of(name, "continuous")
 
     def begin(place: int, lane: int) -> Beginning:
@@ -199,11 +215,13 @@ def test_stopping_is_noticed_before_the_next_step() -> None:
     for stop_at in (0, 1, 13, 100):
         polls = iter(range(10**6))
         stopped = functools.partial(lambda polls, stop_at: next(polls) >= stop_at, polls, stop_at)
-        found = {p.place: p.episode for p in lanes.play(range(N_EPISODES), begin_in(lanes), stopped)}
+        played = list(lanes.play(range(N_EPISODES), begin_in(lanes), stopped))
+        found = {p.place: p.episode for p in played}
         assert sorted(found) == list(range(N_EPISODES))
         assert next(polls) == stop_at + 1
         complete = {place for place, episode in found.items() if episode.status == Status.OK}
         assert all(found[place] == whole[place].episode for place in complete)
+        assert {p.place for p in played if BEHAVIOUR in p.attached} == complete
         rest = [found[place] for place in found.keys() - complete]
         assert rest
         assert all(e.status == Status.STOPPED and e.steps <= stop_at for e in rest)
@@ -225,7 +243,9 @@ def test_weights_that_are_no_numbers_harm_only_their_own_lane(value: float) -> N
             assert played.episode == alone[played.place]
         else:
             assert (played.episode.status, played.episode.steps) == (Status.ERROR, 1)
-            assert played.reason == "PolicyError: policy: expected outputs that are numbers, found [nan, nan] (list)"
+            assert played.attached == {
+                REASON: b"PolicyError: policy: expected outputs that are numbers, found [nan, nan] (list)"
+            }
     assert {p: played.episode for p, played in play(lanes, range(N_EPISODES)).items()} == alone
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gadask.config import PRESETS
 from gadask.master.generation import quota_of
 from gadask.master.ledger import PLAYED, Heading, Ledger, Quota
-from gadask.messages import ROW, Chunk, Kind, Status
+from gadask.messages import Chunk, Kind, Status
+from gadask.rows import ROW
 
 Rows = NDArray[np.void]
 Episode = tuple[Kind, int, int]

@@ -13,16 +13,13 @@ from gadask.algorithms.algorithm import Brood
 from gadask.config import Config
 from gadask.genomes.genome import Genome
 from gadask.messages import (
-    ROW,
     Chunk,
     Kind,
     Task,
     pack_brood,
     pack_chunk,
-    pack_rows,
     unpack_brood,
     unpack_chunk,
-    unpack_rows,
 )
 from gadask.observations import Normaliser
 from tests.genomes import GENOMES
@@ -63,26 +60,13 @@ def test_a_brood_brings_its_normaliser() -> None:
     assert unpack_brood(pack_brood(TASK, brood)) == (TASK, brood)
 
 
-@given(st.binary(max_size=20 * ROW.itemsize))
-def test_rows_arrive_bit_for_bit(content: bytes) -> None:
-    rows = np.frombuffer(content[: len(content) // ROW.itemsize * ROW.itemsize], ROW)
-    assert unpack_rows(pack_rows(rows)).tobytes() == rows.tobytes()
-
-
 def size_bytes(brood: Brood) -> int:
     """Size of a brood beside its task."""
     return len(pack_brood(TASK, brood)) - len(pickle.dumps(TASK))
 
 
-def test_rows_episodes_to_play_and_related_parents_take_few_bytes() -> None:
+def test_episodes_to_play_and_related_parents_take_few_bytes() -> None:
     rng = np.random.default_rng(0)
-    rows = np.zeros(100, ROW)
-    rows["generation"], rows["slot"] = 7, rng.permutation(100)
-    rows["steps"] = rng.integers(200, 5000, 100)
-    rows["frames"] = 4 * rows["steps"]
-    rows["seconds"], rows["start_s"] = rng.random(100), 1.8e9 + rng.random(100)
-    rows["return"] = 10 * rng.integers(0, 100, 100)
-    assert len(pack_rows(rows)) <= 24 * 100
     ancestor = tuple(rng.integers(0, 250_000_000, 200).tolist())
     parents = tuple((*ancestor, gene) for gene in rng.integers(0, 250_000_000, 20).tolist())
     assert size_bytes(Brood(201, parents)) <= 8 * (200 + 20) + 1000  # the ancestor is sent once

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gadask.clusters.local import local_cluster
-from gadask.config import load_config
+from gadask.config import EnvConfig, load_config
+from gadask.envs import make_env
+from gadask.envs.gymnasium_env import GymnasiumEnv
 from gadask.errors import PolicyError
 from gadask.master.evolve import evolve
 from gadask.master.task import prepare_task
@@ -71,3 +74,33 @@ def test_humanoids_normalisation_is_finite(tmp_path: Path) -> None:
     assert normaliser is not None
     assert len(normaliser.mean) == 348
     assert all(map(math.isfinite, [*normaliser.mean, *normaliser.deviation]))
+
+
+@pytest.mark.parametrize(("id_", "n_moving"), [("InvertedPendulum-v5", 1), ("Hopper-v5", 2), ("Ant-v5", 3)])
+def test_the_behaviour_is_the_position_of_the_first_body(id_: str, n_moving: int) -> None:
+    config = load_config(CONFIGS / "hopper.toml")
+    assert prepare_task(replace(config, env=EnvConfig(id_, behaviour=True))).n_behaviour == 3
+    env = make_env(EnvConfig(id_))
+    with closing(env):
+        env.reset(3)
+        began = env.behaviour()
+        for _ in range(5):
+            env.step(env.action_space.high)
+        ended = env.behaviour()
+        assert isinstance(env, GymnasiumEnv)
+        data = env._env.unwrapped.data
+        assert began is not None
+        assert ended is not None
+        np.testing.assert_array_equal(ended, data.body(1).xpos.astype(np.float32))
+        np.testing.assert_allclose(ended[0], data.qpos[0], atol=0.05)  # a step of the simulation apart
+    assert np.count_nonzero(began != ended) == n_moving
+
+
+def test_what_an_environment_reports_itself_goes_before_its_position() -> None:
+    env = make_env(EnvConfig("Hopper-v5", wrappers=("tests.behaving_envs:reporting",)))
+    with closing(env):
+        env.reset(3)
+        env.step(env.action_space.high)
+        behaviour = env.behaviour()
+    assert behaviour is not None
+    assert behaviour[1:] == [1]

@@ -71,11 +71,10 @@ def test_what_keeps_it_is_played_the_same_by_any_number_of_processes(
     assert isinstance(facts, Facts), facts
     task = tasks.prepare_task(CONFIGS[name])
     chunk = Chunk(0, Kind.CHILD, tuple((slot, 0) for slot in range(6)))
-    rows, reasons, _ = nodes[0].play(task, Brood(0, (), ()), chunk)
-    others, _, _ = nodes[1].play(task, Brood(0, (), ()), chunk)
-    assert outcome(rows) == outcome(others)
+    rows, others = (node.play(task, Brood(0, (), ()), chunk) for node in nodes)
+    assert outcome(rows.table) == outcome(others.table)
     if name != "SometimesExits":
-        assert (rows["status"] == Status.OK).all(), reasons
+        assert (rows.table["status"] == Status.OK).all(), rows.reasons()
     for node in nodes:
         node.forget(task)
 

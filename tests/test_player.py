@@ -71,7 +71,8 @@ def outcome(rows: NDArray[np.void]) -> list[tuple[object, ...]]:
 
 
 def run(node: Node, config: Config, chunk: Chunk) -> tuple[NDArray[np.void], dict[int, str]]:
-    return node.play(prepare_task(config), Brood(chunk.generation, PARENTS, PARENTS), chunk)[:2]
+    rows = node.play(prepare_task(config), Brood(chunk.generation, PARENTS, PARENTS), chunk)
+    return rows.table, rows.reasons()
 
 
 def child_of(config: Config, n_params: int, slot: int) -> Genome:
@@ -207,7 +208,7 @@ def test_closing_a_generation_stops_its_lanes(node: Node) -> None:
     task = prepare_task(bandit_config(FAULTY, step_s=0.02))
     results: list[NDArray[np.void]] = []
     brood = Brood(1, PARENTS, ())
-    player = threading.Thread(target=lambda: results.append(node.play(task, brood, children(640))[0]))
+    player = threading.Thread(target=lambda: results.append(node.play(task, brood, children(640)).table))
     player.start()
     # 64 lanes of 30 steps take 0.6 s: the first of several rounds is under way.
     wait_until(lambda: (node.pool._words[:, 1] == SEVERAL).all(), 10, "playing")

@@ -28,6 +28,7 @@ from gadask.messages import Chunk, Kind, Status
 from gadask.node import packets, pool, supervised
 from gadask.node.chunks import Node
 from gadask.observations import OBSERVED_SLOTS, Moments
+from gadask.rows import MOMENTS
 from tests.conftest import faulty_config, wait_until
 from tests.node_chunks import PARENTS, children, node_of, outcome, play, played_here, struck
 
@@ -61,7 +62,7 @@ def test_candidates_are_played_unmutated() -> None:
     with node_of(faulty_config()) as (node, task):
         chunk = Chunk(1, Kind.EVALUATION, tuple((slot, episode) for slot in range(3) for episode in range(4)))
         rows, _ = play(node, task, chunk)
-        late_joiner, *_ = node.play(task, Brood(1, (), PARENTS), chunk)
+        late_joiner = node.play(task, Brood(1, (), PARENTS), chunk).table
     assert outcome(rows) == outcome(late_joiner)
     assert len({row[-2] for row in outcome(rows)}) == 12  # another seed for each episode
 
@@ -246,25 +247,25 @@ def test_moments_of_any_size_come_back(n_entries: int, n: int) -> None:
     )
     with node_of(config, n_a_job=n) as (node, task):
         generation = Brood(0, (), ())
-        rows, reasons, moments = node.play(task, generation, children(n, generation=0))
-        assert reasons == {}
-        observed = {int(rows["slot"][place]): packed for place, packed in moments.items()}
+        rows = node.play(task, generation, children(n, generation=0))
+        assert rows.reasons() == {}
+        observed = {int(rows.table["slot"][place]): packed for place, packed in rows.attached(MOMENTS).items()}
         assert sorted(observed) == list(range(min(n, OBSERVED_SLOTS)))
         total = Moments().merged(observed[slot] for slot in sorted(observed))
         assert len(total.sums) == n_entries
 
         generation = Brood(1, PARENTS, (), total.normaliser())  # which every job carries
-        rows, reasons, _ = node.play(task, generation, children(n))
-        assert reasons == {}
-        assert (rows["status"] == Status.OK).all()
+        rows = node.play(task, generation, children(n))
+        assert rows.reasons() == {}
+        assert (rows.table["status"] == Status.OK).all()
 
 
 def test_a_genome_of_any_length_is_decoded() -> None:
     old: Genome = tuple(200_000 + i % 1000 for i in range(41_000))  # 205 kB
     with node_of(faulty_config()) as (node, task):
-        rows, reasons, _ = node.play(task, Brood(1, (old,), ()), children(4))
-    assert reasons == {}
-    assert (rows["status"] == Status.OK).all()
+        rows = node.play(task, Brood(1, (old,), ()), children(4))
+    assert rows.reasons() == {}
+    assert (rows.table["status"] == Status.OK).all()
 
 
 def test_each_episode_of_a_job_has_the_deadline_for_itself() -> None:

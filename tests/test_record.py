@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from gadask.algorithms.algorithm import Elite
 from gadask.config import AlgorithmConfig, BudgetConfig, EnvConfig, GAConfig, GenerationConfig, load_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.messages import ROW
 from gadask.observations import Moments
 from gadask.record.checkpoint import Checkpoint, decode, encode
 from gadask.record.directory import (
@@ -34,6 +33,7 @@ from gadask.record.directory import (
     without_wall_clock,
 )
 from gadask.record.files import FileLock
+from gadask.rows import ROW
 from tests.genomes import GENOMES
 from tests.records import CONFIG, FIRST, SECOND, table
 

@@ -114,7 +114,7 @@ def pinning(node: Node, task: Task, generation: int, results: list[NDArray[np.vo
 
     def run() -> None:
         with suppress(NodeError):  # the node is closed
-            results.append(node.play(task, brood, children(20, generation))[0])
+            results.append(node.play(task, brood, children(20, generation)).table)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -156,7 +156,7 @@ def test_a_chunk_does_not_wait_for_room_any_more_when_it_is_not_wanted(how: str,
         def wait_for_room() -> None:
             try:
                 parents = tuple((99, gene) for gene in range(5))
-                results.append(node.play(task, Brood(99, parents, ()), children(20, 99))[0])
+                results.append(node.play(task, Brood(99, parents, ()), children(20, 99)).table)
             except NodeError as error:
                 failures.append(str(error))
 

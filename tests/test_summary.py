@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Brood, Elite, Scored
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
+from gadask.rows import ROW
 from tests.generations import evaluated_of
 
 Rows = NDArray[np.void]

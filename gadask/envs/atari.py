@@ -154,6 +154,11 @@ class AtariEnv(Env):
             reward = max(-1, min(1, reward))
         return self._stack, float(reward), done
 
+    def behaviour(self) -> NDArray[np.float32]:
+        """Return the 128 bytes of the console's RAM, which hold the whole state of a game."""
+        ram: NDArray[np.uint8] = self._ale.getRAM()
+        return ram.astype(np.float32)
+
     def render(self) -> NDArray[np.uint8]:
         """Return in colour what the newest picture of the observation shows, uint8 `(height, width, 3)`.
 

@@ -41,6 +41,13 @@ class Env(ABC):
         A reward that is no number comes back as NaN.
         """
 
+    def behaviour(self) -> NDArray[np.float32] | None:
+        """Return what the episode came to, a vector of shape `(n,)` with the same n in every episode; None of nothing.
+
+        Asked for once, after the episode's last step, also where it was cut at `max_steps`.
+        """
+        return None
+
     @abstractmethod
     def render(self) -> NDArray[np.uint8]:
         """Return the present picture in colour, uint8 `(height, width, 3)`; raises `EnvError` if there is none."""
@@ -80,3 +87,7 @@ class LaneEnv(ABC):
 
         `actions` holds one action a lane: int64, shape `(n_lanes,)`, or float32, shape `(n_lanes, *action shape)`.
         """
+
+    def behaviour(self, lane: int) -> NDArray[np.float32] | None:
+        """Return what a lane's episode came to, as `Env.behaviour` does; asked for before any lane's next step."""
+        return None

@@ -17,6 +17,8 @@ import contextlib
 import copy
 import difflib
 import re
+import sys
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from gadask.blame import in_one_line, is_of_user, place_of_class, value_in_short
 from gadask.config import Channels, EnvConfig
-from gadask.contract import Announced, AnnouncedNumber, reward_of
+from gadask.contract import Announced, AnnouncedNumber, behaviour_of, reward_of
 from gadask.envs.base import Action, Env, Observation
 from gadask.errors import EnvError
 from gadask.genomes.seeding import seed_global_generators
@@ -117,6 +119,7 @@ class GymnasiumEnv(Env):
         self._env = env
         spec = getattr(env, "spec", None)
         self._name = spec.id if spec else type(env).__name__
+        self._info: object = {}  # of the last step
         self.max_steps: int | None = spec.max_episode_steps if spec else None
         space, action_space = (self._space(name) for name in ("observation_space", "action_space"))
         self._fit: Announced | AnnouncedNumber
@@ -170,7 +173,7 @@ class GymnasiumEnv(Env):
                 raise
             raise self._broken(f"{_STEP}, found in Gymnasium's wrapper {in_one_line(error)}") from error
         try:
-            observation, reward, terminated, truncated, _ = answer
+            observation, reward, terminated, truncated, self._info = answer
         except (TypeError, ValueError) as error:
             raise self._broken(f"{_STEP}, found {value_in_short(answer)}") from error
         if type(reward) is not float:
@@ -179,6 +182,26 @@ class GymnasiumEnv(Env):
             except EnvError as error:
                 raise self._broken(str(error)) from error
         return self._converted(observation), reward, bool(terminated or truncated)
+
+    def behaviour(self) -> NDArray[np.float32] | None:
+        """Return `info["behaviour"]` of the last step, or where there is none the position of a robot in MuJoCo.
+
+        That is x, y and z of the model's first body: the torso of whatever walks or swims, the cart of a pendulum.
+        Every model has it, and it says how far a robot got. MuJoCo computes it before it moves the joints, so it is one
+        step of the simulation old, not of the agent. The first body of an arm (Reacher, Pusher) does not move: there a
+        wrapper must report something better.
+
+        Raises `EnvError` for what is no vector of finite numbers.
+        """
+        reported = self._info.get("behaviour") if isinstance(self._info, Mapping) else None
+        if reported is None:
+            reported = _root_position(self._env.unwrapped)
+        if reported is None:
+            return None
+        try:
+            return behaviour_of(reported)
+        except EnvError as error:
+            raise self._broken(str(error)) from error
 
     def render(self) -> NDArray[np.uint8]:
         """Return the picture of an environment made with `render_mode = "rgb_array"` among its kwargs."""
@@ -247,3 +270,10 @@ class GymnasiumEnv(Env):
         unwrapped = getattr(self._env, "unwrapped", self._env)
         place = place_of_class(unwrapped)
         return EnvError(f"env.id: {self._name!r}{f' ({place})' if place else ''}: {what}")
+
+
+def _root_position(env: object) -> object:
+    """Return the position of the first body after the world, float64 `(3,)`; None without MuJoCo."""
+    mujoco = sys.modules.get("mujoco")  # imported by whoever has made a simulation
+    data = getattr(env, "data", None)
+    return data.xpos[1] if mujoco is not None and isinstance(data, mujoco.MjData) else None

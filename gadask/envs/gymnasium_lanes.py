@@ -65,3 +65,7 @@ class GymnasiumLanes(LaneEnv):
         chosen = actions.tolist() if self._is_discrete else actions
         for lane in np.flatnonzero(~over).tolist():
             observations[lane], rewards[lane], over[lane] = self._envs[lane].step(chosen[lane])
+
+    def behaviour(self, lane: int) -> NDArray[np.float32] | None:
+        """Return what the lane's environment reports."""
+        return self._envs[lane].behaviour()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gadask.master.dispatch import Arrival
 from gadask.master.ledger import Heading
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
+from gadask.rows import MOMENTS, Rows
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Books:
     def add(self, arrival: Arrival, headings: NDArray[np.uint8]) -> None:
         """Take rows and where they are booked."""
         self.arrivals.append((arrival, headings))
-        counted = arrival.rows[headings == Heading.COUNTED]
+        counted = arrival.rows.table[headings == Heading.COUNTED]
         valid = counted["status"] == Status.OK
         self.n_failed += int((~valid).sum())
         children = counted["return"][valid & (counted["kind"] == Kind.CHILD)]
@@ -36,7 +37,7 @@ class Books:
 
     def rows(self) -> NDArray[np.void]:
         """Return all rows, dtype `ROW`, in order of arrival; so in the lists below."""
-        return np.concatenate([np.zeros(0, ROW), *(arrival.rows for arrival, _ in self.arrivals)])
+        return self._joined().table
 
     def headings(self) -> NDArray[np.uint8]:
         """Return where each row is booked."""
@@ -44,19 +45,27 @@ class Books:
 
     def nodes(self) -> list[str]:
         """Return the address of each row's node."""
-        return [arrival.node for arrival, _ in self.arrivals for _ in arrival.rows]
+        return [arrival.node for arrival, _ in self.arrivals for _ in arrival.rows.table]
 
     def reasons(self) -> list[str]:
         """Return what went wrong with each row, an empty text where nothing did."""
-        return [arrival.reasons.get(i, "") for arrival, _ in self.arrivals for i in range(len(arrival.rows))]
+        rows = self._joined()
+        reasons = rows.reasons()
+        return [reasons.get(place, "") for place in range(len(rows))]
+
+    def behaviours(self) -> list[NDArray[np.float32] | None]:
+        """Return each episode's behaviour, None where there is none."""
+        rows = self._joined()
+        behaviours = rows.behaviours()
+        return [behaviours.get(place) for place in range(len(rows))]
 
     def moments(self) -> list[bytes]:
         """Return those of observed episodes that count, in the order of generation and slot."""
+        rows, headings = self._joined(), self.headings()
         found = {
             (int(row["generation"]), int(row["slot"])): packed
-            for arrival, headings in self.arrivals
-            for place, packed in arrival.moments.items()
-            if headings[place] == Heading.COUNTED and (row := arrival.rows[place])["status"] == Status.OK
+            for place, packed in rows.attached(MOMENTS).items()
+            if headings[place] == Heading.COUNTED and (row := rows.table[place])["status"] == Status.OK
         }
         return [found[key] for key in sorted(found)]
 
@@ -78,7 +87,10 @@ class Books:
         busy_s: defaultdict[str, float] = defaultdict(float)
         discarded_s: defaultdict[str, float] = defaultdict(float)
         for arrival, headings in self.arrivals:
-            seconds, counted = arrival.rows["seconds"], headings == Heading.COUNTED
+            seconds, counted = arrival.rows.table["seconds"], headings == Heading.COUNTED
             busy_s[arrival.node] += float(seconds[counted].sum())
             discarded_s[arrival.node] += float(seconds[~counted].sum())
         return busy_s, discarded_s
+
+    def _joined(self) -> Rows:
+        return Rows.joined(arrival.rows for arrival, _ in self.arrivals)

@@ -26,10 +26,11 @@ from gadask.errors import ClusterError, NodeError
 from gadask.master.ledger import Ledger
 from gadask.master.nodes import POLL_S, Nodes, scheduler_errors
 from gadask.master.pace import Pace
-from gadask.messages import Chunk, Kind, Status, Task, pack_brood, pack_chunk, unpack_rows
+from gadask.messages import Chunk, Kind, Status, Task, pack_brood, pack_chunk
 from gadask.node import plugin
 from gadask.node.chunks import LANE_ROUNDS
 from gadask.node.plugin import ChunkResult, NodeInfo
+from gadask.rows import Rows
 
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _DRAIN_S = 5.0  # a node that stands still is not waited for
@@ -37,22 +38,14 @@ _DRAIN_S = 5.0  # a node that stands still is not waited for
 
 @dataclass(frozen=True)
 class Arrival:
-    """Rows that arrived together: dtype `ROW`, played on `node`; `reasons` says what went wrong, by place.
-
-    `moments` holds those of observed episodes, by place; see `observations`.
-    """
+    """Rows that arrived together, played on the node with this address."""
 
     node: str
-    rows: NDArray[np.void]
-    reasons: dict[int, str]
-    moments: dict[int, bytes]
+    rows: Rows
 
     def where(self, mask: NDArray[np.bool_]) -> Arrival:
         """Return the arrival of those rows alone."""
-        places = np.flatnonzero(mask).tolist()
-        reasons = {i: self.reasons[place] for i, place in enumerate(places) if place in self.reasons}
-        moments = {i: self.moments[place] for i, place in enumerate(places) if place in self.moments}
-        return Arrival(self.node, self.rows[mask], reasons, moments)
+        return Arrival(self.node, self.rows.where(mask))
 
 
 @dataclass(frozen=True)
@@ -279,9 +272,9 @@ class Dispatcher:
         self._n_outstanding[item.address] -= len(item.chunk.episodes)
         if future.status == "finished" and isinstance(result, ChunkResult):
             self._nodes.note_rows(result.node)
-            rows = unpack_rows(result.rows)
-            self._pace.learn(rows["seconds"][rows["status"] == Status.OK])
-            return Arrival(result.node, rows, result.reasons, result.moments)
+            rows = Rows.unpacked(result.packed)
+            self._pace.learn(rows.table["seconds"][rows.table["status"] == Status.OK])
+            return Arrival(result.node, rows)
         n_errors = item.n_errors
         error: object = self._arrivals.unfetched.pop(future, None)
         if isinstance(error, OSError):

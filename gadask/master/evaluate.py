@@ -22,9 +22,10 @@ from gadask.genomes.genome import Genome, from_text, to_text
 from gadask.master.dispatch import Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.task import prepare_task
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
 from gadask.record.elite_test import EliteTest, read_elite_test, write_elite_test
+from gadask.rows import ROW
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,14 @@ async def play_genomes(
         await dispatcher.start()
         async for arrivals in dispatcher.play(ledger, brood):
             for arrival in arrivals:
-                process_s += float(arrival.rows["seconds"].sum())
-                counts = ledger.add(arrival.rows) == Heading.COUNTED
-                counted.append(arrival.rows[counts])
-                failed = np.flatnonzero(counts & (arrival.rows["status"] != Status.OK)).tolist()
+                table = arrival.rows.table
+                process_s += float(table["seconds"].sum())
+                counts = ledger.add(table) == Heading.COUNTED
+                counted.append(table[counts])
+                failed = np.flatnonzero(counts & (table["status"] != Status.OK)).tolist()
                 if failed:
                     n_failed += len(failed)
-                    reason = reason or arrival.reasons.get(failed[0], "its return is not finite")
+                    reason = reason or arrival.rows.reasons().get(failed[0], "its return is not finite")
                 if n_failed > max_failed_share * ledger.n_wanted or n_failed == ledger.n_wanted:
                     raise EvolutionError(
                         f"{n_failed} test episodes failed, more than generation.max_failed_share ="

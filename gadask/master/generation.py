@@ -165,7 +165,7 @@ class GenerationPlayer:
             await self._reporter.send_progress(lambda: self._progress_event(progress))  # noqa: B023 (called at once)
 
     def _book(self, ledger: Ledger, books: Books, arrival: Arrival, state: State) -> None:
-        headings = ledger.add(arrival.rows)
+        headings = ledger.add(arrival.rows.table)
         kept = headings == Heading.KEPT
         if kept.any():
             self._kept.append(arrival.where(kept))
@@ -280,7 +280,13 @@ class GenerationPlayer:
         parent[are_children], gene[are_children] = drawn.rows, drawn.genes
         counted = headings == Heading.COUNTED
         return episode_table(
-            rows, parent=parent, gene=gene, node=books.nodes(), counted=counted, reason=books.reasons()
+            rows,
+            parent=parent,
+            gene=gene,
+            node=books.nodes(),
+            counted=counted,
+            reason=books.reasons(),
+            behaviour=books.behaviours() if self._task.n_behaviour else None,
         )
 
 

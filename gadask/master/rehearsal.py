@@ -54,7 +54,7 @@ def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
         count_genes(config.noise.size, policy.n_params)
         n_lanes = count_lanes(config.env, policy)
         try:
-            _play(config, env, policy, slot)
+            n_behaviour = _play(config, env, policy, slot)
         except GadaskError as error:
             raise EpisodeError(str(error)) from error
         except (Exception, SystemExit) as error:  # whatever an environment or a policy raises
@@ -62,14 +62,15 @@ def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
                 f"env.id: {config.env.id!r} with policy {config.policy.kind!r} cannot be played: {in_one_line(error)}"
             ) from error
         kernels = f"numpy, {n_lanes} episodes together" if n_lanes else policy.kernels
-        yield Facts(policy.n_params, n_lanes, env.has_paired_tasks, kernels, tuple(_notes(config.env, env)))
+        notes = tuple(_notes(config.env, env))
+        yield Facts(policy.n_params, n_lanes, n_behaviour, env.has_paired_tasks, kernels, notes)
     finally:
         with contextlib.suppress(Exception, SystemExit):
             env.close()
 
 
-def _play(config: Config, env: Env, policy: Policy, slot: int) -> None:
-    """Play up to `_STEPS` steps of a child of generation 0."""
+def _play(config: Config, env: Env, policy: Policy, slot: int) -> int:
+    """Play up to `_STEPS` steps of a child of generation 0; returns the length of the behaviour, if one is wanted."""
     actor = as_played(config.env, policy)
     n_genes = count_genes(config.noise.size, policy.n_params)
     gene = draw_gene(config.seed, 0, slot, n_genes)
@@ -84,6 +85,15 @@ def _play(config: Config, env: Env, policy: Policy, slot: int) -> None:
                 raise EnvError(f"env.id: {config.env.id!r}: reward: expected a number, found nan at step {steps}")
             if steps >= _LEAST_STEPS and time.monotonic() > end:
                 break
+    if not config.env.behaviour:
+        return 0
+    behaviour = env.behaviour()
+    if behaviour is None:
+        raise EnvError(
+            f'env.behaviour: expected info["behaviour"] at every step of {config.env.id!r}, found none; have the'
+            " environment or a wrapper report it, or leave env.behaviour out"
+        )
+    return len(behaviour)
 
 
 def _notes(config: EnvConfig, env: Env) -> Iterator[str]:

@@ -76,4 +76,5 @@ def _task(config: Config, facts: Facts) -> Task:
         paired_tasks=config.generation.paired_tasks,
         run_id=uuid.uuid4().hex,
         n_lanes=facts.n_lanes,
+        n_behaviour=facts.n_behaviour,
     )

@@ -12,13 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gadask.algorithms.algorithm import Brood
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
-from gadask.messages import Chunk, Kind, Status, Task, unplayed_rows
+from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.ancestors import Ancestors, Decoding
 from gadask.node.batch import Batch
 from gadask.node.cores import granted_cores
@@ -26,6 +23,7 @@ from gadask.node.forkserver import ForkServer
 from gadask.node.jobs import DecodeJob, Job, PlayJob
 from gadask.node.plan import plan_episodes, plan_slots, weights_needed
 from gadask.node.pool import Pool
+from gadask.rows import Rows
 
 LEASE_S = 90.0
 """A node keeps what belongs to a run for so long after its master's last sign of life, such as a chunk that is being
@@ -106,12 +104,10 @@ class Node:
         with self._lock:
             return frozenset(state.client_id for state in self._tasks.values())
 
-    def play(
-        self, task: Task, brood: Brood, chunk: Chunk, is_wanted: Callable[[], bool] = lambda: True
-    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
+    def play(self, task: Task, brood: Brood, chunk: Chunk, is_wanted: Callable[[], bool] = lambda: True) -> Rows:
         """Play a chunk's episodes; it is stopped when `tend` finds `is_wanted` false.
 
-        Returns one row each, in order of completion; what went wrong, by row; moments of observed episodes, by row.
+        Returns one row each, in order of completion.
         """
         part = _Part(is_wanted)
         state = self._state_of(task, part)
@@ -182,9 +178,10 @@ class Node:
     def _ancestors(self, number: int, n_rows: int) -> Ancestors:
         def decode(decodings: Sequence[Decoding]) -> None:
             jobs = [DecodeJob(number, each.row, each.ancestor_row, each.missing_parts) for each in decodings]
-            _, reasons = self.pool.submit(jobs).wait()
-            if reasons:
-                raise NodeError(f"cannot decode a genome: {next(iter(reasons.values()))}")
+            batch = self.pool.submit(jobs)
+            batch.wait()
+            if batch.failures:
+                raise NodeError(f"cannot decode a genome: {batch.failures[0]}")
 
         return Ancestors(n_rows, decode)
 
@@ -195,9 +192,7 @@ class Node:
             state.weights.end(f"the run {run_id} has ended")
             self.pool.remove_task(state.number)
 
-    def _play(
-        self, task: Task, state: _TaskState, part: _Part, brood: Brood, chunk: Chunk
-    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
+    def _play(self, task: Task, state: _TaskState, part: _Part, brood: Brood, chunk: Chunk) -> Rows:
         def is_open() -> bool:
             return not part.stopped and chunk.generation > state.closed.get(chunk.kind, -1)
 
@@ -205,7 +200,7 @@ class Node:
         wanted, used = weights_needed(brood, chunk, slots)
         with state.weights.ready(wanted, used, is_open) as rows_of:
             if rows_of is None:
-                return unplayed_rows(chunk.generation, chunk.kind, chunk.episodes, Status.STOPPED), {}, {}
+                return Rows.unplayed(chunk.generation, chunk.kind, chunk.episodes, Status.STOPPED)
             planned = plan_episodes(chunk, slots, rows_of)
             jobs: list[Job] = []
             size = self._episodes_a_job(state, len(planned), task.n_lanes)
@@ -216,11 +211,11 @@ class Node:
             if not is_open():  # closed before its jobs could be stopped
                 self._stop(state)
                 self._stop_part(state, part)
-            rows, reasons = batch.wait()
-        played = rows["seconds"][rows["status"] == Status.OK]
+            rows = batch.wait()
+        played = rows.table["seconds"][rows.table["status"] == Status.OK]
         if len(played):
             state.episode_s = float(played.mean())
-        return rows, reasons, batch.moments
+        return rows
 
     def _stop(self, state: _TaskState) -> None:
         """Stop what belongs to closed generations."""

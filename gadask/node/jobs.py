@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gadask.genomes.genome import Genome
 from gadask.messages import Kind, Task
 from gadask.observations import Normaliser
+from gadask.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,13 @@ class NewTask:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a job: `rows` holds one `ROW` an episode; `reasons` what went wrong, by place in the job.
-
-    `moments` holds those of observed episodes, by place; see `observations`.
-    """
+    """What came of a job."""
 
     job_number: int
-    rows: bytes
-    reasons: dict[int, str]
-    moments: dict[int, bytes]
+    rows: Rows
+    """One an episode, in the job's order; none of a genome to decode."""
+    failure: str = ""
+    """Why the genome was not decoded."""
 
 
 WORDS_PER_PROCESS = 3

@@ -21,18 +21,20 @@ import torch
 from numpy.typing import NDArray
 
 from gadask.config import NoiseConfig
+from gadask.contract import AnnouncedBehaviour
 from gadask.envs import Env, make_env
 from gadask.genomes.anchors import read_anchor
 from gadask.genomes.noise import Noise, NoiseTable
 from gadask.genomes.seeding import Stream
 from gadask.genomes.weights import decode, mutate
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.node.jobs import SEVERAL, STOP_ALL, WORDS_PER_PROCESS, Answer, DecodeJob, NewTask, PlannedEpisode, PlayJob
 from gadask.node.packets import receive, send
 from gadask.observations import OBSERVED_SLOTS
 from gadask.play.lanes import Beginning, Lanes, Played, open_lanes
 from gadask.play.rollout import Episode, play_episode
 from gadask.policies import LanePolicy, Policy, make_policy
+from gadask.rows import BEHAVIOUR, MOMENTS, REASON, ROW, Rows, reason_content
 
 
 def serve(
@@ -83,12 +85,14 @@ class Player:
         self._env: Env | None = None
         self._policy: Policy | None = None
         self._lanes: Lanes | None = None
+        env_id, n_behaviour = new.task.env.id, new.task.n_behaviour
+        self._behaviour = AnnouncedBehaviour(env_id, n_behaviour) if n_behaviour else None
         self._streams = [Stream() for _ in range(max(1, new.task.n_lanes))]  # for sampled actions, one a lane
 
     def decode(self, job_number: int, job: DecodeJob) -> Answer:
         """Fill one row of the node's weights."""
         self._words[2] = time.monotonic_ns()
-        reasons = {}
+        failure = ""
         ancestor = self._weights[job.ancestor_row] if job.ancestor_row >= 0 else None
         for attempt in range(2):
             try:
@@ -104,26 +108,28 @@ class Player:
                 break
             except (Exception, SystemExit) as error:  # whatever an environment or a policy raises becomes a reason
                 if attempt == 1:
-                    reasons[0] = _one_line(error)
-        return Answer(job_number, b"", reasons, {})
+                    failure = _one_line(error)
+        return Answer(job_number, Rows(), failure)
 
     def play(self, job_number: int, job: PlayJob) -> Answer:
         """Play the job's episodes, in order or in lanes; the rest of them is not played once the job is stopped."""
-        rows = np.zeros(len(job.episodes), ROW)
-        reasons: dict[int, str] = {}
-        moments: dict[int, bytes] = {}
+        table = np.zeros(len(job.episodes), ROW)
+        attachments: dict[str, dict[int, bytes]] = {}
         words = self._words
 
         def stopped() -> bool:
             return int(words[0]) in (job_number, STOP_ALL)
 
         play = self._play_in_lanes if self._task.n_lanes else self._play_in_order
-        for played in play(job, stopped, reasons):
+        for played in play(job, stopped):
             planned, episode = job.episodes[played.place], played.episode
-            if played.reason:
-                reasons[played.place] = played.reason
+            attached = played.attached
             if episode.status is Status.NONFINITE:
-                reasons.setdefault(played.place, f"its return is {episode.return_}")
+                attached = {REASON: reason_content(f"its return is {episode.return_}")} | attached
+            if not _is_observed(job.kind, planned):
+                attached = {name: content for name, content in attached.items() if name != MOMENTS}
+            for name, content in attached.items():
+                attachments.setdefault(name, {})[played.place] = content
             values = {
                 "generation": job.generation,
                 "slot": planned.slot,
@@ -137,12 +143,10 @@ class Player:
                 "kind": job.kind,
                 "status": episode.status,
             }
-            rows[played.place] = tuple(values[name] for name in ROW.names or ())
-            if played.moments is not None and _is_observed(job.kind, planned):
-                moments[played.place] = played.moments
-        return Answer(job_number, rows.tobytes(), reasons, moments)
+            table[played.place] = tuple(values[name] for name in ROW.names or ())
+        return Answer(job_number, Rows(table, attachments))
 
-    def _play_in_order(self, job: PlayJob, stopped: Callable[[], bool], reasons: dict[int, str]) -> Iterator[Played]:
+    def _play_in_order(self, job: PlayJob, stopped: Callable[[], bool]) -> Iterator[Played]:
         """Play one episode after the other, each with one retry."""
         for place, planned in enumerate(job.episodes):
             self._words[2] = time.monotonic_ns()
@@ -150,7 +154,7 @@ class Player:
             start_s = time.time()
             start = time.perf_counter()
             episode = Episode(0.0, 0, 0, Status.STOPPED)
-            moments = None
+            attached: dict[str, bytes] = {}
             if not stopped():
                 for attempt in range(2):
                     try:
@@ -158,17 +162,21 @@ class Player:
                         self._load(policy.flat, planned, policy.mutate)
                         policy.normalise_by(job.normaliser)
                         seed, stream = self._seeds(job, planned, policy.actions.sampled)
-                        episode = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
-                        moments = policy.moments()
+                        played = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
+                        if (moments := policy.moments()) is not None:
+                            attached[MOMENTS] = moments
+                        if played.status is Status.OK and self._behaviour is not None:
+                            attached[BEHAVIOUR] = self._behaviour(env.behaviour()).tobytes()
+                        episode = played
                         break
                     except (Exception, SystemExit) as error:  # whatever an environment raises becomes a row
                         self._discard_env()
                         if attempt == 1:
                             episode = replace(episode, status=Status.ERROR)
-                            reasons[place] = _one_line(error)
-            yield Played(place, episode, time.perf_counter() - start, start_s, moments)
+                            attached = {REASON: reason_content(_one_line(error))}
+            yield Played(place, episode, time.perf_counter() - start, start_s, attached)
 
-    def _play_in_lanes(self, job: PlayJob, stopped: Callable[[], bool], reasons: dict[int, str]) -> Iterator[Played]:
+    def _play_in_lanes(self, job: PlayJob, stopped: Callable[[], bool]) -> Iterator[Played]:
         """Play all episodes together; if that raises, play what is left of them one by one, each with one retry."""
         groups = deque([tuple(range(len(job.episodes)))])
         failed_alone = set()
@@ -201,9 +209,9 @@ class Player:
                     failed_alone.add(group[0])
                     groups.append(group)
                 else:
-                    reasons[group[0]] = _one_line(error)
                     episode = Episode(0.0, 0, 0, Status.ERROR)
-                    yield Played(group[0], episode, time.perf_counter() - start, start_s)
+                    attached = {REASON: reason_content(_one_line(error))}
+                    yield Played(group[0], episode, time.perf_counter() - start, start_s, attached)
 
     def _seeds(self, job: PlayJob, planned: PlannedEpisode, sampled: bool, lane: int = 0) -> Beginning:
         """Return the environment's seed and, for a policy that samples its actions, a stream at its start."""
@@ -239,7 +247,7 @@ class Player:
             env = open_lanes(self._task.env, self._task.n_lanes)
             assert env is not None  # or the task would have no lanes
             policy = LanePolicy(self._made()[1], self._task.n_lanes)
-            self._lanes = Lanes(env, policy, self._task.env.max_steps)
+            self._lanes = Lanes(env, policy, self._task.env.max_steps, self._behaviour)
         return self._lanes
 
     def close(self) -> None:

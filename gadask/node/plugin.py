@@ -20,7 +20,7 @@ from tornado.ioloop import PeriodicCallback
 
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
-from gadask.messages import Kind, Task, pack_rows, unpack_brood, unpack_chunk
+from gadask.messages import Kind, Task, unpack_brood, unpack_chunk
 from gadask.node.chunks import Node
 from gadask.node.memory_kills import memory_kills
 from gadask.record.provenance import code, cpu, has_compiled_kernels
@@ -56,13 +56,12 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """A chunk's rows, packed by `pack_rows`, and what went wrong, by place among the rows."""
+    """What came of a chunk."""
 
     node: str
-    rows: bytes
-    reasons: dict[int, str]
-    moments: dict[int, bytes]
-    """Moments of observed episodes, by place among the rows; see `observations`."""
+    """Address of the node that played it."""
+    packed: bytes
+    """Its `Rows`, packed."""
 
 
 class NodePlugin(WorkerPlugin):  # type: ignore[misc]
@@ -152,8 +151,8 @@ def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
         task = worker.state.tasks.get(key)
         return task is not None and task.state != "cancelled"  # as it is once the scheduler gave it up
 
-    rows, reasons, moments = node.play(*unpack_brood(made_from), unpack_chunk(chunk), is_wanted)
-    return ChunkResult(worker.address, pack_rows(rows), reasons, moments)
+    rows = node.play(*unpack_brood(made_from), unpack_chunk(chunk), is_wanted)
+    return ChunkResult(worker.address, rows.packed())
 
 
 def answer(question: Callable[..., object], *args: object, dask_worker: Worker) -> bytes:

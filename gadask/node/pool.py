@@ -238,7 +238,7 @@ class Pool:
             with self._lock:
                 pending = self._take_back(process)
             if pending is not None:
-                pending.batch.add(message.rows, message.reasons, message.moments)
+                pending.batch.add(message.rows, message.failure)
         else:
             self._bury(process, message if isinstance(message, Exception) else process.fault)
 

@@ -9,10 +9,11 @@ import socket
 from dataclasses import dataclass, field
 
 from gadask.errors import NodeError
-from gadask.messages import Status, unplayed_rows
+from gadask.messages import Status
 from gadask.node.batch import Batch
 from gadask.node.jobs import Job, PlayJob
 from gadask.node.packets import send
+from gadask.rows import Rows
 
 
 @dataclass
@@ -32,12 +33,11 @@ class Pending:
         """Answer for a job that no process can answer for: a row an episode, with this status."""
         job = self.job
         if not isinstance(job, PlayJob):
-            self.batch.add(b"", {0: reason})
+            self.batch.add(Rows(), reason)
             return
         episodes = [(planned.slot, planned.episode) for planned in job.episodes]
-        rows = unplayed_rows(job.generation, job.kind, episodes, status)
-        reasons = {} if status is Status.STOPPED else dict.fromkeys(range(len(rows)), reason)
-        self.batch.add(rows.tobytes(), reasons)
+        reason = "" if status is Status.STOPPED else reason
+        self.batch.add(Rows.unplayed(job.generation, job.kind, episodes, status, reason))
 
 
 @dataclass

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gadask.config import EnvConfig
+from gadask.contract import AnnouncedBehaviour
 from gadask.envs import LaneEnv, make_lane_env
 from gadask.envs.gymnasium_lanes import make_gymnasium_lanes
 from gadask.errors import PolicyError
@@ -27,6 +28,7 @@ from gadask.messages import Status
 from gadask.observations import Normaliser
 from gadask.play.rollout import Episode
 from gadask.policies import LanePolicy, PlaysLanes, Policy
+from gadask.rows import BEHAVIOUR, MOMENTS, REASON, reason_content
 
 _MAX_LANES = 64
 _MIN_LANES = 4
@@ -67,10 +69,8 @@ class Played:
     """Its process time: lanes that play at the same time have equal shares of it."""
     start_s: float
     """Unix time of its start."""
-    moments: bytes | None = None
-    """What it observed, if the policy gathers that; see `observations`."""
-    reason: str = ""
-    """What went wrong, with `Status.ERROR`: the policy's outputs were no numbers."""
+    attached: dict[str, bytes] = field(default_factory=dict)
+    """What is attached to its row, by name; moments also of an episode that is not observed."""
 
 
 class Lanes:
@@ -78,9 +78,15 @@ class Lanes:
 
     policy: LanePolicy
 
-    def __init__(self, env: LaneEnv, policy: LanePolicy, max_steps: int) -> None:
-        """Take over environment and policy, which have equally many lanes; `max_steps` is at least 1."""
+    def __init__(
+        self, env: LaneEnv, policy: LanePolicy, max_steps: int, behaviour: AnnouncedBehaviour | None = None
+    ) -> None:
+        """Take over environment and policy, which have equally many lanes; `max_steps` is at least 1.
+
+        With `behaviour`, the behaviours of episodes that end well are attached to them.
+        """
         self.policy = policy
+        self._behaviour = behaviour
         self._env = env
         self._max_steps = max_steps
 
@@ -91,10 +97,10 @@ class Lanes:
 
         `begin(place, lane)` fills the lane's row of `policy.rows` with the weights for the episode at `place`.
         `stopped` is asked before every step; once it is true, all episodes that have not ended come back as `STOPPED`.
-        What `begin`, the environment or the policy raises is not caught.
+        What `begin`, the environment, its behaviour or the policy raises is not caught.
         """
         waiting = iter(places)
-        side_by_side = _SideBySide(self._env, self.policy, self._max_steps, waiting, begin)
+        side_by_side = _SideBySide(self._env, self.policy, self._max_steps, self._behaviour, waiting, begin)
         is_stopped = False
         while not is_stopped and side_by_side.playing.any():
             is_stopped = side_by_side.advance(stopped)
@@ -114,11 +120,12 @@ class _SideBySide:
         env: LaneEnv,
         policy: LanePolicy,
         max_steps: int,
+        behaviour: AnnouncedBehaviour | None,
         waiting: Iterator[int],
         begin: Callable[[int, int], Beginning],
     ) -> None:
         """Begin an episode in every lane, as far as they go."""
-        self._env, self._policy, self._max_steps = env, policy, max_steps
+        self._env, self._policy, self._max_steps, self._behaviour = env, policy, max_steps, behaviour
         self._waiting, self._begin = waiting, begin
         n_lanes = policy.n_lanes
         self.playing, self._ended, self._failed = (np.zeros(n_lanes, np.bool_) for _ in range(3))
@@ -180,15 +187,20 @@ class _SideBySide:
     def end(self, lane: int, is_stopped: bool) -> Played:
         """Return what came of a lane's episode."""
         return_, steps = float(self._returns[lane]), self._step - self._first_step[lane]
-        status, reason = Status.STOPPED if is_stopped else Status.OK, ""
+        status = Status.STOPPED if is_stopped else Status.OK
+        moments = self._policy.moments(lane)
+        attached = {} if moments is None else {MOMENTS: moments}
         if self._failed[lane] and not is_stopped:
-            status, reason = Status.ERROR, f"PolicyError: {self._policy.complaint(lane)}"
+            status = Status.ERROR
+            attached[REASON] = reason_content(f"PolicyError: {self._policy.complaint(lane)}")
         elif not math.isfinite(return_):
             status = Status.NONFINITE
+        if status is Status.OK and self._behaviour is not None:
+            attached[BEHAVIOUR] = self._behaviour(self._env.behaviour(lane)).tobytes()
         self._failed[lane] = False
         episode = Episode(return_, steps, steps, status)
         seconds = self._share_s - self._first_share_s[lane]
-        return Played(self._places[lane], episode, seconds, self._start_s[lane], self._policy.moments(lane), reason)
+        return Played(self._places[lane], episode, seconds, self._start_s[lane], attached)
 
 
 class FirstLane:

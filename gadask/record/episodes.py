@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gadask.errors import RecordError
-from gadask.messages import ROW, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.record import files
+from gadask.rows import ROW
 
 WALL_CLOCK_COLUMNS = ("seconds", "start_s", "process", "node")
 """Columns that differ between two equal runs."""
@@ -36,13 +37,14 @@ def episode_table(
     node: Sequence[str],
     counted: npt.ArrayLike,
     reason: Sequence[str] | None = None,
+    behaviour: Sequence[npt.NDArray[np.float32] | None] | None = None,
 ) -> pa.Table:
     """Return a generation's episodes as a table, in an order that does not depend on when they arrived.
 
     Arguments have one entry per episode: `rows` of dtype `ROW`; `parent`, row in the generation's parents, −1 for
     none; `gene`, noise index added to it, −1 for none; `node`, who played it; `counted`, whether selection saw it;
-    `reason`, why it failed, empty where it did not. Columns are those of `ROW`, with `kind` and `status` as
-    lower-case names, and these five.
+    `reason`, why it failed, empty where it did not; `behaviour`, None where there is none. Columns are those of `ROW`,
+    with `kind` and `status` as lower-case names, and these, the last one only if it is given: lists of float32.
     """
     columns: dict[str, Any] = {name: pa.array(np.ascontiguousarray(rows[name])) for name in ROW.names or ()}
     columns["kind"] = _names(rows["kind"], [kind.name for kind in Kind])
@@ -53,6 +55,8 @@ def episode_table(
     columns["counted"] = pa.array(np.asarray(counted, dtype=np.bool_))
     reasons = [""] * len(rows) if reason is None else list(reason)
     columns["reason"] = pa.array(reasons, type=pa.string()).dictionary_encode()
+    if behaviour is not None:
+        columns["behaviour"] = pa.array(behaviour, type=pa.list_(pa.float32()))
     return pa.table(columns).take(np.lexsort([rows[key] for key in ("episode", "slot", "kind", "generation")]))
 
 

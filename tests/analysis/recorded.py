@@ -20,11 +20,12 @@ from gadask.genomes.seeding import env_seed
 from gadask.genomes.weights import decode
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Kind
+from gadask.messages import Kind
 from gadask.play.lanes import FirstLane, as_played
 from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy
 from gadask.record.directory import RunDirectory, episode_table
+from gadask.rows import ROW
 from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, first_state
 from tests.genomes import child_genome, draw_child, scored
 

@@ -14,11 +14,12 @@ from gadask.config import Config, config_from_dict, dump_config
 from gadask.genomes.genome import Genome
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW, Kind
+from gadask.messages import Kind
 from gadask.record import files
 from gadask.record.checkpoint import Checkpoint, encode
 from gadask.record.episodes import episode_table, episodes_path, to_parquet
 from gadask.record.generations import encode_line
+from gadask.rows import ROW
 from tests.generations import bases_of, candidates_of, close_generation, evaluated_of, first_state
 from tests.genomes import child_genome, scored
 

@@ -109,8 +109,8 @@ class Evolution:
         return frames, busy_s
 
     def _play_a_child(self) -> np.void:
-        rows, *_ = self._node.play(self._task, self._brood, children(self._brood, next(self._slots), 1))
-        row: np.void = rows[0]
+        rows = self._node.play(self._task, self._brood, children(self._brood, next(self._slots), 1))
+        row: np.void = rows.table[0]
         return row
 
 

@@ -12,7 +12,8 @@ import time
 import numpy as np
 
 from gadask.master.ledger import Ledger, Quota
-from gadask.messages import ROW, Kind
+from gadask.messages import Kind
+from gadask.rows import ROW
 
 CHUNK_EPISODES = 31
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from gadask.clusters.local import local_cluster
 from gadask.config import config_from_dict
 from gadask.master.evolve import evolve
-from gadask.messages import ROW
+from gadask.rows import ROW
 
 _CONFIG = {
     "env": {"id": "tests.benchmarks.null_env:Null-v0", "max_steps": 1},

@@ -36,8 +36,8 @@ from gadask.genomes.genome import Genome
 from gadask.master.evolve import evolve
 from gadask.master.ledger import Ledger, Quota
 from gadask.master.summary import Timing, log_line
-from gadask.messages import ROW
 from gadask.record.directory import RunDirectory, episode_table
+from gadask.rows import ROW
 from tests.benchmarks.bench_master import loopback_bytes
 from tests.benchmarks.simulated_nodes import FRAMES_PER_S, MEAN_STEPS, N_PROCESSES, SimulatedNode, simulated_nodes
 from tests.generations import state_of

@@ -103,9 +103,9 @@ def _play_gadask(node: Node, config: Config, seconds: float, generation: int) ->
     try:
         while not slot or _cpu_s(node) < begin_s + N_PROCESSES * seconds:
             chunk = Chunk(generation, Kind.CHILD, tuple((slot + i, 0) for i in range(n_episodes)))
-            rows, *_ = node.play(task, brood, chunk)
+            rows = node.play(task, brood, chunk)
             if slot:
-                steps += int(rows["steps"].sum())
+                steps += int(rows.table["steps"].sum())
             else:  # the first chunk makes the environments
                 begin_s = _cpu_s(node)
             slot += n_episodes

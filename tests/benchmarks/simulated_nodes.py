@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Brood
 from gadask.clusters.base import DASK_CONFIG
 from gadask.config import NoiseConfig
-from gadask.messages import ROW, Chunk, Kind, Status, Task
+from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.plugin import PLUGIN_NAME
+from gadask.rows import ROW, Rows
 
 N_PROCESSES = 31
 MEAN_STEPS = 1000
@@ -72,9 +73,7 @@ class SimulatedNode:
         self._free_at = [0.0] * n_processes
         self._lock = threading.Lock()
 
-    def play(
-        self, task: Task, brood: Brood, chunk: Chunk, is_wanted: Callable[[], bool]
-    ) -> tuple[NDArray[np.void], dict[int, str], dict[int, bytes]]:
+    def play(self, task: Task, brood: Brood, chunk: Chunk, is_wanted: Callable[[], bool]) -> Rows:
         """Wait as long as the chunk takes, and return its rows."""
         rows = simulated_rows(chunk)
         now = time.monotonic()
@@ -86,7 +85,7 @@ class SimulatedNode:
                 end = max(end, free)
         time.sleep(end - now)
         rows["seconds"] /= self._speed
-        return rows, {}, {}
+        return Rows(rows)
 
     def renew(self, run_id: str) -> None:
         """Nothing is kept."""

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from gadask.algorithms.algorithm import Elite
 from gadask.config import Config, EnvConfig, GAConfig, GenerationConfig
-from gadask.messages import ROW
 from gadask.record.directory import (
     WALL_CLOCK_COLUMNS,
     RunDirectory,
@@ -25,6 +24,7 @@ from gadask.record.directory import (
     read_generations,
     without_wall_clock,
 )
+from gadask.rows import ROW
 from tests.generations import state_of
 
 CONFIG = Config(

@@ -133,8 +133,8 @@ def test_helpers_end_with_whatever_is_killed(
 
 def test_helpers_end_with_an_episode_that_hangs(node: Node, left: Left, tmp_path: Path) -> None:
     task = task_of(tmp_path, timeout_s=1.0, fault="hang", every=3)
-    rows, _ = node.play(task, Brood(0, (), ()), children(12))[:2]
-    assert set(rows["status"]) == {Status.OK, Status.TIMEOUT}
+    rows = node.play(task, Brood(0, (), ()), children(12))
+    assert set(rows.table["status"]) == {Status.OK, Status.TIMEOUT}
     wait_until(lambda: len(left.now()) <= N_PROCESSES * len(HELPERS), 10, "those of living processes are left")
 
 
@@ -152,8 +152,8 @@ def test_a_close_that_hangs_is_nobody_elses_fault(node: Node, left: Left, tmp_pa
     node.play(ending, Brood(0, (), ()), children(20))
     other = task_of(tmp_path, timeout_s=5.0)
     node.forget(ending)
-    rows, reasons, _ = node.play(other, Brood(0, (), ()), children(20))
-    assert (rows["status"] == Status.OK).all(), reasons
+    rows = node.play(other, Brood(0, (), ()), children(20))
+    assert (rows.table["status"] == Status.OK).all(), rows.reasons()
     wait_until(lambda: len(left.now()) <= N_PROCESSES * len(HELPERS), 10, "the helpers of those that hung are gone")
 
 
