@@ -163,7 +163,8 @@ def test_truncation_chooses_as_it_always_has(name: str) -> None:
     recorded = json.loads(gzip.decompress((RUNS / f"{name}.json.gz").read_bytes()))
     config = config_from_dict(tomllib.loads(recorded["config"]))
     settings, algorithm = config.generation, make_algorithm(config)
-    state, candidates = algorithm.start(()), ()
+    state = algorithm.start(())
+    candidates: tuple[Genome, ...] = ()
     broods: dict[int, Brood] = {}
     is_overlapped = settings.elite_evaluation == "overlapped"
     for number, one in enumerate(recorded["generations"]):

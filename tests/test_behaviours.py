@@ -46,7 +46,7 @@ def alone(config: Config, gene: int, slot: int) -> NDArray[np.float32] | None:
     task = prepare_task(config)
     env = make_env(config.env)
     policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
-    decode(policy.flat, (gene,), LazyNoise(config.noise), policy.initialise, task.mutation_power)
+    decode(policy.flat, (gene,), LazyNoise(config.noise), policy.initialise, task.algorithm.step_weight)
     play_episode(env, policy, task.env_seed(Kind.CHILD, 0, slot, 0), config.env.max_steps)
     return env.behaviour()
 
