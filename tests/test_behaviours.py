@@ -16,7 +16,7 @@ from gadask.errors import EnvError
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.messages import Kind, Status
+from gadask.messages import Breeding, Kind, Status
 from gadask.play.lanes import as_played
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
@@ -25,6 +25,7 @@ from gadask.record.episodes import WALL_CLOCK_COLUMNS
 from gadask.record.frames import episode_frame
 from tests.conftest import faulty_config
 from tests.local_runs import run
+from tests.node_chunks import children, node_of, outcome
 
 REPORTING = "tests.behaving_envs:reporting"
 
@@ -77,29 +78,30 @@ def test_no_run_has_the_column_unless_it_asks_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("id_", [None, "CartPole-v1"], ids=["in order", "in lanes"])
-def test_an_episode_that_reports_something_else_fails_wherever_it_is_played(id_: str | None, tmp_path: Path) -> None:
+def test_an_episode_that_reports_something_else_fails_wherever_it_is_played(id_: str | None) -> None:
     config = behaving("tests.behaving_envs:uneven", id_)
-    frames = []
-    for processes in (1, 2):
-        run(config, tmp_path / str(processes), processes=processes)
-        frames.append(without_clocks(tmp_path / str(processes)))
-    pd.testing.assert_frame_equal(*frames)
-    n_expected = prepare_task(config).n_behaviour
-    has_failed = frames[0].status == "error"
-    assert 0 < has_failed.sum() < len(frames[0])
-    assert set(frames[0].reason[has_failed]) == {
-        f"EnvError: env.id: {config.env.id!r}: behaviour: expected {n_expected} numbers, as in the rehearsal, found"
-        f" {3 - n_expected}"
-    }
-    assert frames[0].behaviour[has_failed].isna().all()
-    assert {len(behaviour) for behaviour in frames[0].behaviour[~has_failed]} == {n_expected}
+    found = []
+    for n_processes in (1, 2):
+        with node_of(config, n_processes) as (node, task):
+            rows = node.play(task, Breeding(0, (), ()), children(40, generation=0))
+        found.append(outcome(rows.table))
+        has_failed = set(np.flatnonzero(rows.table["status"] == Status.ERROR).tolist())
+        assert 0 < len(has_failed) < 40
+        reason = (
+            f"EnvError: env.id: {config.env.id!r}: behaviour: expected {task.n_behaviour} numbers, as in the rehearsal,"
+            f" found {3 - task.n_behaviour}"
+        )
+        assert rows.reasons() == dict.fromkeys(has_failed, reason)
+        assert set(rows.behaviours()) == set(range(40)) - has_failed
+        assert {len(behaviour) for behaviour in rows.behaviours().values()} == {task.n_behaviour}
+    assert found[0] == found[1]
 
 
-def test_only_an_episode_that_ends_well_has_one(tmp_path: Path) -> None:
-    run(behaving(fault="nan", every=3), tmp_path / "run")
-    frame = without_clocks(tmp_path / "run")
-    assert set(frame.status) == {"ok", "nonfinite"}
-    assert (frame.behaviour.isna() == (frame.status != Status.OK.name.lower())).all()
+def test_only_an_episode_that_ends_well_has_one() -> None:
+    with node_of(behaving(fault="nan", every=3)) as (node, task):
+        rows = node.play(task, Breeding(0, (), ()), children(40, generation=0))
+    assert set(rows.table["status"].tolist()) == {Status.OK, Status.NONFINITE}
+    assert set(rows.behaviours()) == set(np.flatnonzero(rows.table["status"] == Status.OK).tolist())
 
 
 @pytest.mark.parametrize("id_", ["CartPole-v1", "gadask/MetaBandit-v0", "tests.faulty_envs:Faulty-v0"])
