@@ -197,7 +197,7 @@ def test_paired_tasks_need_an_environment_that_has_them() -> None:
     }
     assert prepare_task(config_from_dict(table)).paired_tasks
     table["env"], table["policy"] = {"id": "gadask/MetaBandit-v0"}, {"kind": "gru"}
-    with pytest.raises(ConfigError, match=r"ga\.paired_tasks: expected an environment .*MetaBandit"):
+    with pytest.raises(ConfigError, match=r"generation\.paired_tasks: expected an environment .*MetaBandit"):
         prepare_task(config_from_dict(table))
 
 

@@ -184,8 +184,8 @@ def test_systems_are_told_apart_by_what_differs_within_a_game(study: Path) -> No
     generation, ga = replace(config.generation, closing="first"), replace(config.ga, parents=3)
     changed = replace(first, config=replace(config, generation=generation, ga=ga))
     names = system_names([changed, *others])
-    assert names[0] == "parents = 3, closing = first"
-    assert set(names[1:]) == {"parents = 20, closing = all"}
+    assert names[0] == "closing = first, parents = 3"
+    assert set(names[1:]) == {"closing = all, parents = 20"}
     other_games = [
         replace(run, config=replace(run.config, generation=config.generation, ga=config.ga)) for run in runs[3:]
     ]
