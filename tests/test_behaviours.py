@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, EnvConfig
 from gadask.envs import make_env
 from gadask.errors import EnvError
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
-from gadask.messages import Breeding, Kind, Status
+from gadask.messages import Kind, Status
 from gadask.play.lanes import as_played
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
@@ -83,7 +84,7 @@ def test_an_episode_that_reports_something_else_fails_wherever_it_is_played(id_:
     found = []
     for n_processes in (1, 2):
         with node_of(config, n_processes) as (node, task):
-            rows = node.play(task, Breeding(0, (), ()), children(40, generation=0))
+            rows = node.play(task, Brood(0, (), ()), children(40, generation=0))
         found.append(outcome(rows.table))
         has_failed = set(np.flatnonzero(rows.table["status"] == Status.ERROR).tolist())
         assert 0 < len(has_failed) < 40
@@ -99,7 +100,7 @@ def test_an_episode_that_reports_something_else_fails_wherever_it_is_played(id_:
 
 def test_only_an_episode_that_ends_well_has_one() -> None:
     with node_of(behaving(fault="nan", every=3)) as (node, task):
-        rows = node.play(task, Breeding(0, (), ()), children(40, generation=0))
+        rows = node.play(task, Brood(0, (), ()), children(40, generation=0))
     assert set(rows.table["status"].tolist()) == {Status.OK, Status.NONFINITE}
     assert set(rows.behaviours()) == set(np.flatnonzero(rows.table["status"] == Status.OK).tolist())
 
