@@ -152,7 +152,8 @@ class GenerationConfig:
     max_failed_share: float = 0.1
     """The run stops when a larger share of a generation's episodes has status `error`, `timeout` or `nonfinite`."""
     fitness: str = "return"
-    """What an episode is worth: its `return`, or what `package.module:function` makes of (return, steps, behaviour)."""
+    """What an episode is worth in all of this: its `return`, or what `package.module:function` makes of return, steps
+    and behaviour (None without `env.behaviour`)."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield what must be true of these settings."""
@@ -167,6 +168,8 @@ class GenerationConfig:
         yield Rule(self.min_steps >= 0, "generation.min_steps", "at least 0", self.min_steps)
         share = self.max_failed_share
         yield Rule(0 <= share <= 1, "generation.max_failed_share", "0 to 1", share)
+        known = "'return' or package.module:function"
+        yield Rule(self.fitness == "return" or ":" in self.fitness, "generation.fitness", known, self.fitness)
         if self.episodes_per_child > 1:
             drop = "'drop' with generation.episodes_per_child above 1"
             yield Rule(self.late == "drop", "generation.late", drop, self.late)

@@ -111,7 +111,7 @@ def _run(arguments: Arguments) -> int:
         )
     }
     if arguments.children:
-        plans["children"] = (children_again(run_dir), config.generation.episodes_per_child)
+        plans["children"] = (children_again(run_dir, config), config.generation.episodes_per_child)
     for path in (_out(arguments), *filter(None, [arguments.film])):
         if not os.access(path.parent, os.W_OK | os.X_OK):  # what was played would be lost
             raise ConfigError(f"{path}: expected a folder that can be written, found {str(path.parent)!r}")

@@ -57,6 +57,7 @@ def table(generation: int = 0) -> pa.Table:
         rows,
         parent=[-1, -1, 0, -1],
         gene=[2**40, -1, 7, -1],
+        weight=[0.5, 0, -0.5, 0],
         node=["a", "b", "a", "b"],
         counted=[True, False, True, True],
         reason=["", "deadline of 600 s", "", ""],

@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from gadask.config import load_config
 from gadask.envs.baselines import BASELINES
 from gadask.genomes.genome import to_text
 from gadask.master.evaluate import children_again, choose_genome
@@ -115,7 +116,7 @@ def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
     assert to_text(choose_genome(run_dir, "last")) == lines[-1]["elite"]["genome"]
     means = {line["elite"]["genome"]: line["elite"]["mean"] for line in lines}
     assert means[to_text(choose_genome(run_dir, "best"))] == max(means.values())
-    brood = children_again(run_dir)
+    brood = children_again(run_dir, load_config(run_dir / "config.toml"))
     assert [to_text(parent) for parent in brood.bases] == lines[-1]["parents"]
     assert len(brood.candidates) == 30
     assert {child[:-1] for child in brood.candidates} <= set(brood.bases)

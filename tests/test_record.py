@@ -120,7 +120,7 @@ def test_episodes_are_readable_with_pandas_and_sorted(tmp_path: Path) -> None:
     assert frame["node"].tolist() == ["a", "a", "b", "b"]
     assert frame["counted"].tolist() == [True, True, True, False]
     assert frame["reason"].tolist() == ["", "", "", "deadline of 600 s"]
-    assert set(frame.columns) == {*(ROW.names or ()), "parent", "gene", "node", "counted", "reason"}
+    assert set(frame.columns) == {*(ROW.names or ()), "parent", "gene", "weight", "node", "counted", "reason"}
 
 
 @given(st.permutations(range(8)))
@@ -132,13 +132,13 @@ def test_the_order_of_arrival_does_not_change_the_table(order: list[int]) -> Non
 
     def arrived(order: npt.NDArray[np.int64]) -> pa.Table:
         nodes = [f"node {place}" for place in order]
-        return episode_table(rows[order], parent=order, gene=3 * order, node=nodes, counted=order > 3)
+        return episode_table(rows[order], parent=order, gene=3 * order, weight=order / 2, node=nodes, counted=order > 3)
 
     assert arrived(np.array(order)).to_pylist() == arrived(places).to_pylist()
 
 
 def test_a_table_of_no_episodes(tmp_path: Path) -> None:
-    empty = episode_table(np.zeros(0, ROW), parent=[], gene=[], node=[], counted=[])
+    empty = episode_table(np.zeros(0, ROW), parent=[], gene=[], weight=[], node=[], counted=[])
     assert empty.schema.equals(table().schema)
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
+
+from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Closed, Elite, Evaluated, Scored
 from gadask.errors import EvolutionError
@@ -75,7 +78,7 @@ def with_challengers(elite: Elite | None, best_first: Sequence[Scored], n: int) 
     return (elite.genome, *islice(others, n - 1))
 
 
-def mean_return(returns: Sequence[float]) -> float | None:
+def mean_return(returns: Sequence[float] | NDArray[Any]) -> float | None:
     """Return the mean of episodes' returns, the same in any order; None where it is not a finite number."""
     try:
         mean = math.fsum(returns) / len(returns)

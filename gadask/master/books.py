@@ -35,9 +35,9 @@ class Books:
         children = counted["return"][valid & (counted["kind"] == Kind.CHILD)]
         self.best = max(self.best, float(children.max(initial=-math.inf)))
 
-    def rows(self) -> NDArray[np.void]:
-        """Return all rows, dtype `ROW`, in order of arrival; so in the lists below."""
-        return self._joined().table
+    def rows(self) -> Rows:
+        """Return all rows, in order of arrival; so in the lists below."""
+        return Rows.joined(arrival.rows for arrival, _ in self.arrivals)
 
     def headings(self) -> NDArray[np.uint8]:
         """Return where each row is booked."""
@@ -49,19 +49,19 @@ class Books:
 
     def reasons(self) -> list[str]:
         """Return what went wrong with each row, an empty text where nothing did."""
-        rows = self._joined()
+        rows = self.rows()
         reasons = rows.reasons()
         return [reasons.get(place, "") for place in range(len(rows))]
 
     def behaviours(self) -> list[NDArray[np.float32] | None]:
         """Return each episode's behaviour, None where there is none."""
-        rows = self._joined()
+        rows = self.rows()
         behaviours = rows.behaviours()
         return [behaviours.get(place) for place in range(len(rows))]
 
     def moments(self) -> list[bytes]:
         """Return those of observed episodes that count, in the order of generation and slot."""
-        rows, headings = self._joined(), self.headings()
+        rows, headings = self.rows(), self.headings()
         found = {
             (int(row["generation"]), int(row["slot"])): packed
             for place, packed in rows.attached(MOMENTS).items()
@@ -69,18 +69,11 @@ class Books:
         }
         return [found[key] for key in sorted(found)]
 
-    def selectable(self, kind: Kind) -> NDArray[np.void]:
+    def selectable(self, kind: Kind) -> Rows:
         """Return the counted rows of a kind that ended well."""
-        rows: NDArray[np.void] = self.rows()[self.headings() == Heading.COUNTED]
-        selectable: NDArray[np.void] = rows[(rows["kind"] == kind) & (rows["status"] == Status.OK)]
-        return selectable
-
-    def evaluations(self) -> dict[int, list[float]]:
-        """Return the counted returns of each candidate, by slot, in episode order."""
-        evaluations: dict[int, list[float]] = {}
-        for row in np.sort(self.selectable(Kind.EVALUATION), order=["slot", "episode"]):
-            evaluations.setdefault(int(row["slot"]), []).append(float(row["return"]))
-        return evaluations
+        rows = self.rows()
+        is_kind = (rows.table["kind"] == kind) & (rows.table["status"] == Status.OK)
+        return rows.where(is_kind & (self.headings() == Heading.COUNTED))
 
     def node_seconds(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return the process time of each node that counts, and the one that does not."""
@@ -91,6 +84,3 @@ class Books:
             busy_s[arrival.node] += float(seconds[counted].sum())
             discarded_s[arrival.node] += float(seconds[~counted].sum())
         return busy_s, discarded_s
-
-    def _joined(self) -> Rows:
-        return Rows.joined(arrival.rows for arrival, _ in self.arrivals)

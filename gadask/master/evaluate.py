@@ -15,10 +15,11 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
+from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Brood, Elite
 from gadask.config import Config
 from gadask.errors import EvolutionError, RecordError, RunDirectoryError
-from gadask.genomes.genome import Genome, from_text, to_text
+from gadask.genomes.genome import Genome, from_text, step, to_text
 from gadask.master.dispatch import Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.task import prepare_task
@@ -166,7 +167,7 @@ def choose_genome(run_dir: Path | str, name: str) -> Genome:
     return from_text(elites[-1]["genome"] if name == "last" else name)
 
 
-def children_again(run_dir: Path | str) -> Brood:
+def children_again(run_dir: Path | str, config: Config) -> Brood:
     """Return what the counted children of the last generation are made from, with them as candidates in slot order.
 
     Raises:
@@ -179,12 +180,15 @@ def children_again(run_dir: Path | str) -> Brood:
     if last is None:
         raise RunDirectoryError(f"{run_dir}: expected children to play again, found none; evolve a generation")
     generation = last["generation"]
-    parents = tuple(from_text(genome) for genome in last["parents"])
+    bases = tuple(from_text(genome) for genome in last["parents"])
     rows = read_episodes(run_dir, generation).to_pylist()
+    step_weight = make_algorithm(config).step_weight
     drawn = {
-        row["slot"]: (*parents[row["parent"]], row["gene"]) if row["parent"] >= 0 else (row["gene"],)
+        row["slot"]: (*bases[row["parent"]], step(row["gene"], row.get("weight", step_weight), step_weight))
+        if row["parent"] >= 0
+        else (row["gene"],)
         for row in rows
         if row["kind"] == "child" and row["counted"] and row["status"] == "ok" and row["generation"] == generation
     }
     children = tuple(drawn[slot] for slot in sorted(drawn))
-    return Brood(generation, parents, children, read_normaliser(run_dir))
+    return Brood(generation, bases, children, read_normaliser(run_dir))

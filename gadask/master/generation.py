@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Brood, Children, Closed, Elite, Evaluated, Json, Scored
-from gadask.algorithms.elites import mean_return
+from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored
 from gadask.config import Config, GenerationConfig
 from gadask.dashboard.events import Event, generation_event, node_entry, progress_event
 from gadask.dashboard.reporter import Reporter
 from gadask.errors import EvolutionError
-from gadask.genomes.genome import Step, step
 from gadask.master.books import Books
 from gadask.master.budget import budget_share
 from gadask.master.dispatch import Arrival, Dispatcher
+from gadask.master.fitness import Fitness
 from gadask.master.ledger import Heading, Ledger, Quota
+from gadask.master.scores import Nursery, evaluated
 from gadask.master.summary import Timing, log_line
 from gadask.messages import Kind, Task
 from gadask.record.directory import State, episode_table
@@ -96,8 +96,9 @@ class GenerationPlayer:
         self._core_hours = core_hours
         self._charged_core_hours = 0.0
         self._algorithm = task.algorithm
+        self._fitness = Fitness(config)
         self._live: tuple[Json, Any] | None = None
-        self._broods: dict[int, Brood] = {}
+        self._nursery = Nursery(task.algorithm, task.n_genes, {})
         self._kept: list[Arrival] = []
         self._uncounted: frozenset[int] = frozenset()
         self._began_at = time.monotonic()
@@ -109,7 +110,8 @@ class GenerationPlayer:
         number = state.generation + 1
         before = self._live_state(state)
         brood = Brood(number, algorithm.bases(before), state.candidates, state.observations.normaliser())
-        self._broods = {n: b for n, b in self._broods.items() if n == number - 1} | {number: brood}
+        last = {n: one for n, one in self._nursery.broods.items() if n == number - 1}
+        nursery = self._nursery = replace(self._nursery, broods=last | {number: brood})
         n_candidates = len(brood.candidates)
         ledger = Ledger(quota_of(settings, number, n_candidates), n_candidates, self._uncounted)
         books = Books()
@@ -118,23 +120,23 @@ class GenerationPlayer:
         for arrival in kept:
             self._book(ledger, books, arrival, state)
         await self._play(ledger, brood, books, state)
-        scored = self._scored(books)
+        scored = self._scored(books, nursery)
         is_overlapped = settings.elite_evaluation == "overlapped"
-        if not is_overlapped and (candidates := algorithm.nominate(before, scored)):
+        if not is_overlapped and (nominated := algorithm.nominate(before, scored)):
             await self._stop_late(number, Kind.CHILD)
-            brood = replace(brood, candidates=candidates)
-            ledger.add_candidates(len(candidates))
+            brood = replace(brood, candidates=nominated)
+            ledger.add_candidates(len(nominated))
             await self._play(ledger, brood, books, state)
         await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
         self._uncounted = ledger.uncounted_children
 
-        evaluations = books.evaluations()
-        evaluated = [Evaluated(genome, evaluations.get(slot, ())) for slot, genome in enumerate(brood.candidates)]
-        after = algorithm.tell(before, Closed(number, scored, evaluated))
+        rows = books.selectable(Kind.EVALUATION)
+        candidates = evaluated(brood.candidates, rows, self._fitness.of(rows))
+        after = algorithm.tell(before, Closed(number, scored, candidates))
         elite = algorithm.elite(after)
         timing = self._timing(ledger)
-        rows, headings = books.rows(), books.headings()
-        line = log_line(brood, rows, headings, scored, evaluated, elite, ledger, timing)
+        table, headings = books.rows().table, books.headings()
+        line = log_line(brood, table, headings, scored, candidates, elite, ledger, timing)
         state = replace(
             state,
             generation=number,
@@ -153,7 +155,7 @@ class GenerationPlayer:
         nodes = self._node_times(books, timing.wall_s)
         await self._reporter.send(generation_event(self._task.run_id, number, line, nodes))
         generation = Generation(number, state, elite, timing, line)
-        return generation, functools.partial(self._table, books, rows, headings)
+        return generation, functools.partial(self._table, books, table, headings, nursery)
 
     async def _play(self, ledger: Ledger, brood: Brood, books: Books, state: State) -> None:
         async for arrivals in self._dispatcher.play(ledger, brood):
@@ -220,35 +222,10 @@ class GenerationPlayer:
             return self._live[1]
         return self._algorithm.from_json(state.algorithm)
 
-    def _scored(self, books: Books) -> list[Scored]:
+    def _scored(self, books: Books, nursery: Nursery) -> list[Scored]:
         """Return the counted children that can be selected: those with all their episodes, none of them failed."""
         rows = books.selectable(Kind.CHILD)
-        rows = rows[np.lexsort((rows["slot"], rows["generation"]))]
-        generations, slots, returns = rows["generation"], rows["slot"], rows["return"].tolist()
-        is_first = (np.diff(generations, prepend=-1) != 0) | (np.diff(slots, prepend=-1) != 0)
-        begins = np.flatnonzero(is_first)  # where the rows of the next child begin
-        n_episodes = self._settings.episodes_per_child
-        whole = begins[np.diff(begins, append=len(rows)) == n_episodes]
-        drawn = self._drawn(generations[whole], slots[whole])
-        columns = (column.tolist() for column in (whole, generations[whole], slots[whole], *drawn))
-        return [
-            Scored(self._broods[generation].bases[row] if row >= 0 else (), self._step(gene, weight), mean, slot)
-            for begin, generation, slot, row, gene, weight in zip(*columns, strict=True)
-            if (mean := mean_return(returns[begin : begin + n_episodes])) is not None
-        ]
-
-    def _step(self, gene: int, weight: float) -> Step:
-        return step(gene, weight, self._algorithm.step_weight)
-
-    def _drawn(self, generations: NDArray[np.int64], slots: NDArray[np.int64]) -> Children:
-        """Return how these children are made; rows and genes are −1 where a generation's brood is forgotten."""
-        drawn = Children(np.full(len(slots), -1), np.full(len(slots), -1), np.zeros(len(slots)))
-        for number, brood in self._broods.items():
-            here = generations == number
-            children = self._algorithm.children(brood, slots[here].astype(np.int64), self._task.n_genes)
-            for column, values in zip(drawn, children, strict=True):
-                column[here] = values
-        return drawn
+        return nursery.scored(rows, self._fitness.of(rows), self._settings.episodes_per_child)
 
     def _timing(self, ledger: Ledger) -> Timing:
         now_s = time.monotonic()
@@ -273,18 +250,18 @@ class GenerationPlayer:
             for address, info in self._dispatcher.nodes.items()
         }
 
-    def _table(self, books: Books, rows: NDArray[np.void], headings: NDArray[np.uint8]) -> Any:
-        parent, gene = np.full(len(rows), -1), np.full(len(rows), -1)
+    def _table(self, books: Books, rows: NDArray[np.void], headings: NDArray[np.uint8], nursery: Nursery) -> Any:
+        parent, gene, weight = np.full(len(rows), -1), np.full(len(rows), -1), np.zeros(len(rows))
         are_children = rows["kind"] == Kind.CHILD
-        drawn = self._drawn(rows["generation"][are_children], rows["slot"][are_children])
-        parent[are_children], gene[are_children] = drawn.rows, drawn.genes
-        counted = headings == Heading.COUNTED
+        made = nursery.children(rows["generation"][are_children], rows["slot"][are_children])
+        parent[are_children], gene[are_children], weight[are_children] = made
         return episode_table(
             rows,
             parent=parent,
             gene=gene,
+            weight=weight,
             node=books.nodes(),
-            counted=counted,
+            counted=headings == Heading.COUNTED,
             reason=books.reasons(),
             behaviour=books.behaviours() if self._task.n_behaviour else None,
         )

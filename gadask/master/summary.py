@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Brood, Elite, Evaluated, Scored
+from gadask.algorithms.elites import mean_return
 from gadask.genomes.genome import to_text
 from gadask.master.ledger import PLAYED, Heading, Ledger
 from gadask.messages import Kind, Status
@@ -81,18 +82,18 @@ def log_line(
         "candidates": [
             {
                 "genome": to_text(candidate.genome),
-                "mean": _mean(candidate.values),
+                "mean": mean_return(candidate.values),
                 "standard_error": _standard_error(candidate.values),
                 "episodes": len(candidate.values),
             }
             for candidate in evaluated
         ],
         "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
-        "children": {"n": ledger.n_children, "mean": _mean(fitness), "quantiles": _quantiles(fitness)},
+        "children": {"n": ledger.n_children, "mean": mean_return(fitness), "quantiles": _quantiles(fitness)},
         "failed": failed,
         "lengths": {
-            "counted": {"mean": _mean(counted_steps), "quantiles": _quantiles(counted_steps)},
-            "all": {"mean": _mean(all_steps), "quantiles": _quantiles(all_steps)},
+            "counted": {"mean": mean_return(counted_steps), "quantiles": _quantiles(counted_steps)},
+            "all": {"mean": mean_return(all_steps), "quantiles": _quantiles(all_steps)},
         },
         "episodes": len(played),
         "steps": ledger.steps,
@@ -106,17 +107,9 @@ def log_line(
     }
 
 
-def _mean(values: Sequence[float] | NDArray[Any]) -> float | None:
-    """Return the mean as `selection` takes it, the same in any order; None of nothing and where the sum overflows."""
-    try:
-        return math.fsum(values) / len(values)
-    except (ZeroDivisionError, OverflowError):
-        return None
-
-
 def _standard_error(values: Sequence[float]) -> float | None:
     """Return the standard error of the mean; None of fewer than two values and where it overflows."""
-    mean = _mean(values)
+    mean = mean_return(values)
     if mean is None or len(values) < 2:
         return None
     try:

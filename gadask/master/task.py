@@ -13,6 +13,7 @@ from gadask.config import Config, check_config
 from gadask.errors import ConfigError, GadaskError
 from gadask.genomes.anchors import FOLDER
 from gadask.genomes.genome import count_genes
+from gadask.master.fitness import Fitness
 from gadask.master.rehearsal_process import rehearse
 from gadask.messages import Facts, Task
 
@@ -36,6 +37,7 @@ def prepare_tasks(configs: Iterable[Config]) -> list[Task]:
     for config in configs:
         check_config(config)
         make_algorithm(config)
+        Fitness(config)
         if _what(config) not in _facts:
             unknown.setdefault(_what(config), config)
     if unknown:

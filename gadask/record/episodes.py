@@ -34,6 +34,7 @@ def episode_table(
     *,
     parent: npt.ArrayLike,
     gene: npt.ArrayLike,
+    weight: npt.ArrayLike,
     node: Sequence[str],
     counted: npt.ArrayLike,
     reason: Sequence[str] | None = None,
@@ -42,15 +43,17 @@ def episode_table(
     """Return a generation's episodes as a table, in an order that does not depend on when they arrived.
 
     Arguments have one entry per episode: `rows` of dtype `ROW`; `parent`, row in the generation's parents, −1 for
-    none; `gene`, noise index added to it, −1 for none; `node`, who played it; `counted`, whether selection saw it;
-    `reason`, why it failed, empty where it did not; `behaviour`, None where there is none. Columns are those of `ROW`,
-    with `kind` and `status` as lower-case names, and these, the last one only if it is given: lists of float32.
+    none; `gene`, noise index added to it, −1 for none, and `weight`, what its noise is multiplied by; `node`, who
+    played it; `counted`, whether selection saw it; `reason`, why it failed, empty where it did not; `behaviour`, None
+    where there is none. Columns are those of `ROW`, with `kind` and `status` as lower-case names, and these, the last
+    one only if it is given: lists of float32.
     """
     columns: dict[str, Any] = {name: pa.array(np.ascontiguousarray(rows[name])) for name in ROW.names or ()}
     columns["kind"] = _names(rows["kind"], [kind.name for kind in Kind])
     columns["status"] = _names(rows["status"], [status.name for status in Status])
     columns["parent"] = pa.array(np.asarray(parent, dtype=np.int32))
     columns["gene"] = pa.array(np.asarray(gene, dtype=np.int64))
+    columns["weight"] = pa.array(np.asarray(weight, dtype=np.float64))
     columns["node"] = pa.array(list(node), type=pa.string()).dictionary_encode()
     columns["counted"] = pa.array(np.asarray(counted, dtype=np.bool_))
     reasons = [""] * len(rows) if reason is None else list(reason)

@@ -159,8 +159,7 @@ def record(path: Path, config: Config, n_generations: int) -> Path:
             line["timing"]["elapsed_s"] = generation + 1.0
             n_others = len(table) - settings.population
             parent, gene = (np.array([*column, *[-1] * n_others]) for column in zip(*drawn, strict=True))
-            node = ["a"] * len(table)
-            directory.close_generation(
-                episode_table(table, parent=parent, gene=gene, node=node, counted=counted == 0), line, state
-            )
+            weight, node = np.where(gene < 0, 0, config.ga.mutation_power), ["a"] * len(table)
+            episodes = episode_table(table, parent=parent, gene=gene, weight=weight, node=node, counted=counted == 0)
+            directory.close_generation(episodes, line, state)
     return path

@@ -112,6 +112,7 @@ def write_run(
                 rows,
                 parent=np.append(parent, np.full(len(again), -1)),
                 gene=np.append(gene, np.full(len(again), -1)),
+                weight=np.append(np.full(len(gene), config.ga.mutation_power), np.zeros(len(again))),
                 node=[f"tls://10.0.0.{1 + node}:4000" for node in place // n_processes],
                 counted=np.ones(len(rows), bool),
             )

@@ -152,7 +152,7 @@ def write_genealogy(run_dir: Path, config: Config, generations: int) -> None:
     rng = np.random.default_rng(0)
     parents: list[Genome] = [()]
     no_rows = np.zeros(0, ROW)
-    no_episodes = episode_table(no_rows, parent=[], gene=[], node=[], counted=[])
+    no_episodes = episode_table(no_rows, parent=[], gene=[], weight=[], node=[], counted=[])
     timing = Timing(wall_s=1.0, process_s=1.0, busy_s=1.0, discarded_s=0.0, nodes=1, processes=1)
     with RunDirectory.create(run_dir, config) as directory:
         for number in range(generations):

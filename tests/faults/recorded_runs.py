@@ -53,7 +53,7 @@ def table(generation: int) -> pa.Table:
     rows = np.zeros(6, ROW)
     rows["generation"], rows["slot"], rows["return"] = generation, range(6), np.arange(6) / 7
     rows["start_s"] = time.time()
-    return episode_table(rows, parent=[0] * 6, gene=range(6), node=["n"] * 6, counted=[True] * 6)
+    return episode_table(rows, parent=[0] * 6, gene=range(6), weight=[1.0] * 6, node=["n"] * 6, counted=[True] * 6)
 
 
 def evolve(path: Path, last: int = LAST) -> State:
