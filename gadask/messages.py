@@ -137,11 +137,11 @@ _CHUNK_HEAD = struct.Struct("<iB")
 def pack_brood(task: Task, brood: Brood) -> bytes:
     """Return what chunks are made from as bytes, which every chunk carries; see `pack_chunk`."""
     genomes = _pack_genomes((*brood.bases, *brood.candidates))
-    return pickle.dumps((task, brood.generation, brood.normaliser, len(brood.bases), genomes))
+    return zlib.compress(pickle.dumps((task, brood.generation, brood.normaliser, len(brood.bases), genomes)), 1)
 
 
 def _pack_genomes(genomes: tuple[Genome, ...]) -> tuple[bytes, list[Part]]:
-    """Return of each genome how many parts it begins with as the one before does, and the others, all compressed.
+    """Return of each genome how many parts it begins with as the one before does, and the others.
 
     After many generations genomes have most of their genes in common; zlib by itself finds that only if it is less than
     32 kB away, 4,096 genes. Parts that are no genes stand in a list, and as −1 − (their place there).
@@ -152,7 +152,7 @@ def _pack_genomes(genomes: tuple[Genome, ...]) -> tuple[bytes, list[Part]]:
     parts = chain.from_iterable(rests)
     numbered = (part if type(part) is int else others.setdefault(part, -1 - len(others)) for part in parts)
     numbers = [len(genomes), *shared, *map(len, rests), *numbered]
-    return zlib.compress(np.array(numbers, "<i8").tobytes(), 1), list(others)
+    return np.array(numbers, "<i8").tobytes(), list(others)
 
 
 def _n_shared(a: Genome, b: Genome) -> int:
@@ -162,7 +162,7 @@ def _n_shared(a: Genome, b: Genome) -> int:
 
 
 def _unpack_genomes(packed: bytes, others: list[Part]) -> tuple[Genome, ...]:
-    n, *numbers = np.frombuffer(zlib.decompress(packed), "<i8").tolist()
+    n, *numbers = np.frombuffer(packed, "<i8").tolist()
     parts = iter(numbers[2 * n :])
     if others:
         parts = (number if number >= 0 else others[-1 - number] for number in parts)
@@ -175,7 +175,7 @@ def _unpack_genomes(packed: bytes, others: list[Part]) -> tuple[Genome, ...]:
 @lru_cache(maxsize=16)  # a node gets many chunks that are made from the same
 def unpack_brood(packed: bytes) -> tuple[Task, Brood]:
     """Return what `pack_brood` was given."""
-    task, generation, normaliser, n_bases, genomes = pickle.loads(packed)
+    task, generation, normaliser, n_bases, genomes = pickle.loads(zlib.decompress(packed))
     unpacked = _unpack_genomes(*genomes)
     return task, Brood(generation, unpacked[:n_bases], unpacked[n_bases:], normaliser)
 

@@ -159,12 +159,13 @@ def choose_genome(run_dir: Path | str, name: str) -> Genome:
         RunDirectoryError: there is no elite yet.
         GenomeError: `name` is none of these.
     """
+    if name not in ("best", "last"):
+        return from_text(name)
     elites = [line["elite"] for line in read_generations(run_dir) if line["elite"] is not None]
     if not elites:
         raise RunDirectoryError(f"{run_dir}: expected an elite, found none; evolve at least one generation")
-    if name == "best":
-        return from_text(max(elites, key=lambda elite: float(elite["mean"]))["genome"])
-    return from_text(elites[-1]["genome"] if name == "last" else name)
+    elite = max(elites, key=lambda elite: float(elite["mean"])) if name == "best" else elites[-1]
+    return from_text(elite["genome"])
 
 
 def children_again(run_dir: Path | str, config: Config) -> Brood:
