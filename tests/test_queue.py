@@ -71,7 +71,7 @@ def test_by_name_it_gives_nodes_and_ends_them(pbs: Pbs, tmp_path: Path) -> None:
             assert cluster.node_timeout_s > 86_400
             await eventually(lambda: cluster.counts().running == 1, 100, "a node")
             assert await cluster.client.submit(os.getppid) in {job.process.pid for job in pbs.jobs.values()}
-            assert cluster.counts().core_hours > 0
+            await eventually(lambda: cluster.counts().core_hours > 0, 30, "a look that says what it costs")
             head = json.loads((tmp_path / "cluster" / "jobs.txt").read_text().splitlines()[0])
             assert head["queue"] == "pbs"
         finally:

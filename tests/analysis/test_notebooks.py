@@ -17,6 +17,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+import gadask
 from analysis import figures
 from analysis.runs import find_runs
 from gadask.record.directory import read_generations, without_wall_clock
@@ -78,6 +79,14 @@ def test_notebooks_are_stored_as_they_were_written(path: Path) -> None:
             assert cell.execution_count is None
             assert before is not None
             assert before.cell_type == "markdown", f"{path.name}: nothing is said before {cell.id}"
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, ROOT / "README.md", ROOT / "docs" / "tutorial.md"], ids=lambda p: p.name)
+def test_what_newcomers_read_uses_the_face_alone(path: Path) -> None:
+    text = path.read_text()
+    assert "import gadask" in text
+    assert not re.findall(r"(?:from|import) gadask\.", text)
+    assert set(re.findall(r"\bgadask\.(\w+)\(", text)) <= set(gadask.__all__)
 
 
 def execute(path: Path, environ: dict[str, str], **parameters: Any) -> dict[str, Any]:
