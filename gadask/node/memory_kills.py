@@ -19,13 +19,13 @@ def memory_kills(mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
     n_kills = 0
     for line in _text(own).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        place = path.strip("/")
+        group = path.strip("/")
         if "/job_" not in path:
             continue
         if not controllers:
-            text = _text(mount / place / "memory.events")
+            text = _text(mount / group / "memory.events")
         elif "memory" in controllers.split(","):
-            text = _text(mount / "memory" / place / "memory.oom_control")
+            text = _text(mount / "memory" / group / "memory.oom_control")
         else:
             continue
         n_kills += sum(int(number) for number in re.findall(r"(?m)^oom_kill (\d+)$", text))

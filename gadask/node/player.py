@@ -215,9 +215,9 @@ class Player:
 
     def _seeds(self, job: PlayJob, planned: PlannedEpisode, sampled: bool, lane: int = 0) -> Beginning:
         """Return the environment's seed and, for a policy that samples its actions, a stream at its start."""
-        place = job.generation, planned.slot, planned.episode
-        stream = self._streams[lane].at(self._task.run_seed, job.kind.action_purpose, *place) if sampled else None
-        return self._task.env_seed(job.kind, *place), stream
+        key = job.generation, planned.slot, planned.episode
+        stream = self._streams[lane].at(self._task.run_seed, job.kind.action_purpose, *key) if sampled else None
+        return self._task.env_seed(job.kind, *key), stream
 
     def _load(
         self,
