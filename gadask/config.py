@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +141,9 @@ def config_from_dict(table: dict[str, Any]) -> Config:
     for key in old if isinstance(old, dict) else ():
         if new := new_name(f"ga.{key}"):
             raise ConfigError(f"ga.{key}: is now {new}; write it under [generation]")
+        near = get_close_matches(key, [*(field.name for field in fields(GAConfig)), *_MOVED], n=1)
+        if near and near[0] in _MOVED:
+            raise ConfigError(f"unknown key 'ga.{key}'; did you mean 'generation.{near[0]}'?")
     config: Config = overlay(PRESETS[preset], table)
     check_config(config)
     return config

@@ -101,7 +101,7 @@ def _run(arguments: Arguments) -> int:
     try:
         check_genes(genome, task.n_genes)
     except GenomeError as error:
-        raise ConfigError(f"--genome: {error}") from error
+        raise ConfigError(f"--{error}") from error
     if arguments.env and task.n_params != prepare_task(stored).n_params:
         raise ConfigError(f"--env: expected spaces as in the run, found others with {' '.join(arguments.env)}")
     plans = {

@@ -106,6 +106,8 @@ def test_presets_pass_their_own_check(name: str) -> None:
     [
         ({"sed": 1}, "unknown key 'sed'; did you mean 'seed'?"),
         ({"generation": {"poplation": 1}}, "unknown key 'generation.poplation'; did you mean 'generation.population'?"),
+        ({"ga": {"poplation": 1}}, "unknown key 'ga.poplation'; did you mean 'generation.population'?"),
+        ({"ga": {"parnets": 1}}, "unknown key 'ga.parnets'; did you mean 'ga.parents'?"),
         ({"budget": {"frame": 1}}, "unknown key 'budget.frame'; did you mean 'budget.frames'?"),
         (
             {"zzz": 1},
@@ -363,7 +365,7 @@ configs = st.builds(
         closing=st.just("first"),
         min_steps=st.integers(0, 9),
         max_failed_share=st.floats(0, 1),
-        fitness=texts,
+        fitness=st.just("return") | texts.map("a.b:{}".format),
     ),
     ga=st.builds(GAConfig, parents=st.integers(3, 20), mutation_power=positive),
     random_search=st.builds(RandomSearchConfig, mutation_power=positive),

@@ -130,7 +130,7 @@ def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
         (("--env", "n_arms"), "--env: expected KEY=VALUE, found 'n_arms'"),
         (("--film", "elite.avi"), "--film: expected a name that ends in .gif or .mp4, found 'elite.avi'"),
         (("--film-input",), "--film-input: expected with --film, found none"),
-        (("--genome", "9-300000"), "--genome: genome: expected noise indices below"),
+        (("--genome", "9-300000"), "--genome: expected noise indices below"),
         (("--env", "n_pull=3"), "unexpected keyword argument"),
         (("--env", "n_arms=4"), "--env: expected spaces as in the run"),
     ],
