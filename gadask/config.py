@@ -140,7 +140,7 @@ def config_from_dict(table: dict[str, Any]) -> Config:
     old = table.get("ga")
     for key in old if isinstance(old, dict) else ():
         if new := new_name(f"ga.{key}"):
-            raise ConfigError(f"ga.{key}: is now {new}; write it under [generation]")
+            raise ConfigError(f"ga.{key}: is now {new}")
         near = get_close_matches(key, [*(field.name for field in fields(GAConfig)), *_MOVED], n=1)
         if near and near[0] in _MOVED:
             raise ConfigError(f"unknown key 'ga.{key}'; did you mean 'generation.{near[0]}'?")
@@ -152,7 +152,7 @@ def config_from_dict(table: dict[str, Any]) -> Config:
 def stored_config(table: dict[str, Any]) -> Config:
     """Return the config that a run directory holds, in which settings may stand where they stood in earlier times."""
     table = dict(table)
-    if isinstance(old := table.get("ga"), dict):
+    if isinstance(old := table.get("ga"), dict) and isinstance(table.get("generation", {}), dict):
         moved = {key: value for key, value in old.items() if new_name(f"ga.{key}")}
         table["ga"] = {key: value for key, value in old.items() if key not in moved}
         table["generation"] = moved | table.get("generation", {})
@@ -165,7 +165,13 @@ def new_name(old: str) -> str | None:
     return f"generation.{key}" if table == "ga" and key in _MOVED else None
 
 
-_MOVED = frozenset(field.name for field in fields(GenerationConfig)) - {"fitness"}
+_MOVED = frozenset(
+    {
+        *("population", "episodes_per_child", "common_random_numbers", "paired_tasks", "candidates"),
+        *("candidate_episodes", "spare_episodes", "closing", "late", "elite_evaluation", "min_steps"),
+        *("population_counts_evaluations", "max_failed_share"),
+    }
+)
 """What was in the table `ga` before all algorithms shared it."""
 
 

@@ -64,7 +64,7 @@ class EnvConfig:
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
-    """Before any node plays, environment and policy are made and play a few steps, for at most so long."""
+    """Before any node plays, environment and policy are made and play a few steps, for at most this long."""
     behaviour: bool = False
     """Gather the behaviour that the environment reports at an episode's end: `info["behaviour"]`, Atari's RAM, the
     position in MuJoCo; a column of the episodes."""
@@ -161,8 +161,6 @@ class GenerationConfig:
         up_to = f"0 to generation.population ({self.population})"
         yield Rule(0 <= self.candidates <= self.population, "generation.candidates", up_to, self.candidates)
         yield count_rule("generation.episodes_per_child", self.episodes_per_child, 1)
-        several = "0, or at least 2: a single candidate is the elite for ever"
-        yield Rule(self.candidates != 1, "generation.candidates", several, self.candidates)
         yield count_rule("generation.candidate_episodes", self.candidate_episodes, 1)
         yield count_rule("generation.spare_episodes", self.spare_episodes, 0)
         yield Rule(self.min_steps >= 0, "generation.min_steps", "at least 0", self.min_steps)
@@ -191,6 +189,12 @@ class GenerationConfig:
             yield Rule(self.population > least, "generation.population", needed, self.population)
 
 
+def several_rule(generation: GenerationConfig) -> Rule:
+    """Return the rule of algorithms whose elite is a candidate again."""
+    several = "0, or at least 2: a single candidate stays the elite"
+    return Rule(generation.candidates != 1, "generation.candidates", several, generation.candidates)
+
+
 @dataclass(frozen=True)
 class GAConfig:
     """The genetic algorithm: truncation selection without crossover."""
@@ -211,6 +215,7 @@ class GAConfig:
         up_to = f"1 to generation.population ({population})"
         yield Rule(1 <= self.parents <= population, "ga.parents", up_to, self.parents)
         yield power_rule("ga.mutation_power", self.mutation_power)
+        yield several_rule(generation)
         if self.truncation == "ga-dist":
             yield Rule(self.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", self.parents)
             two = "at least 2 with ga.truncation = 'ga-dist'"
@@ -233,6 +238,7 @@ class RandomSearchConfig:
     def rules(self, generation: GenerationConfig) -> Iterator[Rule]:
         """Yield what must be true of these settings."""
         yield power_rule("random_search.mutation_power", self.mutation_power)
+        yield several_rule(generation)
 
 
 @dataclass(frozen=True)
@@ -249,13 +255,13 @@ class BudgetConfig:
     """When a run ends: at the end of the generation in which the first of these is reached."""
 
     generations: int | None = None
-    """`inf`, like leaving it out, is no limit; so in the fields below."""
+    """Generations to play. `inf`, like leaving it out, is no limit; so in the fields below."""
     frames: float | None = None
     """Emulator frames, candidates' evaluation included (Atari: 4 a step; other environments: 1 a step)."""
     hours: float | None = None
     """Wall time of evolution, over all restarts of the run."""
     elite_mean: float | None = None
-    """Stop when the elite's mean return over its evaluation episodes reaches this."""
+    """Stop when the elite's mean return, or fitness, over its evaluation episodes reaches this."""
     test_episodes: int = 200
     """Episodes on which `jobs/run.py` and `jobs/sweep.py` test the last elite at the end; not counted in the budget."""
 

@@ -6,6 +6,7 @@ back is in `rows.py`, what a node says to its rollout processes in `node/jobs.py
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import struct
 import zlib
@@ -19,6 +20,7 @@ import numpy as np
 
 from gadask.algorithms.algorithm import Algorithm, Brood
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.errors import NodeError
 from gadask.genomes.genome import Genome, Part, count_genes
 from gadask.genomes.seeding import Purpose, env_seed
 
@@ -137,7 +139,14 @@ _CHUNK_HEAD = struct.Struct("<iB")
 def pack_brood(task: Task, brood: Brood) -> bytes:
     """Return what chunks are made from as bytes, which every chunk carries; see `pack_chunk`."""
     genomes = _pack_genomes((*brood.bases, *brood.candidates))
-    return zlib.compress(pickle.dumps((task, brood.generation, brood.normaliser, len(brood.bases), genomes)), 1)
+    made_from = task, brood.generation, brood.normaliser, len(brood.bases), genomes, _proof(task, brood)
+    return zlib.compress(pickle.dumps(made_from), 1)
+
+
+def _proof(task: Task, brood: Brood) -> bytes:
+    """Return what tells an algorithm that makes other children: a digest of the first ones."""
+    children = task.algorithm.children(brood, np.arange(8), task.n_genes)
+    return hashlib.blake2b(b"".join(column.tobytes() for column in children), digest_size=8).digest()
 
 
 def _pack_genomes(genomes: tuple[Genome, ...]) -> tuple[bytes, list[Part]]:
@@ -174,10 +183,16 @@ def _unpack_genomes(packed: bytes, others: list[Part]) -> tuple[Genome, ...]:
 
 @lru_cache(maxsize=16)  # a node gets many chunks that are made from the same
 def unpack_brood(packed: bytes) -> tuple[Task, Brood]:
-    """Return what `pack_brood` was given."""
-    task, generation, normaliser, n_bases, genomes = pickle.loads(zlib.decompress(packed))
+    """Return what `pack_brood` was given.
+
+    Raises `NodeError` where the algorithm makes other children here: its module was imported before it was changed.
+    """
+    task, generation, normaliser, n_bases, genomes, proof = pickle.loads(zlib.decompress(packed))
     unpacked = _unpack_genomes(*genomes)
-    return task, Brood(generation, unpacked[:n_bases], unpacked[n_bases:], normaliser)
+    brood = Brood(generation, unpacked[:n_bases], unpacked[n_bases:], normaliser)
+    if _proof(task, brood) != proof:
+        raise NodeError("the run's algorithm makes other children here than on the master; restart this node's cluster")
+    return task, brood
 
 
 def pack_chunk(chunk: Chunk) -> bytes:

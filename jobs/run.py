@@ -78,7 +78,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
 def _run(arguments: Arguments) -> int:
     """Say or ask what it may cost, make or open the run directory, and play."""
     check_dask()
-    from gadask.master.start import find_start
+    from gadask.master.start import find_start, first_state
     from gadask.master.task import prepare_task
     from gadask.record.directory import RunDirectory, holds_run, read_run
 
@@ -88,8 +88,7 @@ def _run(arguments: Arguments) -> int:
         task = prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.kind.is_requeued() and holds_run(run_dir))
-    if not resume:
-        find_start(config, task.n_params)
+    start = None if resume else find_start(config, task.n_params)
     budget = config.budget
     if resume and budget.hours is not None:
         budget = replace(budget, hours=max(0.0, budget.hours - read_run(run_dir)[1].elapsed_s / 3600))
@@ -99,10 +98,10 @@ def _run(arguments: Arguments) -> int:
         return FINISHED
     if not (resume and _is_finished(config, run_dir)):
         confirm_cost(nodes, largest_cost(nodes.fields, budget, nodes.n_nodes), cost)
-    if resume:
+    if start is None:
         RunDirectory.resume(run_dir, config)[0].close()
     else:
-        RunDirectory.create(run_dir, config).close()
+        RunDirectory.create(run_dir, config, first_state(task, start), start.anchor).close()
     return asyncio.run(_play_or_stop(arguments, scalars))
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from gadask.algorithms import ALGORITHMS, make_algorithm
 from gadask.algorithms.algorithm import Algorithm, Brood, Closed, Evaluated, Scored
-from gadask.algorithms.elites import mean_return
+from gadask.algorithms.elites import exact_mean
 from gadask.config import Config, config_from_dict
 from gadask.errors import RecordError
 from gadask.genomes.genome import Genome, step, to_text
@@ -204,7 +204,7 @@ def scored_again(
     for (generation, slot), values in returns.items():
         (row,), (gene,), _ = algorithm.children(broods[generation], np.array([slot]), n_genes)
         base = broods[generation].bases[row] if row >= 0 else ()
-        mean = mean_return(values)
+        mean = exact_mean(values)
         if len(values) == n_episodes and mean is not None:
             scored.append(Scored(base, int(gene), mean, slot))
     return scored

@@ -252,7 +252,7 @@ def test_an_impossible_value_is_named(table: dict[str, Any], message: str) -> No
 
 @pytest.mark.parametrize("key", ["population", "candidates", "closing", "max_failed_share"])
 def test_a_setting_that_has_moved_is_answered_with_its_place(key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^ga\.{key}: is now generation\.{key}; write it under \[generation\]$"):
+    with pytest.raises(ConfigError, match=rf"^ga\.{key}: is now generation\.{key}$"):
         config_from_dict({"ga": {key: getattr(GenerationConfig(), key)}})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gadask.clusters.local import local_cluster
 from gadask.config import Config, config_from_dict
-from gadask.errors import ConfigError, EvolutionError
+from gadask.errors import ConfigError, EnvError, EvolutionError
+from gadask.master.evaluate import evaluate_elite
 from gadask.master.fitness import Fitness
 from gadask.master.task import prepare_task
 from gadask.messages import Status
+from gadask.record.elite_test import EliteTest
 from gadask.record.frames import episode_frame
 from gadask.rows import BEHAVIOUR, ROW, Rows
 from tests.local_runs import run
@@ -100,6 +104,32 @@ def test_children_and_candidates_are_chosen_by_it(evaluation: str, tmp_path: Pat
         if line["elite"] is not None:
             assert line["elite"]["mean"] == max(candidate["mean"] for candidate in line["candidates"])
     assert (episodes["return"] > 0).all()
+
+
+def test_the_elites_test_is_of_it(tmp_path: Path) -> None:
+    config = with_fitness(f"{__name__}:shortest", budget={"generations": 1, "test_episodes": 3})
+    run(config, tmp_path / "run")
+
+    async def test() -> EliteTest:
+        async with local_cluster(1) as cluster:
+            return await evaluate_elite(config, cluster.client, tmp_path / "run", 3, n_processes=1)
+
+    returns = asyncio.run(test()).returns
+    assert len(returns) == 3
+    assert max(returns) < 0
+
+
+@pytest.mark.parametrize("name", ["text", "last_number"])
+def test_a_function_that_fails_is_found_before_any_node_plays(name: str) -> None:
+    with pytest.raises(EnvError, match=rf"generation\.fitness: '{__name__}:{name}' failed: "):
+        prepare_task(with_fitness(f"{__name__}:{name}"))
+
+
+def test_a_value_that_is_not_finite_leaves_the_others() -> None:
+    rows, values = Fitness(with_fitness(f"{__name__}:undefined")).finite(rows_of([1.0, 2.0, 3.0], [2, 3, 4], {}))
+    assert (rows.table["return"].tolist(), values) == ([1.0, 3.0], [2.0, 4.0])
+    rows, values = Fitness(with_fitness("return")).finite(rows_of([1.0, 2.0], [2, 3], {}))
+    assert (len(rows), values) == (2, [1.0, 2.0])
 
 
 def test_an_episode_without_a_finite_value_is_not_selected(tmp_path: Path) -> None:

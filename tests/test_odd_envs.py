@@ -41,7 +41,7 @@ def found() -> dict[str, Facts | GadaskError]:
     """Return what was found out of each, in one go."""
     with closing(rehearse(list(CONFIGS.values()))) as rehearsals:
         found = dict(zip(CONFIGS, rehearsals, strict=True))
-    tasks._facts |= {tasks._what(CONFIGS[name]): facts for name, facts in found.items() if isinstance(facts, Facts)}
+    tasks._facts |= {tasks.what_is_played(CONFIGS[name]): facts for name, facts in found.items() if isinstance(facts, Facts)}
     return found
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
+from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Evaluated, Json, Scored
+from gadask.algorithms.truncation import Parents, Truncation
 from gadask.config import AlgorithmConfig, Config
-from gadask.errors import ConfigError
+from gadask.errors import ConfigError, GadaskError, NodeError
+from gadask.genomes.genome import Genome
+from gadask.messages import Task, pack_brood, unpack_brood
 from gadask.record.directory import read_generations, without_wall_clock
 
 ROOT = Path(__file__).parents[1]
@@ -62,3 +70,106 @@ def test_it_evolves_alike_on_one_process_and_on_two_nodes(tmp_path: Path) -> Non
 def test_what_is_no_algorithm_is_refused(kind: str, kwargs: dict[str, object], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         make_algorithm(replace(Config(), algorithm=AlgorithmConfig(kind, kwargs)))
+
+
+@dataclass(frozen=True)
+class Wrong(Truncation):
+    """Truncation selection that gives one wrong answer."""
+
+    what: str = ""
+
+    def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
+        made = super().children(brood, slots, n_genes)
+        wrong = {
+            "row": made._replace(rows=made.rows + 9),
+            "gene": made._replace(genes=made.genes - n_genes),
+            "weight": made._replace(weights=made.weights * np.nan),
+            "shape": made._replace(genes=made.genes[:1]),
+            "float": made._replace(genes=made.genes + 0.5),  # type: ignore[arg-type]
+        }
+        return wrong.get(self.what, made)
+
+    def nominate(self, state: Parents, scored: Sequence[Scored]) -> tuple[Genome, ...]:
+        return ((17, (4, 1)),) if self.what == "genome" else super().nominate(state, scored)
+
+    def tell(self, state: Parents, closed: Closed) -> Parents:
+        if self.what == "raise":
+            raise ValueError("no children\nat all")
+        return super().tell(state, closed)
+
+    def bases(self, state: Parents) -> tuple[Genome, ...]:
+        return ((5,),) * 30 if self.what == "bases" else super().bases(state)
+
+    def to_json(self, state: Parents) -> Json:
+        document = super().to_json(state)
+        if self.what == "keys":
+            return {**document, "parents": {1: [5]}}
+        return {**document, "parents": []} if self.what == "forgets" else document
+
+
+def wrong(config: Config, what: str = "") -> Wrong:
+    return Wrong(config.seed, config.generation, config.ga, what)
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("row", "children: expected rows from -1 to below 2, found"),
+        ("gene", "children: expected genes from 0 to below 100, found -"),
+        ("weight", "children: expected weights from .* found nan"),
+        ("shape", r"children: expected three arrays of shape \(6,\), found \(6,\), \(1,\), \(6,\)"),
+        ("float", "Cannot cast"),
+        ("genome", "nominate: expected genomes"),
+        ("raise", "ValueError: no children at all"),
+        ("bases", "bases: expected at most n_bases, which is 20, found 30"),
+        ("keys", "expected a list of genomes"),
+        ("forgets", "found another state: no run could be resumed"),
+    ],
+)
+def test_a_wrong_answer_is_one_line(what: str, expected: str) -> None:
+    algorithm = make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:wrong", {"what": what})))
+    with pytest.raises(GadaskError, match=expected) as caught:
+        ask_everything(algorithm)
+    assert "\n" not in str(caught.value)
+
+
+def ask_everything(algorithm: Algorithm[Any]) -> None:
+    state = algorithm.start((5,))
+    algorithm.bases(state)
+    made = algorithm.children(Brood(1, ((5,), (6,))), np.arange(6), 100)
+    scored = [Scored((), int(gene), float(slot), slot) for slot, gene in enumerate(made.genes)]
+    evaluated = [Evaluated(genome, [1.0]) for genome in algorithm.nominate(state, scored)]
+    state = algorithm.tell(state, Closed(0, scored, evaluated))
+    assert algorithm.from_json(algorithm.to_json(state)) == state
+
+
+def test_right_answers_pass() -> None:
+    ask_everything(make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:wrong"))))
+
+
+def test_a_node_with_another_version_of_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:wrong"))
+    task = Task(
+        run_seed=config.seed,
+        env=config.env,
+        policy=config.policy,
+        noise=config.noise,
+        algorithm=make_algorithm(config),
+        n_params=10,
+        n_genomes=20,
+        common_random_numbers=False,
+        paired_tasks=False,
+        run_id="run",
+    )
+    brood = Brood(1, ((5,), (6,)))
+    packed = pack_brood(task, brood)
+    assert unpack_brood(packed) == (task, brood)
+    unpack_brood.cache_clear()
+    mine = Wrong.children
+
+    def others(self: Wrong, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
+        return mine(self, brood, slots + 1, n_genes)
+
+    monkeypatch.setattr(Wrong, "children", others)
+    with pytest.raises(NodeError, match="other children here than on the master; restart"):
+        unpack_brood(packed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from gadask.config import Config, PolicyConfig, StartConfig, config_from_dict
 from gadask.errors import ConfigError
 from gadask.genomes.anchors import FOLDER, anchor_digest, read_anchor
 from gadask.genomes.genome import from_text, to_text
-from gadask.master.start import Start, find_start
+from gadask.master.start import Start, find_start, first_state
 from gadask.master.task import prepare_task
 from gadask.play.loading import load_genome, new_policy
-from gadask.record.directory import read_generations
+from gadask.record.directory import RunDirectory, read_generations
 from tests.local_runs import run
 
 CONFIG = config_from_dict(
@@ -58,7 +59,22 @@ def test_without_it_a_run_begins_with_new_networks() -> None:
 
 def test_a_text_is_a_genome_of_the_new_run() -> None:
     found = start("17-42*-0.5")
-    assert (found.origin, found.anchor) == ((17, (42, -0.5)), None)
+    assert (found.first, found.anchor) == ((17, (42, -0.5)), None)
+
+
+def test_a_long_genome_is_no_path(first: Path) -> None:
+    genome = (17, *range(40, 140))
+    assert start(to_text(genome)).first == genome
+    assert start(f"{first}:{to_text(genome)}").anchor is not None
+
+
+def test_a_file_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    for value in (0.25, 0.75):
+        save_file(
+            {name: torch.full_like(one, value) for name, one in new_policy(CONFIG).module.state_dict().items()}, path
+        )
+        assert (start(str(path)).anchor == value).all()  # type: ignore[union-attr]
 
 
 def test_a_run_directory_gives_the_weights_of_its_elite(first: Path) -> None:
@@ -67,7 +83,7 @@ def test_a_run_directory_gives_the_weights_of_its_elite(first: Path) -> None:
     for text, genome in ((f"{first}", best), (f"{first}:best", best), (f"{first}:last", elites[-1]["genome"])):
         found = start(text)
         assert found.anchor is not None
-        assert found.origin == (anchor_digest(found.anchor),)
+        assert found.first == (anchor_digest(found.anchor),)
         np.testing.assert_array_equal(found.anchor, weights_of(first, genome).numpy())
     assert np.array_equal(start(f"{first}:17").anchor, weights_of(first, "17").numpy())  # type: ignore[arg-type]
 
@@ -100,18 +116,15 @@ def test_every_algorithm_begins_with_it(kind: str, first: Path, tmp_path: Path) 
         assert line == lines[line["generation"]]
 
 
-def test_a_run_needs_the_other_directory_no_more(first: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in first.rglob("*"):
-        if path.is_file() and path.parent == first:
-            (copy / path.name).write_bytes(path.read_bytes())
+def test_a_run_is_its_own_as_soon_as_it_is_made(first: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(first, tmp_path / "copy"))
     config = replace(CONFIG, start=StartConfig(str(copy)))
-    run(config, tmp_path / "run")
-    for path in copy.iterdir():
-        path.unlink()
-    longer = replace(config, budget=replace(config.budget, generations=3))
-    assert len(run(longer, tmp_path / "run", resume=True)) == 3
+    task = prepare_task(config)
+    begun = find_start(config, task.n_params)
+    RunDirectory.create(tmp_path / "run", config, first_state(task, begun), begun.anchor).close()
+    shutil.rmtree(copy)  # and then it was killed before generation 0 had closed
+    lines = run(config, tmp_path / "run", resume=True)
+    assert lines[0]["parents"] == [f"@{anchor_digest(begun.anchor)}"]  # type: ignore[arg-type]
 
 
 def refused_network(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
@@ -146,6 +159,19 @@ def refused_anchor(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
     return f"@{'0' * 32}-17", CONFIG, "begins with an anchor of another run; write RUN_DIR:"
 
 
+def refused_nan(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
+    tensors = {name: torch.zeros_like(tensor) for name, tensor in new_policy(CONFIG).module.state_dict().items()}
+    save_file({**tensors, "0.bias": torch.full((4,), torch.nan)}, tmp_path / "d.safetensors")
+    return str(tmp_path / "d.safetensors"), CONFIG, "d.safetensors: expected finite weights"
+
+
+def refused_unnormalised(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
+    tensors = {name: torch.zeros_like(tensor) for name, tensor in new_policy(CONFIG).module.state_dict().items()}
+    save_file(tensors, tmp_path / "e.safetensors")
+    normalised = replace(CONFIG, policy=replace(CONFIG.policy, normalise=True))
+    return str(tmp_path / "e.safetensors"), normalised, "says too little of how observations are normalised"
+
+
 def refused_text(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
     return "runs/typo", CONFIG, "expected a run directory .*, found 'runs/typo'"
 
@@ -159,6 +185,8 @@ def refused_text(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
         refused_file,
         refused_missing,
         refused_gene,
+        refused_nan,
+        refused_unnormalised,
         refused_anchor,
         refused_text,
     ],

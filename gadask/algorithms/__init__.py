@@ -1,7 +1,8 @@
 """What decides which genomes are played next. `algorithm.py` says what an algorithm is; each is one file.
 
-To add one: a file with a frozen dataclass that has the methods of `Algorithm` and a factory `of(config)`, its line in
-`ALGORITHMS`, and a table of its settings in `config_tables.py`. The shared tests (`tests/test_algorithms.py`) run every
+To add one: a file with a frozen dataclass that has the methods of `Algorithm` and a factory `of(config)`; its line in
+`ALGORITHMS`; and a table of its settings in `config_tables.py`, whose class names the algorithm (`algorithm = "KIND"`)
+and is a field of `Config`. The shared tests, `tests/test_algorithms.py` and `tests/test_algorithm_runs.py`, run every
 algorithm of `ALGORITHMS`.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gadask.algorithms.algorithm import Algorithm
+from gadask.algorithms.guarded import Guarded
 from gadask.algorithms.random_search import RandomSearch
 from gadask.algorithms.truncation import Truncation
 from gadask.blame import in_one_line
@@ -44,13 +46,4 @@ def make_algorithm(config: Config) -> Algorithm[Any]:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's function raises
         raise ConfigError(f"algorithm.kind: {kind!r} cannot make an algorithm: {in_one_line(error)}") from error
-    missing = [name for name in _METHODS if not hasattr(algorithm, name)]
-    if missing:
-        raise ConfigError(
-            f"algorithm.kind: expected {kind!r} to return an object with the methods of"
-            f" gadask.algorithms.algorithm.Algorithm, found {type(algorithm).__name__} without {', '.join(missing)}"
-        )
-    return algorithm
-
-
-_METHODS = [name for name in vars(Algorithm) if not name.startswith("_")]
+    return Guarded(kind, algorithm)

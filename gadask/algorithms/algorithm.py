@@ -95,7 +95,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Elite:
-    """The candidate with the best mean return over its evaluation episodes."""
+    """The candidate whose evaluation episodes had the best mean return, or fitness."""
 
     genome: Genome
     mean: float
@@ -127,14 +127,17 @@ class Algorithm(Protocol[State]):
     def n_bases(self) -> int:
         """How many bases a generation has at most: nodes make room for their weights."""
 
-    def start(self, origin: Genome) -> State:
-        """Return the state before generation 0, which begins with the genome `origin`; with new networks if empty."""
+    def start(self, first: Genome) -> State:
+        """Return the state before generation 0, whose children are made from `first`; new networks if it is empty."""
 
     def bases(self, state: State) -> tuple[Genome, ...]:
-        """Return what the next generation's children are made from."""
+        """Return what the next generation's children are made from, at most `n_bases` genomes."""
 
     def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
-        """Return how the children in these slots are made; genes are in [0, n_genes)."""
+        """Return how the children in these slots are made; genes are in [0, n_genes).
+
+        It is asked for any slots in any company, and answers for any brood, also for one without bases.
+        """
 
     def nominate(self, state: State, scored: Sequence[Scored]) -> tuple[Genome, ...]:
         """Return the genomes that are evaluated again, in slot order; at most `generation.candidates`."""

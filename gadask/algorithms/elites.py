@@ -29,8 +29,8 @@ def ranked(closed: Closed) -> list[Scored]:
     best_first = rank(closed.scored)
     if not best_first:
         raise EvolutionError(
-            f"generation {closed.generation}: expected at least one child with a finite return, found none among"
-            f" {len(closed.scored)}; see status and return in the run directory's episodes"
+            f"generation {closed.generation}: expected at least one child with a finite return, found none:"
+            " no episode of a child ended well"
         )
     return best_first
 
@@ -59,11 +59,11 @@ def crown(candidates: Sequence[Evaluated], generation: int, *, later_wins: bool 
     Raises:
         EvolutionError: no candidate can be crowned.
     """
-    means = {slot: mean for slot, one in enumerate(candidates) if (mean := mean_return(one.values)) is not None}
+    means = {slot: mean for slot, one in enumerate(candidates) if (mean := exact_mean(one.values)) is not None}
     if not means:
         raise EvolutionError(
             f"generation {generation}: expected finite evaluations of at least one of {len(candidates)} candidates,"
-            " found none; see status and return in the run directory's episodes"
+            " found none"
         )
     sign = 1 if later_wins else -1
     slot = max(means, key=lambda slot: (means[slot], sign * slot))
@@ -78,10 +78,10 @@ def with_challengers(elite: Elite | None, best_first: Sequence[Scored], n: int) 
     return (elite.genome, *islice(others, n - 1))
 
 
-def mean_return(returns: Sequence[float] | NDArray[Any]) -> float | None:
-    """Return the mean of episodes' returns, the same in any order; None where it is not a finite number."""
+def exact_mean(values: Sequence[float] | NDArray[Any]) -> float | None:
+    """Return the mean of numbers, the same in any order; None where it is not a finite number."""
     try:
-        mean = math.fsum(returns) / len(returns)
+        mean = math.fsum(values) / len(values)
     except (ZeroDivisionError, OverflowError, ValueError):  # none; too large; infinities of both signs
         return None
     return mean if math.isfinite(mean) else None

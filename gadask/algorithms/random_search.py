@@ -24,7 +24,7 @@ from gadask.genomes.genome import Genome, draw_children, to_json
 class Found:
     """The state: where the search began, and the best it has found."""
 
-    origin: tuple[Genome, ...] = ()
+    bases: tuple[Genome, ...] = ()
     """The genome that every child is made from; none where children are new networks."""
     elite: Elite | None = None
 
@@ -52,13 +52,13 @@ class RandomSearch:
         """One at most."""
         return 1
 
-    def start(self, origin: Genome) -> Found:
+    def start(self, first: Genome) -> Found:
         """Return the state before generation 0."""
-        return Found((origin,) if origin else ())
+        return Found((first,) if first else ())
 
     def bases(self, state: Found) -> tuple[Genome, ...]:
         """Return where the search began."""
-        return state.origin
+        return state.bases
 
     def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
         """Return a gene of each child, drawn uniformly."""
@@ -74,17 +74,17 @@ class RandomSearch:
         """Crown the elite; raises `EvolutionError` where nothing can be crowned."""
         settings = self.generation
         elite = elite_after(state.elite, closed, settings.candidates, settings.episodes_per_child)
-        return Found(state.origin, elite)
+        return Found(state.bases, elite)
 
     def elite(self, state: Found) -> Elite | None:
         """Return the best so far."""
         return state.elite
 
     def to_json(self, state: Found) -> Json:
-        """Return origin and elite."""
-        return {"origin": list(map(to_json, state.origin)), "elite": elite_to_json(state.elite)}
+        """Return bases and elite."""
+        return {"bases": list(map(to_json, state.bases)), "elite": elite_to_json(state.elite)}
 
     def from_json(self, document: Json) -> Found:
         """Return the state that `to_json` was given; raises `RecordError` for anything else."""
-        expect_keys(document, "origin", "elite")
-        return Found(genomes_from_json(document["origin"], "origin"), elite_from_json(document["elite"], "elite"))
+        expect_keys(document, "bases", "elite")
+        return Found(genomes_from_json(document["bases"], "bases"), elite_from_json(document["elite"], "elite"))

@@ -65,9 +65,9 @@ class Truncation:
         """As many as parents."""
         return self.ga.parents
 
-    def start(self, origin: Genome) -> Parents:
-        """Return the state before generation 0, whose only parent is `origin`, if that is not empty."""
-        return Parents((origin,) if origin else ())
+    def start(self, first: Genome) -> Parents:
+        """Return the state before generation 0, whose only parent is `first`, if that is not empty."""
+        return Parents((first,) if first else ())
 
     def bases(self, state: Parents) -> tuple[Genome, ...]:
         """Return the parents."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from gadask.algorithms.algorithm import Elite
 from gadask.config import Config
-from gadask.errors import RunDirectoryError
 from gadask.genomes.genome import Genome, to_text
 from gadask.master.evaluate import choose_genome
-from gadask.record.directory import State, holds_run, read_run
+from gadask.record.directory import State, read_run
 from gadask.record.generations import read_normaliser
 from gadask.tables import html_table
 
@@ -141,7 +140,5 @@ def open_run(path: Path | str) -> Run:
         RunDirectoryError: there is no run.
         ConfigError, RecordError: the run directory is damaged.
     """
-    if not holds_run(path):
-        raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
     config, state = read_run(path)
     return Run(Path(path), config, state)

@@ -35,6 +35,8 @@ class Purpose(IntEnum):
     EVALUATION_ACTIONS = 6
     TEST_ACTIONS = 7
     TASK = 8
+    ALGORITHM = 9
+    """For what an algorithm draws beside parents and genes."""
 
 
 def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0) -> np.random.Generator:

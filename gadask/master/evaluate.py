@@ -21,12 +21,13 @@ from gadask.config import Config
 from gadask.errors import EvolutionError, RecordError, RunDirectoryError
 from gadask.genomes.genome import Genome, from_text, step, to_text
 from gadask.master.dispatch import Dispatcher
+from gadask.master.fitness import Fitness
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.task import prepare_task
 from gadask.messages import Kind, Status
 from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
 from gadask.record.elite_test import EliteTest, read_elite_test, write_elite_test
-from gadask.rows import ROW
+from gadask.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class PlayedTest:
 
     rows: NDArray[np.void]
     """One row an episode, dtype `ROW`, by slot and episode; those whose status is not `OK` failed."""
+    values: NDArray[np.float64]
+    """What each is worth: its return, or as `generation.fitness` says; NaN of those that failed."""
     reason: str
     """Why the first episode failed that did; empty if none did."""
     process_s: float
@@ -62,7 +65,8 @@ async def play_genomes(
     """
     dispatcher = Dispatcher(client, prepare_task(config, run_dir), n_processes, noise_digest, node_timeout_s)
     ledger = Ledger(Quota(brood.generation, 0, n_episodes, kind=Kind.TEST), len(brood.candidates))
-    counted = [np.zeros(0, ROW)]
+    counted: list[Rows] = []
+    fitness = Fitness(config)
     max_failed_share = config.generation.max_failed_share
     process_s, n_failed, reason = 0.0, 0, ""
     try:
@@ -72,7 +76,7 @@ async def play_genomes(
                 table = arrival.rows.table
                 process_s += float(table["seconds"].sum())
                 counts = ledger.add(table) == Heading.COUNTED
-                counted.append(table[counts])
+                counted.append(arrival.rows.where(counts))
                 failed = np.flatnonzero(counts & (table["status"] != Status.OK)).tolist()
                 if failed:
                     n_failed += len(failed)
@@ -84,7 +88,12 @@ async def play_genomes(
                     )
     finally:
         await dispatcher.close()
-    return PlayedTest(np.sort(np.concatenate(counted), order=["slot", "episode"]), reason, process_s)
+    rows = Rows.joined(counted)
+    is_valid = rows.table["status"] == Status.OK
+    values = np.full(len(rows), math.nan)
+    values[is_valid] = fitness.of(rows.where(is_valid))
+    order = np.argsort(rows.table, order=["slot", "episode"])
+    return PlayedTest(rows.table[order], values[order], reason, process_s)
 
 
 async def evaluate_elite(
@@ -121,9 +130,9 @@ async def evaluate_elite(
     except EvolutionError as error:
         write_elite_test(run_dir, of_elite((), n_episodes, error=str(error)))
         raise
-    valid = played.rows[played.rows["status"] == Status.OK]
-    n_failed = len(played.rows) - len(valid)
-    test = of_elite(tuple(valid["return"].tolist()), n_failed, played.reason, process_s=played.process_s)
+    values = played.values[np.isfinite(played.values)].tolist()
+    n_failed = len(played.rows) - len(values)
+    test = of_elite(tuple(values), n_failed, played.reason, process_s=played.process_s)
     write_elite_test(run_dir, test)
     return test
 

@@ -1,8 +1,8 @@
 """The master: drives generations and yields them one after another.
 
-`evolve` is an asynchronous generator. It keeps every node supplied with chunks that carry the parents' index lists,
-books rows as they arrive, truncates when the generation closes, records, yields, and goes on. Recording, progress and
-dashboards consume what it yields. `evolve_blocking` is the same for plain scripts and notebooks.
+`evolve` is an asynchronous generator. It keeps every node supplied with chunks that carry the bases' genomes, books
+rows as they arrive, tells the algorithm when the generation closes, records, yields, and goes on. Recording, progress
+and dashboards consume what it yields. `evolve_blocking` is the same for plain scripts and notebooks.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from gadask.errors import GadaskError
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher
 from gadask.master.generation import CoreHours, Generation, GenerationPlayer, OnProgress
-from gadask.master.start import find_start
+from gadask.master.start import Start, find_start, first_state
 from gadask.master.task import prepare_task
-from gadask.messages import Task
-from gadask.record.directory import RunDirectory, State, read_generations
+from gadask.record.directory import RunDirectory, read_generations
 from gadask.record.provenance import provenance
 from gadask.threads import in_thread
 
@@ -62,8 +61,9 @@ async def evolve(
     if resume:
         directory, state = RunDirectory.resume(run_dir, config)
     else:
-        await in_thread(lambda: find_start(config, task.n_params))
-        directory, state = RunDirectory.create(run_dir, config), State()
+        start = await in_thread(lambda: find_start(config, task.n_params))
+        state = first_state(task, start)
+        directory = RunDirectory.create(run_dir, config, state, start.anchor)
     with directory:
         if budget_reached(config.budget, state):
             return
@@ -77,8 +77,8 @@ async def evolve(
             entry = provenance(dispatcher.digest)
             await in_thread(lambda: directory.add_provenance(entry))
             await reporter.send(run_event(task.run_id, directory.path, config, list(read_generations(directory.path))))
-            if state.generation < 0:
-                state = await in_thread(lambda: _begun(directory, task))
+            if not state.algorithm:  # a directory that was made without one
+                state = first_state(task, Start())
             state = replace(state, noise_digest=dispatcher.digest)
             player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours)
             while not budget_reached(config.budget, state):
@@ -133,14 +133,6 @@ def evolve_blocking(config: Config, client: Client, run_dir: Path | str, **optio
             yield generation
     finally:
         client.sync(stop, asynchronous=False)
-
-
-def _begun(directory: RunDirectory, task: Task) -> State:
-    """Return the state before generation 0."""
-    start = find_start(directory.config, task.n_params)
-    if start.anchor is not None:
-        directory.add_anchor(start.anchor)
-    return State(algorithm=task.algorithm.to_json(task.algorithm.start(start.origin)), observations=start.observations)
 
 
 def _record(directory: RunDirectory, table: Callable[[], Any], generation: Generation) -> None:

@@ -30,8 +30,14 @@ class Fitness:
             key = "generation.fitness"
             self._function = find_user_function(import_user_module(module, key, ConfigError), name, key, ConfigError)
 
+    def finite(self, rows: Rows) -> tuple[Rows, list[float]]:
+        """Return the episodes that are worth a finite number, and what; others are left out, as failed ones are."""
+        values = np.array(self.of(rows), np.float64)
+        is_finite = np.isfinite(values)
+        return (rows if is_finite.all() else rows.where(is_finite)), values[is_finite].tolist()
+
     def of(self, rows: Rows) -> list[float]:
-        """Return what each of the episodes is worth; a value that is not finite counts as a failed episode's.
+        """Return what each of the episodes is worth.
 
         Raises `EvolutionError` if the function raises, or returns what is no number.
         """
@@ -40,10 +46,13 @@ class Fitness:
             return returns
         behaviours = rows.behaviours()
         steps = rows.table["steps"].tolist()
+        return [self.of_one(returns[i], steps[i], behaviours.get(i)) for i in range(len(rows))]
+
+    def of_one(self, return_: float, steps: int, behaviour: NDArray[np.float32] | None) -> float:
+        """Return what one episode is worth; raises as `of` does."""
+        if self._function is None:
+            return return_
         try:
-            return [
-                float(self._function(return_, n_steps, behaviours.get(place)))
-                for place, (return_, n_steps) in enumerate(zip(returns, steps, strict=True))
-            ]
-        except Exception as error:  # whatever a user's function raises
+            return float(self._function(return_, steps, behaviour))
+        except (Exception, SystemExit) as error:  # whatever a user's function raises
             raise EvolutionError(f"generation.fitness: {self._name!r} failed: {in_one_line(error)}") from error

@@ -130,8 +130,7 @@ class GenerationPlayer:
         await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
         self._uncounted = ledger.uncounted_children
 
-        rows = books.selectable(Kind.EVALUATION)
-        candidates = evaluated(brood.candidates, rows, self._fitness.of(rows))
+        candidates = evaluated(brood.candidates, *self._fitness.finite(books.selectable(Kind.EVALUATION)))
         after = algorithm.tell(before, Closed(number, scored, candidates))
         elite = algorithm.elite(after)
         timing = self._timing(ledger)
@@ -224,8 +223,8 @@ class GenerationPlayer:
 
     def _scored(self, books: Books, nursery: Nursery) -> list[Scored]:
         """Return the counted children that can be selected: those with all their episodes, none of them failed."""
-        rows = books.selectable(Kind.CHILD)
-        return nursery.scored(rows, self._fitness.of(rows), self._settings.episodes_per_child)
+        worth = self._fitness.finite(books.selectable(Kind.CHILD))
+        return nursery.scored(*worth, self._settings.episodes_per_child)
 
     def _timing(self, ledger: Ledger) -> Timing:
         now_s = time.monotonic()
@@ -254,7 +253,8 @@ class GenerationPlayer:
         parent, gene, weight = np.full(len(rows), -1), np.full(len(rows), -1), np.zeros(len(rows))
         are_children = rows["kind"] == Kind.CHILD
         made = nursery.children(rows["generation"][are_children], rows["slot"][are_children])
-        parent[are_children], gene[are_children], weight[are_children] = made
+        parent[are_children], gene[are_children] = made.rows, made.genes
+        weight[are_children] = np.where(made.rows >= 0, made.weights, 0)
         return episode_table(
             rows,
             parent=parent,

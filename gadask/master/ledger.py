@@ -1,4 +1,4 @@
-"""The books of one generation: which episodes to issue next, which results count, when the generation closes.
+"""The account of one generation: which episodes to issue next, which results count, when the generation closes.
 
 A pure state machine without clocks or connections: `take` hands out chunks, `add` takes rows in any order. Every row is
 booked under exactly one heading, whatever arrives: late, twice, stopped or malformed. Selection only ever sees the

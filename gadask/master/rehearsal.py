@@ -24,6 +24,7 @@ from gadask.genomes.genome import count_genes
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import draw_gene, env_seed, stream
 from gadask.genomes.weights import decode
+from gadask.master.fitness import Fitness
 from gadask.messages import Facts, Kind
 from gadask.play.lanes import as_played, count_lanes
 from gadask.play.rollout import watch_episode
@@ -85,15 +86,14 @@ def _play(config: Config, env: Env, policy: Policy, slot: int) -> int:
                 raise EnvError(f"env.id: {config.env.id!r}: reward: expected a number, found nan at step {steps}")
             if steps >= _LEAST_STEPS and time.monotonic() > end:
                 break
-    if not config.env.behaviour:
-        return 0
-    behaviour = env.behaviour()
-    if behaviour is None:
+    behaviour = env.behaviour() if config.env.behaviour else None
+    if config.env.behaviour and behaviour is None:
         raise EnvError(
             f'env.behaviour: expected info["behaviour"] at every step of {config.env.id!r}, found none; have the'
             " environment or a wrapper report it, or leave env.behaviour out"
         )
-    return len(behaviour)
+    Fitness(config).of_one(return_, steps, behaviour)
+    return 0 if behaviour is None else len(behaviour)
 
 
 def _notes(config: EnvConfig, env: Env) -> Iterator[str]:

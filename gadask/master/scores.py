@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Algorithm, Brood, Children, Evaluated, Scored
-from gadask.algorithms.elites import mean_return
+from gadask.algorithms.elites import exact_mean
 from gadask.genomes.genome import Genome, step
 from gadask.rows import Rows
 
@@ -49,7 +49,7 @@ class Nursery:
         return [
             Scored(self.broods[generation].bases[row] if row >= 0 else (), step(gene, weight, step_weight), mean, slot)
             for begin, generation, slot, row, gene, weight in zip(*columns, strict=True)
-            if (mean := mean_return(in_order[begin : begin + n_episodes])) is not None
+            if (mean := exact_mean(in_order[begin : begin + n_episodes])) is not None
         ]
 
 

@@ -6,6 +6,7 @@ that a run never depends on another one's directory, noise or settings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.config import Config
-from gadask.errors import ConfigError, GadaskError, GenomeError
+from gadask.errors import ConfigError, GadaskError, GenomeError, RunDirectoryError
 from gadask.genomes.anchors import anchor_digest
 from gadask.genomes.genome import Genome, check_genes, count_genes, from_text
 from gadask.master.evaluate import choose_genome
+from gadask.messages import Task
 from gadask.observations import Moments
-from gadask.record.directory import holds_run, read_run
+from gadask.record.directory import State, holds_run, read_run
 
 if TYPE_CHECKING:
     import torch
+
+    from gadask.policies import Policy
 
 
 _EXPECTED = "a run directory (RUN_DIR, RUN_DIR:last), a genome such as '17-4042', or a file of weights (.safetensors)"
@@ -32,16 +36,12 @@ _EXPECTED = "a run directory (RUN_DIR, RUN_DIR:last), a genome such as '17-4042'
 class Start:
     """What a run begins with. The default is new networks."""
 
-    origin: Genome = ()
+    first: Genome = ()
     """The genome that children of generation 0 are made from."""
     anchor: NDArray[np.float32] | None = None
-    """The weights of the anchor that it names, if it names one."""
+    """The weights of the anchor that it begins with, if it begins with one."""
     observations: Moments = field(default_factory=Moments)
     """What was observed before, with `policy.normalise`."""
-
-
-_found: dict[str, Start] = {}
-"""The last, by what decides it: a command checks it before it asks for nodes, and uses it then."""
 
 
 def find_start(config: Config, n_params: int) -> Start:
@@ -49,37 +49,47 @@ def find_start(config: Config, n_params: int) -> Start:
 
     Raises `ConfigError` where it names nothing, or weights of another network.
     """
-    if not config.start.from_:
-        return Start()
-    key = repr((config.start, config.env, config.policy, config.noise))
-    if key not in _found:
-        start = _find(config, n_params)
-        _found.clear()
-        _found[key] = start
-    return _found[key]
-
-
-def _find(config: Config, n_params: int) -> Start:
     text = config.start.from_
+    if not text:
+        return Start()
+    folder, colon, which = text.rpartition(":")
     try:
-        if holds_run(text):
-            return _of_run(config, Path(text), "best")
-        folder, colon, which = text.rpartition(":")
-        if colon and holds_run(folder):
+        if _is_genome(text):
+            return Start(_own_genome(text, count_genes(config.noise.size, n_params)))
+        if colon and _holds_run(folder):
             return _of_run(config, Path(folder), which)
+        if _holds_run(text):
+            return _of_run(config, Path(text), "best")
         if text.endswith(".safetensors"):
-            weights = _read_weights(config, Path(text))
-            return Start((anchor_digest(weights),), weights)
-        return Start(_own_genome(text, count_genes(config.noise.size, n_params)))
+            return _of_weights(text, _read_weights(config, Path(text)))
+        raise GenomeError(f"expected {_EXPECTED}, found {text[:80]!r}")
     except GadaskError as error:
         raise ConfigError(f"start.from: {error}") from error
 
 
-def _own_genome(text: str, n_genes: int) -> Genome:
+def first_state(task: Task, start: Start) -> State:
+    """Return the state before generation 0 of a run that begins with `start`."""
+    algorithm = task.algorithm
+    return State(algorithm=algorithm.to_json(algorithm.start(start.first)), observations=start.observations)
+
+
+def _is_genome(text: str) -> bool:
     try:
-        genome = from_text(text)
+        return bool(from_text(text))
     except GenomeError:
-        raise GenomeError(f"expected {_EXPECTED}, found {text!r}") from None
+        return False
+
+
+def _holds_run(folder: str) -> bool:
+    """Whether there is a run; not where the text cannot be a path, being too long."""
+    try:
+        return holds_run(folder)
+    except RunDirectoryError:
+        return False
+
+
+def _own_genome(text: str, n_genes: int) -> Genome:
+    genome = from_text(text)
     if isinstance(genome[0], str):
         raise GenomeError(f"{text[:80]!r} begins with an anchor of another run; write RUN_DIR:{text[:20]}…")
     check_genes(genome, n_genes)
@@ -93,11 +103,16 @@ def _of_run(config: Config, run_dir: Path, which: str) -> Start:
     if theirs.policy.normalise != config.policy.normalise:
         expected, found = (str(one.policy.normalise).lower() for one in (theirs, config))
         raise ConfigError(f"expected policy.normalise = {expected}, as in {run_dir}, found {found}")
-    policy, own = new_policy(theirs), new_policy(config)
-    _expect_shapes(f"{run_dir}", _shapes(policy.module.state_dict()), _shapes(own.module.state_dict()))
+    policy = new_policy(theirs)
+    _expect_alike(f"{run_dir}", policy.module.state_dict(), new_policy(config))
     load_genome(policy, choose_genome(run_dir, which), theirs, run_dir)
-    weights = policy.flat.numpy().copy()
-    return Start((anchor_digest(weights),), weights, state.observations)
+    return _of_weights(f"{run_dir}", policy.flat.numpy().copy(), state.observations)
+
+
+def _of_weights(where: str, weights: NDArray[np.float32], observations: Moments | None = None) -> Start:
+    if not np.isfinite(weights).all():
+        raise ConfigError(f"{where}: expected finite weights, found others")
+    return Start((anchor_digest(weights),), weights, observations or Moments())
 
 
 def _read_weights(config: Config, path: Path) -> NDArray[np.float32]:
@@ -114,31 +129,30 @@ def _read_weights(config: Config, path: Path) -> NDArray[np.float32]:
         raise ConfigError(f"{path}: cannot read this file: {error.strerror}") from None
     except SafetensorError as error:
         raise ConfigError(f"{path}: expected a safetensors file: {error}") from None
-    if {"mean", "scale"} <= tensors.keys():
-        raise ConfigError(f"{path}: its observations are normalised, which a file says too little of; write RUN_DIR")
+    if config.policy.normalise or {"mean", "scale"} <= tensors.keys():
+        raise ConfigError(f"{path}: a file says too little of how observations are normalised; write RUN_DIR")
     tensors = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
     policy = new_policy(config)
-    _expect_shapes(str(path), _shapes(tensors), _shapes(policy.module.state_dict()))
-    buffers = dict(policy.module.named_buffers())
-    for name, buffer in buffers.items():
-        if not torch.equal(tensors.get(name, buffer), buffer):
-            raise ConfigError(f"{path}: {name} is no parameter, and differs from that of a new network")
+    _expect_alike(str(path), tensors, policy)
     with torch.no_grad():
-        policy.module.load_state_dict(tensors, strict=False)
+        policy.module.load_state_dict(tensors)
     return policy.flat.numpy().copy()
 
 
-def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+def _expect_alike(where: str, tensors: Mapping[str, torch.Tensor], policy: Policy) -> None:
+    """Raise `ConfigError` at the first tensor that is missing, superfluous or of another shape.
 
-
-def _described(shape: tuple[int, ...] | None) -> str:
-    return "no such tensor" if shape is None else f"shape {shape}"
-
-
-def _expect_shapes(where: str, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
-    """Raise `ConfigError` at the first tensor that is missing, superfluous or of another shape."""
-    for name in [*expected, *(name for name in found if name not in expected)]:
-        if found.get(name) != expected.get(name):
-            one, other = (_described(shapes.get(name)) for shapes in (expected, found))
+    So at the first that is no parameter, and differs from that of a new network: a genome cannot hold it.
+    """
+    expected = policy.module.state_dict()
+    for name in [*expected, *(name for name in tensors if name not in expected)]:
+        one, other = (_described(found.get(name)) for found in (expected, tensors))
+        if one != other:
             raise ConfigError(f"{where}: {name}: expected {one}, found {other}")
+    for name, buffer in policy.module.named_buffers():
+        if name in expected and not buffer.equal(tensors[name]):
+            raise ConfigError(f"{where}: {name} is no parameter, and differs from that of a new network")
+
+
+def _described(tensor: torch.Tensor | None) -> str:
+    return "no such tensor" if tensor is None else f"shape {tuple(tensor.shape)}"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Brood, Elite, Evaluated, Scored
-from gadask.algorithms.elites import mean_return
+from gadask.algorithms.elites import exact_mean
 from gadask.genomes.genome import to_text
 from gadask.master.ledger import PLAYED, Heading, Ledger
 from gadask.messages import Kind, Status
@@ -82,18 +82,18 @@ def log_line(
         "candidates": [
             {
                 "genome": to_text(candidate.genome),
-                "mean": mean_return(candidate.values),
+                "mean": exact_mean(candidate.values),
                 "standard_error": _standard_error(candidate.values),
                 "episodes": len(candidate.values),
             }
             for candidate in evaluated
         ],
         "elite": None if elite is None else asdict(elite) | {"genome": to_text(elite.genome)},
-        "children": {"n": ledger.n_children, "mean": mean_return(fitness), "quantiles": _quantiles(fitness)},
+        "children": {"n": ledger.n_children, "mean": exact_mean(fitness), "quantiles": _quantiles(fitness)},
         "failed": failed,
         "lengths": {
-            "counted": {"mean": mean_return(counted_steps), "quantiles": _quantiles(counted_steps)},
-            "all": {"mean": mean_return(all_steps), "quantiles": _quantiles(all_steps)},
+            "counted": {"mean": exact_mean(counted_steps), "quantiles": _quantiles(counted_steps)},
+            "all": {"mean": exact_mean(all_steps), "quantiles": _quantiles(all_steps)},
         },
         "episodes": len(played),
         "steps": ledger.steps,
@@ -109,7 +109,7 @@ def log_line(
 
 def _standard_error(values: Sequence[float]) -> float | None:
     """Return the standard error of the mean; None of fewer than two values and where it overflows."""
-    mean = mean_return(values)
+    mean = exact_mean(values)
     if mean is None or len(values) < 2:
         return None
     try:

@@ -38,24 +38,25 @@ def prepare_tasks(configs: Iterable[Config]) -> list[Task]:
         check_config(config)
         make_algorithm(config)
         Fitness(config)
-        if _what(config) not in _facts:
-            unknown.setdefault(_what(config), config)
+        if what_is_played(config) not in _facts:
+            unknown.setdefault(what_is_played(config), config)
     if unknown:
         with closing(rehearse(list(unknown.values()))) as rehearsals:
             for what, found in zip(unknown, rehearsals, strict=True):
                 if isinstance(found, GadaskError):
                     raise found
                 _facts[what] = found
-    return [_task(config, _facts[_what(config)]) for config in configs]
+    return [_task(config, _facts[what_is_played(config)]) for config in configs]
 
 
 def kernels_of(config: Config) -> str:
     """Return in words what computes the networks of a config that `prepare_task` was given."""
-    return _facts[_what(config)].kernels
+    return _facts[what_is_played(config)].kernels
 
 
-def _what(config: Config) -> str:
-    return repr((config.env, config.policy))
+def what_is_played(config: Config) -> str:
+    """Return what decides how a rehearsal ends, as text."""
+    return repr((config.env, config.policy, config.generation.fitness))
 
 
 def _task(config: Config, facts: Facts) -> Task:

@@ -18,7 +18,7 @@ _NO_GENE = -1  # of a genome that is played as it is
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Recipe:
     """What a slot's weights are made from: those of `base`, unless it is empty, and a step."""
 
     base: Genome
@@ -26,23 +26,23 @@ class Beginning:
     weight: float
 
 
-def plan_slots(task: Task, brood: Brood, chunk: Chunk) -> dict[int, Beginning]:
+def plan_slots(task: Task, brood: Brood, chunk: Chunk) -> dict[int, Recipe]:
     """Return what the weights of each slot of a chunk are made from."""
     slots = sorted({slot for slot, _ in chunk.episodes})
     if chunk.kind is not Kind.CHILD:
         return {slot: _of_candidate(task, brood, brood.candidates[slot]) for slot in slots}
     children = task.algorithm.children(brood, np.array(slots), task.n_genes)
     drawn = zip(slots, *(column.tolist() for column in children), strict=True)
-    return {slot: Beginning(brood.bases[row] if row >= 0 else (), gene, weight) for slot, row, gene, weight in drawn}
+    return {slot: Recipe(brood.bases[row] if row >= 0 else (), gene, weight) for slot, row, gene, weight in drawn}
 
 
-def weights_needed(brood: Brood, chunk: Chunk, slots: dict[int, Beginning]) -> tuple[list[Genome], list[Genome]]:
+def weights_needed(brood: Brood, chunk: Chunk, slots: dict[int, Recipe]) -> tuple[list[Genome], list[Genome]]:
     """Return the genomes whose weights are to be there, each once: for the generation's chunks, and for this one."""
     used = list(dict.fromkeys(one.base for one in slots.values() if one.base))
     return (list(dict.fromkeys(brood.bases)) if chunk.kind is Kind.CHILD else used), used
 
 
-def plan_episodes(chunk: Chunk, slots: dict[int, Beginning], rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
+def plan_episodes(chunk: Chunk, slots: dict[int, Recipe], rows_of: dict[Genome, int]) -> list[PlannedEpisode]:
     """Say for each episode which row of weights it starts from and which step it adds."""
     planned: list[PlannedEpisode] = []
     for slot, episodes in groupby(chunk.episodes, itemgetter(0)):  # in slot order
@@ -52,12 +52,12 @@ def plan_episodes(chunk: Chunk, slots: dict[int, Beginning], rows_of: dict[Genom
     return planned
 
 
-def _of_candidate(task: Task, brood: Brood, candidate: Genome) -> Beginning:
-    """Return a candidate's beginning: a base that nodes hold for children too, where it is one or a child of one."""
+def _of_candidate(task: Task, brood: Brood, candidate: Genome) -> Recipe:
+    """Return a candidate's recipe: a base that nodes hold for children too, where it is one or a child of one."""
     *before, last = candidate
     if candidate not in brood.bases:
         if not before and isinstance(last, int):
-            return Beginning((), last, 0.0)
+            return Recipe((), last, 0.0)
         if tuple(before) in brood.bases and not isinstance(last, str):
-            return Beginning(tuple(before), *unfold(last, task.algorithm.step_weight))
-    return Beginning(candidate, _NO_GENE, 0.0)
+            return Recipe(tuple(before), *unfold(last, task.algorithm.step_weight))
+    return Recipe(candidate, _NO_GENE, 0.0)

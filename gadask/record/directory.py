@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -87,8 +88,10 @@ class RunDirectory:
         self._log_digest = log_digest
 
     @classmethod
-    def create(cls, path: Path | str, config: Config) -> Self:
-        """Make the directory of a new run.
+    def create(
+        cls, path: Path | str, config: Config, state: State | None = None, anchor: NDArray[np.float32] | None = None
+    ) -> Self:
+        """Make the directory of a new run, whose `state` before generation 0 may begin with an `anchor`.
 
         Raises:
             RunDirectoryError: it exists and is not empty, or it cannot be written; nothing is left behind.
@@ -102,8 +105,10 @@ class RunDirectory:
             lock = files.FileLock(path / _LOCK)
             _refuse_used(path)
             log_digest = hashlib.sha256()
-            checkpoint = encode(Checkpoint(State(), config, 0, log_digest.hexdigest()))
+            checkpoint = encode(Checkpoint(state or State(), config, 0, log_digest.hexdigest()))
             try:
+                if anchor is not None:
+                    _write_anchor(path, anchor)
                 files.atomic_write(path / _CHECKPOINT, checkpoint)
                 # Last: a directory without it holds no run, and `create` may use it again.
                 files.atomic_write(path / _CONFIG, dump_config(config).encode())
@@ -112,6 +117,7 @@ class RunDirectory:
             except (OSError, RecordError):
                 for name in (_CONFIG, _CHECKPOINT, _LOCK):
                     (path / name).unlink(missing_ok=True)
+                shutil.rmtree(path / FOLDER, ignore_errors=True)
                 raise
             return cls(path, config, lock, checkpoint, log_digest)
         except (OSError, RecordError, RunDirectoryError) as error:
@@ -179,19 +185,6 @@ class RunDirectory:
         if entries and (found := changes(entries[-1], entry)):
             _logger.warning("%s: going on with other code, which may play otherwise: %s", self.path, "; ".join(found))
         files.atomic_write(path, json.dumps([*entries, entry], indent=1, allow_nan=False).encode() + b"\n")
-
-    def add_anchor(self, weights: NDArray[np.float32]) -> None:
-        """Store the weights of an anchor, which genomes of the run may name; see `gadask.genomes.anchors`.
-
-        Raises:
-            RecordError: it cannot be written.
-        """
-        path = anchor_path(self.path / FOLDER, anchor_digest(weights))
-        try:
-            path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"{path.parent}: cannot make this directory: {error.strerror}") from None
-        files.atomic_write(path, anchor_content(weights))
 
     def close_generation(self, episodes: pa.Table, line: Json, state: State) -> None:
         """Record the generation `state.generation`, the one after the last that was closed.
@@ -277,15 +270,16 @@ def read_run(path: Path | str) -> tuple[Config, State]:
 
     Raises as `RunDirectory.resume` does.
     """
+    if not holds_run(path):
+        raise RunDirectoryError(f"{path}: expected a run directory, found no {_CONFIG} in it")
     path = Path(path).absolute()
-    _refuse_missing(path)
     config, _, content, _ = _load(path)
     return config, decode(content).state
 
 
 def _refuse_used(path: Path) -> None:
     """Raise unless the directory is empty, but for what its cluster or a process killed while it made it left there."""
-    leftovers = {path / _LOCK, path / _CHECKPOINT, path / CLUSTER_FOLDER, *files.temporary_files(path)}
+    leftovers = {path / _LOCK, path / _CHECKPOINT, path / FOLDER, path / CLUSTER_FOLDER, *files.temporary_files(path)}
     if set(path.iterdir()) - leftovers:
         what = "holds a run already" if (path / _CONFIG).exists() else "is not empty"
         raise RunDirectoryError(
@@ -300,10 +294,16 @@ def _refuse_used(path: Path) -> None:
         files.remove(temporary)
 
 
+def _write_anchor(path: Path, weights: NDArray[np.float32]) -> None:
+    anchor = anchor_path(path / FOLDER, anchor_digest(weights))
+    anchor.parent.mkdir(exist_ok=True)
+    files.atomic_write(anchor, anchor_content(weights))
+
+
 def _is_unplayed(checkpoint: bytes) -> bool:
     """Whether a checkpoint is what `create` writes before anything was played."""
     try:
-        return decode(checkpoint).state == State()
+        return decode(checkpoint).state.generation < 0
     except RecordError:
         return False
 

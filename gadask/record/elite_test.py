@@ -17,7 +17,7 @@ _FILE = "elite_test.json"
 
 @dataclass(frozen=True)
 class EliteTest:
-    """The elite's returns on fresh episodes, in episode order; those that failed are left out."""
+    """The elite's returns on fresh episodes, or what `generation.fitness` makes of them; failed ones are left out."""
 
     generation: int
     """The generation that crowned the elite."""

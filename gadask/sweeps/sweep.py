@@ -28,7 +28,7 @@ from gadask.master.evaluate import evaluate_elite, needs_test, test_of
 from gadask.master.evolve import evolve
 from gadask.master.generation import Generation, Progress
 from gadask.master.start import find_start
-from gadask.master.task import prepare_task, prepare_tasks
+from gadask.master.task import prepare_task, prepare_tasks, what_is_played
 from gadask.record import files
 from gadask.record.directory import State, check_same_run, holds_run, read_generations, read_run
 from gadask.sweeps.study import StudyRun
@@ -97,12 +97,12 @@ class Sweep:
         self._on_generation = on_generation
         self._charged: dict[str, float] = {}
         self._played_s = 0.0
-        unlike = {repr((run.config.env, run.config.policy)): run.config for run in study_runs}
+        unlike = {what_is_played(run.config): run.config for run in study_runs}
         n_params = {what: task.n_params for what, task in zip(unlike, prepare_tasks(unlike.values()), strict=True)}
         for run in self.runs:
             if run.state.generation < 0:
                 config = run.study_run.config
-                find_start(config, n_params[repr((config.env, config.policy))])
+                find_start(config, n_params[what_is_played(config)])
 
     @property
     def unfinished(self) -> list[SweptRun]:

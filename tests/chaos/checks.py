@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gadask.algorithms.algorithm import Scored
-from gadask.algorithms.elites import mean_return
+from gadask.algorithms.elites import exact_mean
 from gadask.config import Config
 from gadask.errors import GadaskError
 from gadask.genomes.genome import Genome, from_text, to_text
@@ -142,7 +142,7 @@ def _children(config: Config, lines: list[dict[str, Any]], table: pd.DataFrame) 
         first = episodes.iloc[0]
         parents = lines[int(generation)]["parents"]
         parent: Genome = from_text(parents[first.parent]) if first.parent >= 0 else ()
-        mean = mean_return(episodes.sort_values("episode")["return"].tolist())
+        mean = exact_mean(episodes.sort_values("episode")["return"].tolist())
         assert mean is not None
         children.append(Scored(parent, int(first.gene), mean, int(slot)))
     return children

@@ -1,0 +1,134 @@
+"""An algorithm from elsewhere, whose answers are checked: a wrong one ends the run in one line, not in a wrong log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Elite, Json, Scored
+from gadask.blame import in_one_line
+from gadask.errors import ConfigError, EvolutionError, GadaskError, GenomeError
+from gadask.genomes.genome import Genome, from_json, to_json
+
+_Result = TypeVar("_Result")
+_METHODS = [name for name in vars(Algorithm) if not name.startswith("_")]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Does what `algorithm` does, which the config calls `kind`."""
+
+    kind: str
+    algorithm: Algorithm[Any]
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` for what has not the methods of an algorithm."""
+        missing = [name for name in _METHODS if not hasattr(self.algorithm, name)]
+        if missing:
+            raise ConfigError(
+                f"algorithm.kind: expected {self.kind!r} to return an object with the methods of"
+                f" gadask.algorithms.algorithm.Algorithm, found {type(self.algorithm).__name__} without"
+                f" {', '.join(missing)}"
+            )
+        for name, least in (("step_weight", -np.inf), ("n_bases", 0)):
+            found = getattr(self.algorithm, name)
+            if not isinstance(found, int | float) or not least <= found < np.inf:
+                raise ConfigError(f"algorithm.kind: {self.kind!r}: {name}: expected a finite number, found {found!r}")
+
+    @property
+    def step_weight(self) -> float:
+        """As the algorithm says."""
+        return self.algorithm.step_weight
+
+    @property
+    def n_bases(self) -> int:
+        """As the algorithm says."""
+        return self.algorithm.n_bases
+
+    def start(self, first: Genome) -> Any:
+        """Return the state before generation 0."""
+        return self._asked(lambda: self.algorithm.start(first))
+
+    def bases(self, state: Any) -> tuple[Genome, ...]:
+        """Return the next generation's bases, at most `n_bases`."""
+        bases = self._asked(lambda: self.algorithm.bases(state))
+        if len(bases) > self.n_bases:
+            raise self._wrong(f"bases: expected at most n_bases, which is {self.n_bases}, found {len(bases)}")
+        return self._genomes("bases", bases)
+
+    def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
+        """Return how children are made: rows, genes and weights that there are."""
+
+        def as_arrays() -> Children:
+            rows, genes = (
+                np.asarray(column).astype(np.int64, casting="same_kind") for column in (found.rows, found.genes)
+            )
+            return Children(rows, genes, np.asarray(found.weights, np.float64))
+
+        found = self._asked(lambda: self.algorithm.children(brood, slots, n_genes))
+        made = self._asked(as_arrays)
+        if any(column.shape != slots.shape for column in made):
+            shapes = ", ".join(str(column.shape) for column in made)
+            raise self._wrong(f"children: expected three arrays of shape {slots.shape}, found {shapes}")
+        for name, column, least, end in (
+            ("rows", made.rows, -1, len(brood.bases)),
+            ("genes", made.genes, 0, n_genes),
+            ("weights", made.weights, np.finfo(np.float32).min, np.inf),
+        ):
+            wrong = column[~((column >= least) & (column < end))]
+            if len(wrong):
+                raise self._wrong(f"children: expected {name} from {least} to below {end}, found {wrong[0]}")
+        return made
+
+    def nominate(self, state: Any, scored: Sequence[Scored]) -> tuple[Genome, ...]:
+        """Return the candidates."""
+        return self._genomes("nominate", self._asked(lambda: self.algorithm.nominate(state, scored)))
+
+    def tell(self, state: Any, closed: Closed) -> Any:
+        """Return the next state."""
+        return self._asked(lambda: self.algorithm.tell(state, closed))
+
+    def elite(self, state: Any) -> Elite | None:
+        """Return the best genome so far."""
+        return self._asked(lambda: self.algorithm.elite(state))
+
+    def to_json(self, state: Any) -> Json:
+        """Return the state as JSON holds it, from which the same state comes back."""
+
+        def there_and_back() -> tuple[Json, Any]:
+            document = json.loads(json.dumps(self.algorithm.to_json(state), allow_nan=False))
+            return document, self.algorithm.from_json(document)
+
+        document, again = self._asked(there_and_back)
+        if again != state:
+            raise self._wrong(
+                "expected from_json(to_json(state)) == state after JSON, which knows no tuples and no keys but texts,"
+                " found another state: no run could be resumed"
+            )
+        return document
+
+    def from_json(self, document: Json) -> Any:
+        """Return the state that `to_json` was given."""
+        return self.algorithm.from_json(document)
+
+    def _genomes(self, name: str, genomes: Sequence[Genome]) -> tuple[Genome, ...]:
+        try:
+            return tuple(from_json(to_json(genome)) for genome in genomes)
+        except (GenomeError, TypeError) as error:
+            raise self._wrong(f"{name}: expected genomes, found {str(genomes)[:80]}: {error}") from None
+
+    def _asked(self, question: Callable[[], _Result]) -> _Result:
+        try:
+            return question()
+        except GadaskError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a user's code raises
+            raise self._wrong(in_one_line(error)) from error
+
+    def _wrong(self, what: str) -> EvolutionError:
+        return EvolutionError(f"algorithm.kind: {self.kind!r}: {what}")
