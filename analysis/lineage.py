@@ -292,7 +292,7 @@ def _evaluated(genome: Any) -> str:
     if not genome.evaluations:
         return "not evaluated again"
     lengths = "" if np.isnan(genome.evaluation_steps) else f", {genome.evaluation_steps:,.0f} steps on average"
-    return f"evaluated: mean return {genome.mean:,.1f} over {genome.evaluations} episodes{lengths}"
+    return f"evaluated: mean {genome.mean:,.1f} over {genome.evaluations} episodes{lengths}"
 
 
 def _role(genome: Any) -> str:

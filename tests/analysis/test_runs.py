@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.runs import find_runs, load_run, load_study, standard_error, study_frame, system_names
@@ -21,6 +22,7 @@ from gadask.genomes.genome import from_text
 from gadask.messages import Kind
 from gadask.record.directory import RunDirectory, read_generations
 from gadask.record.elite_test import read_elite_test
+from gadask.record.episodes import episodes_path, read_episodes
 from gadask.record.frames import QUANTILES, episode_frame, generation_frame
 from tests.analysis.recorded import GENERATION, SWATCH, Players, record
 
@@ -104,6 +106,16 @@ def test_episodes_are_those_of_the_files(recorded: dict[str, Path]) -> None:
         whole.loc[whole["recorded_in"] == 2, list(some)].reset_index(drop=True),
         check_categorical=False,
     )
+
+
+def test_files_with_and_without_weights_make_one_frame(run: Path) -> None:
+    path = episodes_path(run, 1)
+    pq.write_table(read_episodes(run, 1).drop_columns(["weight"]), path)  # as earlier versions wrote it
+    for columns in (None, ["weight", "gene", "kind"]):
+        frame = episode_frame(run, columns=columns)
+        assert (frame["weight"].isna() == (frame["recorded_in"] == 1)).all()
+        assert set(frame["kind"]) == {"child", "evaluation"}
+    assert episode_frame(run, [1])["weight"].isna().all()
 
 
 def test_missing_episodes_are_left_out_and_damaged_ones_are_not(run: Path) -> None:
