@@ -16,7 +16,8 @@ import pandas
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.runs import find_runs, load_run, load_study, standard_error, study_frame, system_names
+from analysis.runs import Run, find_runs, load_run, load_study, standard_error, study_frame, system_names
+from gadask.config import AlgorithmConfig
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.genomes.genome import from_text
 from gadask.messages import Kind
@@ -202,6 +203,20 @@ def test_systems_are_told_apart_by_what_differs_within_a_game(study: Path) -> No
         replace(run, config=replace(run.config, generation=config.generation, ga=config.ga)) for run in runs[3:]
     ]
     assert set(system_names([replace(run, config=changed.config) for run in runs[:3]] + other_games)) == {"gadask"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fitness", "measure", "parents"),
+    [
+        ("truncation", "return", "return", 3),
+        ("truncation", "mine:worth", "fitness", None),
+        ("random-search", "return", "return", None),
+    ],
+)
+def test_parents_are_the_best_by_return_or_not(kind: str, fitness: str, measure: str, parents: int | None) -> None:
+    generation = replace(GENERATION, fitness=fitness)
+    run = Run(Path(), replace(SWATCH, algorithm=AlgorithmConfig(kind), generation=generation), pandas.DataFrame())
+    assert (run.measure, run.parents_by_return) == (measure, parents)
 
 
 def test_a_run_that_reached_its_goal_is_marked(tmp_path: Path) -> None:
