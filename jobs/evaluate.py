@@ -152,7 +152,7 @@ async def _evaluate(
     nodes = arguments.nodes
     print(f"playing {config.env.id} with {config.policy.kind} on {nodes.where}")
     frames, failed = [], []
-    # A folder of its own: the run's may hold the keys of a cluster that it is being evolved on.
+    # A separate folder: the run's may hold the keys of a cluster that it is being evolved on.
     async with nodes.open(arguments.run_dir / "evaluation") as cluster:
         for name, (brood, n_episodes) in plans.items():
             played = await play_genomes(

@@ -1,7 +1,7 @@
 """Plays the baselines at the settings of Duan et al. 2016 (RL², arXiv 1611.02779) and prints their means.
 
 The published means are recalled from the paper's tables. Each is of 1,000 episodes, the same ones for every baseline of
-a setting, and so has a standard error of its own. The last column is the difference in units of both errors together.
+a setting, and so has its own standard error. The last column is the difference in units of both errors together.
 """
 
 from __future__ import annotations
