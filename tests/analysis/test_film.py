@@ -21,6 +21,7 @@ from gadask.algorithms.algorithm import Elite
 from gadask.config import Config, EnvConfig
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genomes.seeding import stream
+from gadask.master.evaluate import choose_genome
 from gadask.master.task import prepare_task
 from gadask.messages import Kind, Status
 from gadask.observations import Normaliser
@@ -169,6 +170,15 @@ def test_any_genome_is_filmed(recorded: dict[str, Path]) -> None:
     one = film_genome(recorded["swatch"], config, parent, 17)
     assert one is not None
     assert (one.steps[-1], one.returns[-1]) == (40, played.return_)
+
+
+def test_best_and_last_are_genomes_too(recorded: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    filmed: list[Any] = []
+    monkeypatch.setattr(film, "film_elite", lambda *arguments: filmed.append(arguments[4]))
+    run = recorded["swatch"]
+    for name in ("last", "best", "17-42*-0.5"):
+        film.main([str(run), "--seed", "1", "--genome", name])
+    assert filmed == [None, choose_genome(run, "best"), (17, (42, -0.5))]
 
 
 @needs_ffmpeg
