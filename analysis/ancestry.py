@@ -1,8 +1,8 @@
 """Who descends from whom: the genomes that were ever parent, candidate or elite of a run, as a family tree.
 
-Every genome is born as a child, from one parent, in one generation; founders are born without a parent in generation 0.
-The log names genomes by their indices; a child's genome is its parent's with one index added, so that the tree follows
-from the texts alone. What a genome scored comes from the episodes, where they are there.
+Every genome is born as a child, from one parent, in one generation; founders have no parent. The log names genomes by
+their texts; a child's genome is its parent's with one part added, so that the tree follows from the texts alone. What a
+genome scored comes from the episodes, where they are there.
 
 Parents of a generation share an ancestor once all but one of the founders' lines, or of a later genome's, have died
 out: `common_ancestors` says when that ancestor was born.
@@ -27,8 +27,8 @@ from gadask.record.directory import read_generations, read_run
 NONE = -1
 """Stands for no parent, no slot, no generation."""
 
-EPISODE_COLUMNS = ("generation", "kind", "slot", "parent", "gene", "return", "steps", "status", "counted")
-"""Columns of `runs.episode_frame` that a tree needs."""
+EPISODE_COLUMNS = ("generation", "kind", "slot", "parent", "gene", "weight", "return", "steps", "status", "counted")
+"""Columns of `gadask.record.frames.episode_frame` that a tree needs."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Lineage:
 
     genomes: pd.DataFrame
     """One row a genome, in order of birth; the index counts from 0. Columns: `parent` (index of the row, −1 for none),
-    `born` (generation in which it was a child), `gene` (its last noise index), `length` (number of its indices);
-    `score` and `steps` (return and length of its episode as a child, means of several; NaN where it is not known),
-    `mean`, `evaluations` and `evaluation_steps` (mean return, number and mean length of all its evaluation episodes);
-    `last_parent` (last generation whose children it had, −1 for none), `first_elite` and `last_elite` (−1 for
-    never)."""
+    `born` (generation in which it was a child, or that a founder was first part of), `part` (text of its last part, of
+    a founder its whole text), `length` (number of its parts); `score` and `steps` (return and length of its episode as
+    a child, means of several; NaN where it is not known), `mean`, `evaluations` and `evaluation_steps` (mean in the
+    log, number and mean length of all its evaluation episodes whose mean is known); `last_parent` (last generation
+    whose children it had, −1 for none), `first_elite` and `last_elite` (−1 for never)."""
     parents: list[list[int]]
     """Of each generation the rows of its children's parents; one entry more than closed generations."""
     elites: list[int]
@@ -60,15 +60,21 @@ def read_lineage(run_dir: Path | str, episodes: pd.DataFrame) -> Lineage:
     config, state = read_run(run_dir)
     algorithm = make_algorithm(config)
     parents = algorithm.bases(algorithm.from_json(state.algorithm)) if state.algorithm else ()
-    return trace(read_generations(run_dir), state.generation + 1, parents, episodes)
+    return trace(read_generations(run_dir), state.generation + 1, parents, episodes, algorithm.step_weight)
 
 
-def trace(lines: Iterable[dict[str, Any]], to_come: int, parents: Sequence[Genome], episodes: pd.DataFrame) -> Lineage:
+def trace(
+    lines: Iterable[dict[str, Any]],
+    to_come: int,
+    parents: Sequence[Genome],
+    episodes: pd.DataFrame,
+    step_weight: float,
+) -> Lineage:
     """Return the family that the log's `lines` tell of, and the `parents` of the generation `to_come`.
 
-    These are left out where the log has gone on since they were stored.
+    These are left out where the log has gone on since they were stored. `step_weight` is that of steps that name none.
     """
-    tracer = _Tracer(_Births(episodes), _Evaluations(episodes))
+    tracer = _Tracer(_Births(episodes, step_weight), _Evaluations(episodes))
     for line in lines:
         tracer.add(line)
     is_next = to_come == len(tracer.elites)
@@ -119,20 +125,20 @@ def common_ancestors(lineage: Lineage) -> pd.DataFrame:
 
 
 def genome_text(genomes: pd.DataFrame, row: int) -> str:
-    """Return a genome as text; `genomes` needs the columns `parent` and `gene`."""
-    parent, gene = genomes["parent"].tolist(), genomes["gene"].tolist()
-    genes: list[str] = []
+    """Return a genome as text; `genomes` needs the columns `parent` and `part`."""
+    parent, part = genomes["parent"].tolist(), genomes["part"].tolist()
+    parts: list[str] = []
     while row != NONE:
-        genes.append(str(gene[row]))
+        parts.append(part[row])
         row = parent[row]
-    return "-".join(reversed(genes))
+    return "-".join(reversed(parts))
 
 
 @dataclass
 class _Genome:
     parent: int
     born: int
-    gene: int
+    part: str
     length: int
     score: float = math.nan
     steps: float = math.nan
@@ -147,22 +153,32 @@ class _Genome:
 class _Births:
     """Finds the episodes that a genome played as a child."""
 
-    def __init__(self, episodes: pd.DataFrame) -> None:
+    def __init__(self, episodes: pd.DataFrame, step_weight: float) -> None:
+        self._step_weight = step_weight
         self._children = {}
         if len(episodes):
             own = episodes[(episodes["kind"] == "child") & episodes["counted"] & (episodes["status"] == "ok")]
+            if "weight" not in own:
+                own = own.assign(weight=math.nan)
             self._children = {
-                generation: tuple(part[name].to_numpy() for name in ("parent", "gene", "return", "steps"))
+                generation: tuple(part[name].to_numpy() for name in ("parent", "gene", "weight", "return", "steps"))
                 for generation, part in own.groupby("generation")
             }
 
-    def find(self, generation: int, parent_rows: Sequence[int], gene: int) -> tuple[float, float] | None:
-        """Return mean return and length of the child with this gene and one of these parents; None for none."""
-        if generation not in self._children:
+    def find(self, generation: int, parent_rows: Sequence[int], part: str) -> tuple[float, float] | None:
+        """Return mean return and length of the child of one of these parents whose last part this is; None for none.
+
+        Without `parent_rows` it is a new network, whose weight means nothing.
+        """
+        if generation not in self._children or part.startswith("@"):
             return None
-        parent, genes, returns, steps = self._children[generation]
-        own = np.flatnonzero(genes == gene)
-        own = own[np.isin(parent[own], parent_rows)]
+        gene, _, weight = part.partition("*")
+        parent, genes, weights, returns, steps = self._children[generation]
+        own = np.flatnonzero(genes == int(gene))
+        own = own[np.isin(parent[own], parent_rows or NONE)]
+        if parent_rows:  # a mirrored pair has one gene and two weights; files of earlier versions have no weights
+            expected = float(weight) if weight else self._step_weight
+            own = own[(weights[own] == expected) | np.isnan(weights[own])]
         return (float(returns[own].mean()), float(steps[own].mean())) if len(own) else None
 
 
@@ -199,7 +215,7 @@ class _Tracer:
         self._name_parents(generation, line["parents"])
         for slot, candidate in enumerate(line["candidates"]):
             genome = self.genomes[self._row(candidate["genome"], generation)]
-            if candidate["episodes"]:
+            if candidate["mean"] is not None:  # none where all episodes failed, or what one was worth is not finite
                 genome.evaluations += candidate["episodes"]
                 genome.return_sum += candidate["mean"] * candidate["episodes"]
                 genome.step_sum += self.evaluations.mean_steps(generation, slot) * candidate["episodes"]
@@ -241,11 +257,13 @@ class _Tracer:
 
     def _born(self, text: str, latest: int) -> _Genome:
         *before, last = split_text(text)
-        prefix = "-".join(before)
-        parent, gene = self.known.get(prefix, NONE), NONE if last.startswith("@") else int(last.partition("*")[0])
-        length = 1 if parent == NONE else self.genomes[parent].length + 1
+        parent = self.known.get("-".join(before), NONE)
+        is_founder = parent == NONE
+        part, length = (text, len(before) + 1) if is_founder else (last, self.genomes[parent].length + 1)
+        is_network = is_founder and not before and not last.startswith("@")
         for generation in (latest, latest - 1):
-            places = [NONE] if parent == NONE else self.rows.get(generation, {}).get(parent, [])
-            if (found := self.births.find(generation, places, gene)) is not None:
-                return _Genome(parent, generation, gene, length, *found)
-        return _Genome(parent, latest if prefix else 0, gene, length)
+            places = self.rows.get(generation, {}).get(parent, [])
+            if (is_network or places) and (found := self.births.find(generation, places, last)) is not None:
+                return _Genome(parent, generation, part, length, *found)
+        # Networks without episodes are those of generation 0; a base that no child was begins with its children.
+        return _Genome(parent, 0 if is_network else max(latest, 0), part, length)

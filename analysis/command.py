@@ -15,7 +15,7 @@ def run_command(write: Callable[[], Path | None]) -> int:
     """Print the path that `write()` returns; returns the exit status.
 
     0 is success, 2 bad usage, 1 any other error of gadask, 130 Ctrl-C; also 1 where `write` returns None, having logged
-    why. Who reads a part of what is printed, as `head` does, has seen enough.
+    why. A reader that stops early, like `head`, is no error.
     """
     leave_script_folder()
     outlive_terminal()

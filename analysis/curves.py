@@ -7,7 +7,7 @@ ended because its elite was good enough (`budget.elite_mean`) keeps that elite. 
 are ga-dist's curve and published scores of that game; see `analysis.published`.
 
 The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For scores on
-fresh episodes see `analysis/scores.py`.
+fresh episodes see `analysis/scores.py`. With `generation.fitness` all means are of fitness.
 """
 
 from __future__ import annotations
@@ -127,7 +127,10 @@ def median_interval(
 
 
 def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int = 1000) -> LayoutDOM:
-    """Return a grid of panels, one a game, with one legend; columns as in `learning_curves`, and `steps`."""
+    """Return a grid of panels, one a game, with one legend.
+
+    Columns are as in `learning_curves`, and `steps`; `measure` is named on the axis, `return` where it is missing.
+    """
     curves = learning_curves(generations)
     games = sorted(curves["game"].unique()) if len(curves) else []
     systems = {system: PALETTE[i % len(PALETTE)] for i, system in enumerate(generations["system"].unique())}
@@ -137,7 +140,9 @@ def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int 
     panels = []
     for game in games:
         of_game = generations[generations["game"] == game]
-        panel = new_figure(title=game, x=frames_label(of_game), y="elite's mean return", **size)
+        measures = of_game["measure"].unique() if "measure" in of_game else ["return"]
+        y = f"elite's mean {' or '.join(measures)}"
+        panel = new_figure(title=game, x=frames_label(of_game), y=y, **size)
         panel.xaxis.formatter = engineering()
         own = curves[curves["game"] == game]
         for system, color in systems.items():

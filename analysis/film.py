@@ -1,9 +1,9 @@
 """Film the elite of a run, or of several: `python analysis/film.py RUN_DIR … [--out ELITE.gif] [--seed 7]`.
 
 The film shows one recorded episode again: of the evaluation episodes that crowned the elite, the one whose return is
-nearest to their mean. Its seed follows from its row, and its weights from the genome; of the noise only the chunks that
-the genome needs are made. So a laptop films what a cluster evolved. Another version of gadask, or a CPU that rounds
-otherwise, may choose other actions; a return that differs from the recorded one is logged.
+nearest to their mean return. Its seed follows from its row, and its weights from the genome; of the noise only the
+chunks that the genome needs are made. So a laptop films what a cluster evolved. Another version of gadask, or a CPU
+that rounds otherwise, may choose other actions; a return that differs from the recorded one is logged.
 
 A film shows the whole episode in at most a minute, with return, step and last action below the picture, and with
 `--input` what the policy is given beside it: at its own speed, or two, four, ... times as fast. Of several runs it is a
@@ -13,6 +13,7 @@ wall: their films side by side, in at most 20 seconds.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -29,12 +30,14 @@ from analysis.command import run_command
 from analysis.figures import check_suffix
 from analysis.movie import Clip, Film, captioned, to_gif, to_mp4, wall
 from analysis.runs import find_runs, game_of
+from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Elite
 from gadask.config import Config
 from gadask.console.leaving import leave
 from gadask.errors import RunDirectoryError, UsageError
-from gadask.genomes.genome import Genome, from_text, to_text
+from gadask.genomes.genome import Genome, to_text, unfold
 from gadask.genomes.seeding import Purpose, env_seed, stream
+from gadask.master.evaluate import choose_genome
 from gadask.messages import Kind
 from gadask.observations import CLIP, Normaliser
 from gadask.play.lanes import as_played
@@ -61,7 +64,8 @@ class Arguments:
     seed: int | None = None
     """Seed of the environment; by default that of the recorded episode nearest to the elite's mean return."""
     genome: str | None = None
-    """With one run and `--seed`: film this genome, noise indices joined by `-`, in place of the elite."""
+    """With one run and `--seed`: film in place of its elite `best`, the elite with the best mean ever, or any genome as
+    text."""
     input: bool = False
     """With one run: show what the policy is given beside the picture."""
 
@@ -160,10 +164,11 @@ def film_genome(
     return replace(film, inputs=[np.clip(np.subtract(one, mean) * scale, -CLIP, CLIP) for one in film.inputs])
 
 
-def typical_episode(run_dir: Path, elite: Elite) -> Recorded:
-    """Return the episode nearest to the elite's mean among those that crowned it.
+def typical_episode(run_dir: Path, config: Config, elite: Elite) -> Recorded:
+    """Return the episode among those that crowned the elite whose return is nearest to their mean.
 
-    With `candidates = 0` these are what it played as a child.
+    With `candidates = 0` these are what it played as a child. The elite's own mean is another one with
+    `generation.fitness`.
 
     Raises:
         RecordError: the generation's episodes are damaged or missing.
@@ -176,9 +181,15 @@ def typical_episode(run_dir: Path, elite: Elite) -> Recorded:
         own &= (episodes["kind"] == "evaluation") & (episodes["slot"] == genomes.index(to_text(elite.genome)))
         kind = Kind.EVALUATION
     else:
-        own &= (episodes["kind"] == "child") & (episodes["gene"] == elite.genome[-1])
         kind = Kind.CHILD
-    row = episodes.loc[(episodes.loc[own, "return"] - elite.mean).abs().idxmin()]
+        *base, last = elite.genome
+        assert not isinstance(last, str)  # a child, so no anchor
+        gene, weight = unfold(last, make_algorithm(config).step_weight)
+        own &= (episodes["kind"] == "child") & (episodes["gene"] == gene)
+        if base and "weight" in episodes:  # that of a new network means nothing; files of earlier versions have none
+            own &= episodes["weight"] == weight
+    returns = episodes.loc[own, "return"]
+    row = episodes.loc[(returns - math.fsum(returns) / len(returns)).abs().idxmin()]
     return Recorded(kind, int(row["generation"]), int(row["slot"]), int(row["episode"]), float(row["return"]))
 
 
@@ -191,7 +202,9 @@ def main(argv: Sequence[str]) -> int:
 def _write(arguments: Arguments) -> Path | None:
     run_dirs = find_runs(arguments.run_dirs)
     if len(run_dirs) == 1:
-        genome = None if arguments.genome is None else from_text(arguments.genome)
+        genome = None
+        if arguments.genome is not None and arguments.genome != "last":
+            genome = choose_genome(run_dirs[0], arguments.genome)
         return film_elite(run_dirs[0], arguments.out, arguments.max_steps, arguments.seed, genome, arguments.input)
     given = {"--seed": arguments.seed is not None, "--genome": arguments.genome is not None, "--input": arguments.input}
     for flag in (flag for flag, is_given in given.items() if is_given):
@@ -216,7 +229,7 @@ def _film_run(
         raise RunDirectoryError(f"{run_dir}: expected an elite to film, found none; evolve another generation")
     expected = None
     if seed is None:
-        recorded = typical_episode(run_dir, elite)
+        recorded = typical_episode(run_dir, config, elite)
         seed, actions = recorded.seeds(config)
         is_whole = max_steps is None or max_steps >= config.env.max_steps
         expected = recorded.return_ if is_whole else None

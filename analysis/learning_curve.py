@@ -1,9 +1,9 @@
 """Draw a run's learning curve: `python analysis/learning_curve.py RUN_DIR [--out CURVE.png]`.
 
 The abscissa counts emulator frames, candidates' evaluation included, as the budget does; each generation stands where
-it closed. Bands are quantiles of its children's returns. The elite is drawn where it was crowned, as mean ± standard
-error over its evaluation episodes. That mean is the best of several noisy ones and so too high; the elite test, on
-episodes that no selection has seen, is not.
+it closed. Bands are quantiles of its children's returns, or of their fitness (`generation.fitness`). The elite is drawn
+where it was crowned, as mean ± standard error over its evaluation episodes. That mean is the best of several noisy ones
+and so too high; the elite test, on episodes that no selection has seen, is not.
 
 PNG, PDF and SVG are drawn by matplotlib, which needs no browser; `plot_learning_curve` is the interactive figure of the
 same for reports and notebooks. For several seeds or games see `analysis/curves.py`.
@@ -50,6 +50,7 @@ from gadask.record.elite_test import EliteTest
 SUFFIXES = (".png", ".pdf", ".svg")
 
 _TEST = "#000000"
+_MEASURES = {"return": "episode return", "fitness": "fitness"}
 _BANDS = (("child_q05", "child_q95", mix(CHILD, 0.17), "children, 5–95 %"),
           ("child_q25", "child_q75", mix(CHILD, 0.42), "children, 25–75 %"))  # fmt: skip
 _MAX_MARKED = 40  # more generations than this are lines without markers
@@ -121,7 +122,7 @@ def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 10
     frame = run.generations
     mean, error = frame["elite_mean"], frame["elite_error"]
     source = source_of(frame.drop(columns="elite").assign(low=mean - error, high=mean + error))
-    plot = new_figure(x=frames_label(frame), y="episode return", width=width, height=420)
+    plot = new_figure(x=frames_label(frame), y=_MEASURES[run.measure], width=width, height=420)
     plot.xaxis.formatter = engineering()
     for lower, upper, color, label in _BANDS:
         plot.varea("frames", lower, upper, source=source, color=color, legend_label=label)
@@ -193,7 +194,7 @@ def _label(axes: Axes, run: Run) -> None:
     last = float(run.generations["frames"].iloc[-1])
     axes.set_title(describe(run))
     axes.set_xlabel(frames_label(run.generations))
-    axes.set_ylabel("episode return")
+    axes.set_ylabel(_MEASURES[run.measure])
     axes.set_xlim(0, (1.04 if len(run.generations) > 1 else 2) * last)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -46,7 +46,7 @@ from gadask.console.leaving import leave
 
 PROCESSES = (31, 248, 720, 5000)
 EPISODE_COLUMNS = ("kind", "status", "counted", "steps", "seconds", "return")
-"""Columns of `runs.episode_frame` that are needed here."""
+"""Columns of `gadask.record.frames.episode_frame` that are needed here."""
 
 _MAX_DOTS = 4000
 _MAX_GENERATIONS = 24
@@ -95,7 +95,7 @@ def close_at_first(seconds: NDArray[np.float64], n: int, n_processes: int, rng: 
 def first_n_closing(
     episodes: pd.DataFrame,
     population: int,
-    parents: int,
+    parents: int | None,
     processes: Sequence[int] = PROCESSES,
     n_resamples: int = _N_RESAMPLES,
 ) -> pd.DataFrame:
@@ -104,9 +104,9 @@ def first_n_closing(
     `episodes` needs the columns `kind`, `status`, `steps`, `seconds`, `return` and `recorded_in`. At most 24
     generations are played again, evenly spaced. Columns: `generation`, `processes`; `length`, mean length of the
     counted children over that of all; `parents_return`, mean return of the best `parents` of them, and
-    `parents_return_of_all`, the same where `population` children are drawn whatever their length; `discarded_share` of
-    the process time. All are means over `n_resamples` resamples shared by the generations, at least 8 each. The same
-    each time.
+    `parents_return_of_all`, the same where `population` children are drawn whatever their length (`parents` is None
+    where others become parents, and both are left out); `discarded_share` of the process time. All are means over
+    `n_resamples` resamples shared by the generations, at least 8 each. The same each time.
     """
     children = finished_children(episodes)
     numbers = children["recorded_in"].unique()
@@ -115,6 +115,7 @@ def first_n_closing(
     ]
     n_each = max(8, n_resamples // max(1, len(chosen)))
     rng = np.random.default_rng(0)
+    n_best = 1 if parents is None else parents
     rows = []
     for number in chosen:
         own = children[children["recorded_in"] == number]
@@ -125,12 +126,13 @@ def first_n_closing(
             for _ in range(n_each):
                 closing = close_at_first(seconds, population, n_processes, rng)
                 fair = rng.integers(len(own), size=population)
-                best, fair_best = (np.sort(returns[drawn])[-parents:].mean() for drawn in (closing.counted, fair))
+                best, fair_best = (np.sort(returns[drawn])[-n_best:].mean() for drawn in (closing.counted, fair))
                 length = steps[closing.counted].mean() / steps.mean()
                 outcomes.append((length, best, fair_best, closing.discarded_share))
             rows.append((number, n_processes, *np.mean(outcomes, axis=0)))
     names = ["generation", "processes", "length", "parents_return", "parents_return_of_all", "discarded_share"]
-    return pd.DataFrame(rows, columns=names)
+    table = pd.DataFrame(rows, columns=names)
+    return table if parents is not None else table.drop(columns=["parents_return", "parents_return_of_all"])
 
 
 def finished_children(episodes: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +167,7 @@ def _write(arguments: Arguments) -> Path:
     run = load_run(arguments.run_dir)
     episodes = present_episodes(run.path, columns=EPISODE_COLUMNS)
     population = run.config.generation.population
-    closings = first_n_closing(episodes, population, run.config.ga.parents)
+    closings = first_n_closing(episodes, population, run.parents_by_return)
     layout = plot_length_bias(episodes, run.generations, closings, population)
     return save(layout, path, f"{run.game}, seed {run.config.seed}: length bias")
 

@@ -62,7 +62,7 @@ _MAX_MARKED = 100
 _COLORS = tuple(Blues256[200::-1])  # the lightest ones cannot be seen on white
 _TOOLTIP = """
 <div style="font-size: 12px">
-  <b>…@gene</b>, @length genes, born in generation @born<br>
+  <b>…@part</b>, @length parts, born in generation @born<br>
   as a child: return @score{0,0.[0]}, @steps{0,0} steps<br>
   @evaluated<br>
   @role
@@ -71,16 +71,16 @@ _TOOLTIP = """
 _COPY = """
 const at = source.selected.indices[0]
 if (at === undefined) return
-const genes = []
-for (let i = at; i >= 0; i = source.data.parent[i]) genes.push(source.data.gene[i])
-const genome = genes.reverse().join("-")
+const parts = []
+for (let i = at; i >= 0; i = source.data.parent[i]) parts.push(source.data.part[i])
+const genome = parts.reverse().join("-")
 const area = document.createElement("textarea")
 area.value = genome
 document.body.append(area)
 area.select()
 document.execCommand("copy")
 area.remove()
-note.text = `Copied ${genes.length} genes: ${genome.length > 100 ? "…" + genome.slice(-100) : genome}`
+note.text = `Copied ${source.data.length[at]} parts: ${genome.length > 100 ? "…" + genome.slice(-100) : genome}`
 """
 
 
@@ -259,7 +259,7 @@ def _draw_genomes(tree: figure, genomes: pd.DataFrame, note: Title, scale: float
         {
             **{
                 name: genomes[name].to_numpy()
-                for name in ("born", "lane", "gene", "length", "score", "steps", "parent")
+                for name in ("born", "lane", "part", "length", "score", "steps", "parent")
             },
             "evaluated": [_evaluated(genome) for genome in genomes.itertuples()],
             "role": [_role(genome) for genome in genomes.itertuples()],
@@ -292,7 +292,7 @@ def _evaluated(genome: Any) -> str:
     if not genome.evaluations:
         return "not evaluated again"
     lengths = "" if np.isnan(genome.evaluation_steps) else f", {genome.evaluation_steps:,.0f} steps on average"
-    return f"evaluated: mean return {genome.mean:,.1f} over {genome.evaluations} episodes{lengths}"
+    return f"evaluated: mean {genome.mean:,.1f} over {genome.evaluations} episodes{lengths}"
 
 
 def _role(genome: Any) -> str:

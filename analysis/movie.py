@@ -103,7 +103,7 @@ def wall(films: Sequence[Film], names: Sequence[str]) -> Clip:
 
 
 def to_gif(clip: Clip, about: str) -> bytes:
-    """Return a GIF that runs for ever; `about` becomes its comment."""
+    """Return a GIF that runs in a loop; `about` becomes its comment."""
     palette, to_indices = _shared_palette(clip)
     colors = np.concatenate([palette, palette[:1]]).tobytes()  # the last one stands for transparent
     images = []

@@ -50,7 +50,7 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
         RecordError: a run directory is damaged, or a file cannot be written.
     """
     longest = max(runs, key=lambda run: len(run.generations))
-    ga, population = longest.config.ga, longest.config.generation.population
+    population = longest.config.generation.population
     episodes = episode_frame(longest.path)
     drawn = raster.last_generations(longest.generations)
     note = raster.describe(drawn, longest.generations["generation"].tolist())
@@ -61,7 +61,7 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
     if episodes.empty:
         print(f"{longest.path}: no raster.png and length_bias.png, which need episodes/", file=sys.stderr)
     else:
-        closings = length_bias.first_n_closing(episodes, population, ga.parents)
+        closings = length_bias.first_n_closing(episodes, population, longest.parents_by_return)
         layouts["raster"] = raster.plot_raster(episodes[episodes["recorded_in"].isin(drawn)], note)
         layouts["length_bias"] = length_bias.plot_length_bias(episodes, longest.generations, closings, population)
     final = scores.final_scores(runs)

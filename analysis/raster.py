@@ -51,7 +51,7 @@ EPISODE_COLUMNS = (
     "generation", "slot", "episode", "steps", "seconds", "return", "start_s", "process", "kind", "status", "node",
     "counted",
 )  # fmt: skip
-"""Columns of `runs.episode_frame` that a raster needs."""
+"""Columns of `gadask.record.frames.episode_frame` that a raster needs."""
 
 _COLORS = {"child": CHILD, "evaluation": EVALUATION, "late": LATE, "failed": FAILED}
 _LABELS = {

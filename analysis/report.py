@@ -5,7 +5,7 @@ processes did, the family of its elite, the bias towards short episodes, a film,
 with. Of several: learning curves, scores, costs, and a film of the best run of each game. It works on runs that are
 going on or were killed, on what they have closed. Large runs are thinned for drawing, and the page says where.
 
-The film is played in a process of its own, with the environment that rollout processes have; RUN_DIR/elite.gif is used
+The film is played in its own process, with the environment that rollout processes have; RUN_DIR/elite.gif is used
 where it shows the present elite.
 """
 
@@ -49,6 +49,7 @@ MAX_ROWS = 30
 _EPISODE_COLUMNS = tuple(dict.fromkeys((*length_bias.EPISODE_COLUMNS, *ancestry.EPISODE_COLUMNS)))
 _PROCESS_TIME = {"busy": "busy", "discarded": "discarded", "idle": "idle or other runs"}
 _CHARGED = {True: " charged", False: " (rollout processes × time)"}
+_CHILDREN = {"return": "returns", "fitness": "fitness"}
 _FILM = Path(__file__).with_name("film.py")
 
 
@@ -57,7 +58,7 @@ class Arguments:
     """Report on a run, or on a study of several."""
 
     run_dirs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run directories, or folders of them; one run gets a report of its own, several one of the study."""
+    """Run directories, or folders of them; one run gets its own report, several one of the study."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="REPORT.html")] = None
     """HTML file to write; by default report.html in the first directory given."""
     film: bool = True
@@ -81,8 +82,8 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
     page.heading("Learning curve")
     page.figure(learning_curve.plot_learning_curve(run, test, WIDTH))
     page.note(
-        "Bands are quantiles of the children's returns. The elite's mean is the best of several noisy ones and so too"
-        " high; the elite test, on episodes that no selection has seen, is not."
+        f"Bands are quantiles of the children's {_CHILDREN[run.measure]}. The elite's mean is the best of several noisy"
+        " ones and so too high; the elite test, on episodes that no selection has seen, is not."
     )
     page.table(*_generation_table(run.generations))
     if len(run.generations) > MAX_ROWS:
@@ -106,8 +107,8 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
 
     if not episodes.empty and not length_bias.finished_children(episodes).empty:
         page.heading("Length bias")
-        ga, population = run.config.ga, run.config.generation.population
-        closings = length_bias.first_n_closing(episodes, population, ga.parents)
+        population = run.config.generation.population
+        closings = length_bias.first_n_closing(episodes, population, run.parents_by_return)
         page.figure(length_bias.plot_length_bias(episodes, run.generations, closings, population, WIDTH))
         page.table(*_closing_table(closings))
         page.note(
@@ -135,9 +136,10 @@ def report_study(runs: Sequence[Run], film: bool = True, film_timeout_s: float =
     final = scores.final_scores(runs)
     page.heading("Learning curves")
     page.figure(curves.plot_curves(study_frame(runs), width=WIDTH))
+    measures = " or ".join(dict.fromkeys(run.measure for run in runs))
     page.note(
-        "Median over seeds of the elite's mean return, with its bootstrapped 95 % interval. That mean is the best of"
-        " several noisy ones and so too high, in ga-dist's curves too."
+        f"Median over seeds of the elite's mean {measures}, with its bootstrapped 95 % interval. That mean is the best"
+        " of several noisy ones and so too high, in ga-dist's curves too."
     )
     page.heading("Final scores")
     scores.add_scores(page, final)
@@ -227,25 +229,19 @@ def _generation_table(frame: pd.DataFrame) -> Table:
 
 
 def _closing_table(closings: pd.DataFrame) -> Table:
-    header = (
-        "processes",
-        "mean length, counted / all",
-        "parents' mean return",
-        "… if length did not matter",
-        "discarded",
-    )
+    header = {
+        "length": "mean length, counted / all",
+        "parents_return": "parents' mean return",
+        "parents_return_of_all": "… if length did not matter",
+        "discarded_share": "discarded",
+    }
     means = closings.groupby("processes").mean()
-    rows: list[Sequence[str]] = [
-        (
-            f"{row.Index:,}",
-            f"{100 * row.length:.0f} %",
-            _number(row.parents_return),
-            _number(row.parents_return_of_all),
-            f"{100 * row.discarded_share:.0f} %",
-        )
-        for row in means.itertuples()
-    ]
-    return rows, header
+    shown = [column for column in header if column in means]
+    rows: list[Sequence[str]] = []
+    for n_processes, row in means.iterrows():
+        cells = (_number(row[name]) if name.startswith("parents") else f"{100 * row[name]:.0f} %" for name in shown)
+        rows.append((f"{n_processes:,}", *cells))
+    return rows, ("processes", *(header[name] for name in shown))
 
 
 def _run_table(runs: Sequence[Run]) -> Table:
@@ -317,7 +313,7 @@ def _add_provenance(page: Page, run_dir: Path) -> None:
 
 
 def _film(run: Run, path: Path, timeout_s: float) -> str:
-    """Film the elite; returns why that did not work. The environment may hang, and start processes of its own."""
+    """Film the elite; returns why that did not work. The environment may hang, and start its own processes."""
     command = own_command("gadask.guard", sys.executable, str(_FILM), str(run.path), "--out", str(path))
     environ = numeric_environment()
     with subprocess.Popen(

@@ -40,6 +40,17 @@ class Run:
         """As `game_of` its config."""
         return game_of(self.config)
 
+    @property
+    def measure(self) -> str:
+        """What the log's means are of: `return`, or `fitness` where the config names a function."""
+        return "return" if self.config.generation.fitness == "return" else "fitness"
+
+    @property
+    def parents_by_return(self) -> int | None:
+        """How many of the children with the best returns become parents; None where others do."""
+        is_by_return = self.config.algorithm.kind == "truncation" and self.measure == "return"
+        return self.config.ga.parents if is_by_return else None
+
 
 def game_of(config: Config) -> str:
     """Return the environment's name: `Frostbite` of `ALE/Frostbite-v5`, other ids as they are."""
@@ -140,9 +151,9 @@ def standard_error(returns: NDArray[np.float64]) -> float:
 def study_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """Return the generations of several runs in one frame.
 
-    Added are the columns `run`, `game`, `seed`, `system` and `goal`. `system` is as in `system_names`. `goal` says
-    whether the run ended because its elite was good enough (`budget.elite_mean`), and so would not have changed any
-    more.
+    Added are the columns `run`, `game`, `seed`, `system`, `measure` and `goal`. `system` is as in `system_names`,
+    `measure` as in `Run`. `goal` says whether the run ended because its elite was good enough (`budget.elite_mean`),
+    and so would not have changed any more.
     """
     frames = [
         run.generations.assign(
@@ -150,6 +161,7 @@ def study_frame(runs: Sequence[Run]) -> pd.DataFrame:
             game=run.game,
             seed=run.config.seed,
             system=system,
+            measure=run.measure,
             goal=run.generations["elite_mean"].iloc[-1] >= (run.config.budget.elite_mean or math.inf),
         )
         for run, system in zip(runs, system_names(runs), strict=True)

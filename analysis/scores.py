@@ -3,7 +3,7 @@
 A run's score is the mean of its elite test, on episodes that no selection has seen, where its last elite was tested;
 else the mean that crowned it, which is the best of several noisy ones and so too high (marked *). A game's score is the
 median over seeds. Published systems have one score a game; see `analysis.published`, and check recalled ones before
-quoting.
+quoting. With `generation.fitness` a run's score is a mean of fitness, and published ones say nothing about it.
 
 A normalised score is 0 for a random agent and 1 for the reference: a human player, or random search with 1 billion
 frames. An aggregate is the interquartile mean of all normalised scores, each run of each game counting once, with its

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from analysis.command import run_command
 from gadask.config import Config
 from gadask.console.leaving import leave
-from gadask.envs import make_env
 from gadask.envs.baselines import BASELINES, play_baseline
 from gadask.envs.harlow import HarlowLanes
 from gadask.errors import RunDirectoryError, UsageError
@@ -30,8 +28,8 @@ from gadask.master.evaluate import choose_genome
 from gadask.master.task import prepare_task
 from gadask.messages import Kind
 from gadask.play.lanes import Beginning, Lanes, count_lanes, open_lanes
-from gadask.play.loading import load_genome
-from gadask.policies import LanePolicy, make_policy
+from gadask.play.loading import load_genome, new_policy
+from gadask.policies import LanePolicy
 from gadask.record.directory import read_run
 
 
@@ -105,8 +103,7 @@ def _play(
     run_dir: Path | str, config: Config, genome: Genome, generation: int, seeds: Sequence[int]
 ) -> NDArray[np.int8]:
     """Return the choices of a genome in the episodes of `seeds`, shape `(n_episodes, n_trials)`."""
-    with closing(make_env(config.env)) as single_env:
-        single = make_policy(config.policy, single_env.observation_space, single_env.action_space)
+    single = new_policy(config)
     load_genome(single, genome, config, run_dir)
     n_lanes = count_lanes(config.env, single)
     env = open_lanes(config.env, n_lanes)

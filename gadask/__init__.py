@@ -11,7 +11,8 @@ if __name__ == "__main__":  # each Dask worker imports this script again
     policy = gadask.open_run("runs/mine").policy("best")
 ```
 
-What is listed in `__all__` is for everybody and documented; all else is private by convention. Each name is imported
+What is listed in `__all__` is for everybody. Below it, what the reference (`docs/reference/python`) lists may be used
+too, such as `gadask.config.config_from_dict`, and may change; all else is private by convention. Each name is imported
 when it is first used, so that `import gadask` itself costs nothing.
 """
 
@@ -73,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -45,5 +45,5 @@ def instruction_set(library: ctypes.CDLL | None) -> str | None:
 def _text(library: ctypes.CDLL, symbol: str) -> bytes:
     try:
         return ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(library, symbol)))
-    except ValueError:  # a library of before the texts
+    except ValueError:  # a library from before the texts
         return b""

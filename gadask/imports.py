@@ -53,7 +53,7 @@ def imported_meanwhile(*names: str) -> Iterator[None]:
 
 
 def search_path() -> list[str]:
-    """Return where this process finds modules, for a process of its own: whole paths, without gadask's scripts."""
+    """Return where this process finds modules, for a separate process: whole paths, without gadask's scripts."""
     folders = [str(Path.cwd()) if folder == "" else folder for folder in sys.path]
     return [folder for folder in folders if os.path.realpath(folder) not in _SCRIPTS]
 

@@ -77,7 +77,7 @@ class Moments:
         """Return these moments and those of `episodes`, added one after the other.
 
         An episode with an observation that is not finite, or of another size than the first, is left out: one NaN
-        would stay for ever.
+        would never leave.
         """
         total = np.array([self.count, *self.sums, *self.squares])
         for packed in episodes:

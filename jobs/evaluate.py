@@ -53,7 +53,7 @@ class Arguments:
     baselines: bool = False
     """Play the environment's baselines on the same tasks."""
     children: bool = False
-    """Play the children of the last generation again, as many episodes each as they were judged by."""
+    """Play the children of the last generation on fresh episodes, as many each as they were judged by."""
     film: Annotated[Path | None, tyro.conf.arg(metavar="FILM.gif")] = None
     """Film the genome, in the run's own environment, on the task whose return is nearest to the median: GIF or MP4."""
     film_input: bool = False
@@ -152,7 +152,7 @@ async def _evaluate(
     nodes = arguments.nodes
     print(f"playing {config.env.id} with {config.policy.kind} on {nodes.where}")
     frames, failed = [], []
-    # A folder of its own: the run's may hold the keys of a cluster that it is being evolved on.
+    # A separate folder: the run's may hold the keys of a cluster that it is being evolved on.
     async with nodes.open(arguments.run_dir / "evaluation") as cluster:
         for name, (brood, n_episodes) in plans.items():
             played = await play_genomes(

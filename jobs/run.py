@@ -238,7 +238,7 @@ def _known_test(config: Config, run_dir: Path) -> str | None:
         return None
     if test.error:
         return f"{test.text}; another --budget.test-episodes than {n_episodes} tests it again"
-    return f"{test.text}, which hold the {n_episodes} asked for" if test.n_episodes > n_episodes else None
+    return f"{test.text}, which covers the {n_episodes} asked for" if test.n_episodes > n_episodes else None
 
 
 def _go_on(nodes: NodeFlags, budget: BudgetConfig, reached: str) -> str:

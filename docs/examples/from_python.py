@@ -1,4 +1,4 @@
-"""Evolve a policy for a task of one's own, save it, and play it with plain Gymnasium."""
+"""Evolve a policy for your own task, save it, and play it with plain Gymnasium."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A selection rule of one's own: better parents have more children."""
+"""Your own selection rule: better parents have more children."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task and a policy of one's own: a symbol is shown once, and has to be named `delay` steps later."""
+"""Your own task and policy: a symbol is shown once, and has to be named `delay` steps later."""
 
 import gymnasium
 import numpy as np

@@ -24,7 +24,7 @@ _JOBS = ("jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py", "jobs/export.py")
 
 _HEAD = """# Commands
 
-Every command says all of this with `--help`. Run them from gadask's folder, with the Python of `.venv` or of your own
+Every command says all of this with `--help`. Run them from gadask's folder, with the Python of `.venv` or of another
 environment. A flag's value may follow a space or `=`; one that begins with a dash needs `=`.
 """
 
@@ -55,7 +55,7 @@ def commands() -> dict[str, type]:
 
 
 def flags_of(arguments: type) -> Iterator[str]:
-    """Yield the flags that the site lists for a command of its own, those for nodes included."""
+    """Yield a command's own flags that the site lists, those for nodes included."""
     for field in fields_of(arguments):
         if field.type is NodeFlags:
             yield from flags_of(NodeFlags)

@@ -51,8 +51,7 @@ async def cancel_marked(
                     found = f": {error}"
                 await asyncio.sleep(periods.end_poll_s)
     except TimeoutError:
-        names = " or ".join(f"-{mark}-" for mark in sorted(marks))
-        by_hand = f"{queue.by_hand} shows jobs with {names} in their names"
+        by_hand = f"{queue.by_hand} shows jobs with {_in_words(marks)} in their names"
         if expected:
             by_hand = f"{queue.commands[-1]} {' '.join(expected)}; {by_hand}"
         _logger.error("jobs may be left in the queue, for it does not answer or let them go%s; %s", found, by_hand)
@@ -71,7 +70,14 @@ async def cancel_earlier(folder: Path, queues: Mapping[str, Queue], periods: Per
     for name in sorted({start.queue for start in earlier.starts}):
         jobs, queue = earlier.within(name), queues.get(name)
         if queue is None or not queue.is_here():
-            _logger.warning("%s: jobs of an earlier start may be left in a queue that is not asked here", folder)
+            _logger.warning(
+                "%s: jobs of an earlier start may be left in a queue that is not asked here, %s: those with %s in their"
+                " names%s",
+                folder,
+                name,
+                _in_words(jobs.marks),
+                f", such as {' '.join(jobs.job_ids)}" if jobs.job_ids else "",
+            )
             left += jobs.starts
         elif not await cancel_marked(queue, jobs.marks, jobs.job_ids, periods, in_doubt=True):
             left += jobs.starts
@@ -91,6 +97,10 @@ async def clear_earlier(folder: Path, queues: Mapping[str, Queue], periods: Peri
         if has_record(folder):
             await cancel_earlier(folder, queues, periods)
         remove_keys(folder)
+
+
+def _in_words(marks: Collection[str]) -> str:
+    return " or ".join(f"-{mark}-" for mark in sorted(marks))
 
 
 @asynccontextmanager

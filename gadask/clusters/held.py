@@ -43,7 +43,7 @@ class HeldCluster(Cluster):
 async def hold(opening: AbstractAsyncContextManager[Cluster]) -> HeldCluster:
     """Open a cluster, given as its context manager, and leave it open.
 
-    A cluster that ends later for a reason of its own logs that reason, and evolution on it ends with a `ClusterError`.
+    A cluster that ends later by itself logs the reason, and evolution on it ends with a `ClusterError`.
     Raises what opening it raises; a caller that is cancelled meanwhile leaves nothing open.
     """
     released = asyncio.Event()

@@ -1,6 +1,6 @@
 """The record of a run's jobs: by which marks they are known, should their master be killed.
 
-Every start has a mark of its own, a random word that the names of its jobs carry: `gadask-MACHINE-MARK-NUMBER`. The
+Every start has its own mark, a random word that the names of its jobs carry: `gadask-MACHINE-MARK-NUMBER`. The
 record, `jobs.txt`, ties it to a queue and to one folder, the run's, by the folder's inode number: who copies a run
 directory copies the record, and jobs of the original are not the copy's to cancel. A folder that was moved keeps its
 jobs.

@@ -67,7 +67,7 @@ def exit_status(command: Callable[[], int]) -> int:
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a
     # worker that is closed in the middle of a heartbeat would log that as an error.
     level = os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
-    for name in ("distributed.client", "distributed.gc"):  # which Dask gives levels of their own
+    for name in ("distributed.client", "distributed.gc"):  # to which Dask gives their own levels
         logging.getLogger(name).addFilter(lambda record: level != "critical" or record.levelno >= logging.CRITICAL)
     try:
         return command()
@@ -96,7 +96,7 @@ def check_dask() -> None:
 async def draw(what: str, script: str, *arguments: Path, timeout_s: float = math.inf) -> None:
     """Run a script of `analysis/`, which prints the file that it wrote; cancelling, or `timeout_s`, ends it.
 
-    It is a process of its own, so that a genome is played in the same environment as in evolution, and that an
+    It is a separate process, so that a genome is played in the same environment as in evolution, and that an
     environment may hang or die there too. A guard ends what it has started. Ctrl-C, which a terminal sends to all
     processes of a group, is for this process to see.
     """

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
 
 _KINDS_IN_WORDS = " ".join(f"`{kind.name}`: {kind.about}." for kind in KINDS.values())
+_USUAL_S = EXISTING.start_timeout_s
+_TIMEOUTS = "".join(
+    f", {kind.start_timeout_s:,g} with {kind.name}" for kind in KINDS.values() if kind.start_timeout_s != _USUAL_S
+)
 
 
 @dataclass(frozen=True)
@@ -29,16 +33,28 @@ class NodeFlags:
     cluster: Annotated[
         str, tyro.conf.arg(help=f"{_KINDS_IN_WORDS} `tls://HOST:PORT` or `tcp://HOST:PORT`: {EXISTING.about}.")
     ] = "local"
-    machine: str | None = None
-    """With `slurm` or `allocation`: a machine file, or the name of one in ~/.config/gadask or jobs/clusters. Its fields
-    are flags too, and flags win."""
+    machine: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help=f"With {names(lambda kind: kind.takes_machine)}: a machine file, or the name of one in"
+            " ~/.config/gadask or jobs/clusters. Its fields are flags too, and flags win."
+        ),
+    ] = None
     fields: Annotated[Machine, tyro.conf.arg(name="machine")] = field(default_factory=Machine)
-    nodes: int | None = None
-    """Number of nodes, 1 by default; an allocation or an existing scheduler gives what it has."""
+    nodes: Annotated[
+        int | None,
+        tyro.conf.arg(
+            help=f"Nodes with {names(lambda kind: kind.takes_nodes)}, 1 by default; elsewhere all that there are."
+        ),
+    ] = None
     rollouts_per_node: int | None = None
     """Rollout processes of each node; by default one less than its cores, or all cores of this machine with `local`."""
-    start_timeout: float | None = None
-    """Give up if no node came, or came back, for so many seconds; by default 120, with `slurm` a day."""
+    start_timeout: Annotated[
+        float | None,
+        tyro.conf.arg(
+            help=f"Give up if no node came, or came back, for so many seconds; by default {_USUAL_S:g}{_TIMEOUTS}."
+        ),
+    ] = None
     dry_run: bool = False
     """Print the job script and the largest possible cost, and start nothing."""
     yes: bool = False

@@ -63,7 +63,7 @@ class FreshStart:
         self._ale.restoreSystemState(self._reset)
 
     def _reset_again(self) -> None:
-        """Restore the state of before the game was reset, and reset it, as after loading: some seventy frames."""
+        """Restore the state from before the game was reset, and reset it, as after loading: some seventy frames."""
         self._ale.restoreSystemState(self._loaded)
         self._ale.reset_game()
 

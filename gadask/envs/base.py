@@ -26,7 +26,7 @@ class Env(ABC):
     steps_per_s: float = 30.0
     """Agent steps a second at which a film runs at its own speed; 30 where the environment does not say."""
     has_paired_tasks: bool = False
-    """Whether seeds 2i and 2i + 1 are opposite tasks; see `config.GAConfig.paired_tasks`."""
+    """Whether seeds 2i and 2i + 1 are opposite tasks; see `config.GenerationConfig.paired_tasks`."""
     action_meanings: tuple[str, ...] = ()
     """Name of each action of a Discrete space; empty where actions have none."""
 

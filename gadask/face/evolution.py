@@ -46,7 +46,7 @@ def evolve(
         ClusterError, NodeError: no node can be used for `node_timeout_s`, or the scheduler is lost.
         RecordError: the run directory is damaged or cannot be written.
     """
-    client, options = _client_and_options(cluster, n_processes, node_timeout_s, is_async=True)
+    client, options = _client_and_options(cluster, n_processes, node_timeout_s, of="evolve", is_async=True)
     return master.evolve(
         config,
         client,
@@ -72,7 +72,7 @@ def evolve_blocking(
     `cluster` is that of `with gadask.cluster(…) as cluster`, or a blocking Dask client. Between two generations nothing
     is played: take the next one to go on.
     """
-    client, options = _client_and_options(cluster, n_processes, node_timeout_s, is_async=False)
+    client, options = _client_and_options(cluster, n_processes, node_timeout_s, of="evolve", is_async=False)
     return master.evolve_blocking(
         config,
         client,
@@ -100,7 +100,7 @@ async def evaluate(
         EvolutionError: too many episodes failed.
     """
     config, _ = read_run(run_dir)
-    client, options = _client_and_options(cluster, n_processes, node_timeout_s, is_async=True)
+    client, options = _client_and_options(cluster, n_processes, node_timeout_s, of="evaluate", is_async=True)
     if n_episodes is None:
         n_episodes = config.budget.test_episodes or _TEST_EPISODES
     if n_episodes < 1:
@@ -116,10 +116,29 @@ async def evaluate(
 
 
 def evaluate_blocking(
-    run_dir: Path | str, cluster: BlockingCluster, n_episodes: int | None = None, *, n_processes: int | None = None
+    run_dir: Path | str,
+    cluster: BlockingCluster | Client,
+    n_episodes: int | None = None,
+    *,
+    n_processes: int | None = None,
+    node_timeout_s: float | None = None,
 ) -> EliteTest:
-    """Return what `evaluate` does, for code that is not asynchronous."""
-    return cluster.wait_for(evaluate(run_dir, cluster.asynchronous, n_episodes, n_processes=n_processes))
+    """Return what `evaluate` does, for code that is not asynchronous; arguments as there.
+
+    `cluster` is that of `with gadask.cluster(…) as cluster`, or a blocking Dask client.
+    """
+    client, _ = _client_and_options(cluster, n_processes, node_timeout_s, of="evaluate", is_async=False)
+    options: dict[str, Any] = {"n_processes": n_processes, "node_timeout_s": node_timeout_s}
+    if not isinstance(cluster, Client):
+        return cluster.wait_for(evaluate(run_dir, cluster.asynchronous, n_episodes, **options))
+
+    async def play() -> EliteTest:
+        address, security = client.scheduler.address, client.security
+        async with Client(address, security=security, asynchronous=True, set_as_default=False) as mirror:
+            return await evaluate(run_dir, mirror, n_episodes, **options)
+
+    test: EliteTest = client.sync(play, asynchronous=False)
+    return test
 
 
 def _client_and_options(
@@ -127,12 +146,13 @@ def _client_and_options(
     n_processes: int | None,
     node_timeout_s: float | None,
     *,
+    of: str,
     is_async: bool,
 ) -> tuple[Client, dict[str, Any]]:
-    """Return the client, and what the cluster says where the caller does not."""
+    """Return the client, and what the cluster says where the caller, `evolve` or `evaluate`, does not."""
     client = cluster if isinstance(cluster, Client) else cluster.client
     if client.asynchronous != is_async:
-        kind, other = ("asynchronous", "evolve_blocking") if is_async else ("blocking", "evolve")
+        kind, other = ("asynchronous", f"{of}_blocking") if is_async else ("blocking", of)
         raise UsageError(
             f"expected {'an' if is_async else 'a'} {kind} cluster or client; use gadask.{other} for this one"
         )

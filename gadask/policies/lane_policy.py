@@ -1,4 +1,4 @@
-"""The lanes form of a policy: one network in many lanes, each lane with the weights of its own genome.
+"""The lanes form of a policy: one network in many lanes, each with its own genome's weights.
 
 A step of a small network costs less than the Python calls that make it up. In lanes one call computes all lanes, a
 matrix product over views of the weights, one product a lane. Every lane is computed alike, wherever it lies and

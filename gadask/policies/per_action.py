@@ -1,12 +1,12 @@
 """A small GRU for each action, all with the same weights, for tasks in which no action is known before it is tried.
 
-In a bandit the arms differ only by what was found out about them. A network with weights of its own for each arm has to
+In a bandit the arms differ only by what was found out about them. A network with its own weights for each arm has to
 discover the same rule once for every arm; here it is discovered once, and a genome that was evolved on few arms plays
 any number of them. Where states differ likewise, as in a random MDP, each pair of state and action has a cell.
 
 The observation is read as `[state, previous action, v]`: a one-hot state of `states` entries, none by default; one
 entry u for each action, 1 if it was the previous one; and all others, v, such as its reward. When the step from state s
-to state t is observed, the cells of s learn from it. Each has a state h of its own and is given
+to state t is observed, the cells of s learn from it. Each has its own state h and is given
 
     x = [u, u v, v, mean of h over the cells of s, mean of h over the cells of t, 1]
 

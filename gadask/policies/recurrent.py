@@ -7,7 +7,7 @@ The output is a dense layer of h. Gates stand in the order of PyTorch's cells: r
 parameters are one matrix `(inputs + 1, outputs)`, the bias in the last row, since every input ends with a 1. Initial
 scales are those of PyTorch's cells: W and U each by its own number of inputs.
 
-Biases start at 0, except those of the gates that keep the memory. These make each unit forget after a time of its own:
+Biases start at 0, except those of the gates that keep the memory. These make each unit forget at its own pace:
 the times lie between 2 and `memory_steps` steps, evenly spaced in the logarithm (Tallec and Ollivier 2018, arXiv
 1804.11188). With `memory_steps = 2` all these biases are 0 too; a task that asks for hundreds of steps of memory would
 then need many small mutations in a row.

@@ -75,7 +75,7 @@ def generation_row(line: dict[str, Any]) -> dict[str, Any]:
         "elite_generation": elite["generation"] if elite else -1,
         "elite_slot": elite_slot,
         **{name: timing[name] for name in _TIMES},
-        "core_hours": timing.get("core_hours", 0.0),  # runs of before gadask kept accounts have none
+        "core_hours": timing.get("core_hours", 0.0),  # runs from before gadask kept accounts have none
     }
 
 
@@ -85,8 +85,8 @@ def episode_frame(
     """Return episodes as a frame, one row an episode: of all closed generations, or of those given.
 
     Columns are those of `gadask.record.episodes.episode_table`, or those given, and `recorded_in`, the generation in
-    whose file the row stands: with `late = "admit"` it can be later than the row's own. A generation without a file is
-    left out.
+    whose file the row stands: with `late = "admit"` it can be later than the row's own. `weight` is NaN in files of
+    earlier versions, which do not have it. A generation without a file is left out.
 
     Raises:
         RecordError: a file is damaged.
@@ -98,9 +98,12 @@ def episode_frame(
     tables = []
     for number in present:
         table = read_episodes(run_dir, number)
+        if "weight" not in table.column_names:
+            table = table.append_column("weight", pa.nulls(len(table), pa.float64()))
         table = table if columns is None else table.select(list(columns))
         recorded_in = pa.array(np.full(len(table), number, np.int32))
         tables.append(table.append_column("recorded_in", recorded_in))
     if not tables:
         return pd.DataFrame()
-    return pa.concat_tables(tables).unify_dictionaries().to_pandas(self_destruct=True)
+    joined = pa.concat_tables(tables, promote_options="default")  # of two versions in another order
+    return joined.unify_dictionaries().to_pandas(self_destruct=True)

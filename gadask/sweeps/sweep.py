@@ -1,6 +1,6 @@
 """Sweeps: the runs of a study, played together on one set of nodes.
 
-Every run is an `evolve` of its own on the same client. While one waits for its last episodes the others fill the
+Every run is its own `evolve` on the same client. While one waits for its last episodes the others fill the
 processes, and each node gives them equal process time (`fairqueue.py`). A run that fails does not stop the others; what
 is finished is not played again.
 """
@@ -183,7 +183,7 @@ class Sweep:
     async def _play_when_free(
         self, run: SweptRun, places: asyncio.Semaphore, nodes: Dispatcher, client: Client, options: _Options
     ) -> None:
-        """Play one run to its end; a failure of its own is noted and goes no further."""
+        """Play one run to its end; its own failure is noted and goes no further."""
         async with places:
             try:
                 self._set_status(run, "running")
@@ -242,7 +242,7 @@ class Sweep:
             _logger.warning("%s", error)
 
     async def _share_costs(self, cluster: Cluster) -> None:
-        """Share what the cluster charges between the runs that are being played, for ever."""
+        """Share what the cluster charges between the runs that are being played, until cancelled."""
         before = cluster.counts().core_hours
         while True:
             await asyncio.sleep(_SHARE_COSTS_EVERY_S)

@@ -71,7 +71,7 @@ def test_scores_are_those_that_a_genome_played(recorded: dict[str, Path]) -> Non
 
 
 def _slot(episodes: pd.DataFrame, genome: pd.Series) -> int:
-    own = episodes[(episodes["gene"] == genome["gene"]) & (episodes["generation"] == genome["born"])]
+    own = episodes[(episodes["gene"] == int(genome["part"])) & (episodes["generation"] == genome["born"])]
     return int(own["slot"].iloc[0])
 
 
@@ -95,25 +95,69 @@ def test_the_log_alone_gives_the_tree_without_scores(run: Path) -> None:
     whole = read_lineage(run, episode_frame(run))
     shutil.rmtree(run / "episodes")
     alone = read_lineage(run, episode_frame(run))
-    known = ["parent", "born", "gene", "length", "mean", "evaluations", "last_parent", "first_elite", "last_elite"]
+    known = ["parent", "born", "part", "length", "mean", "evaluations", "last_parent", "first_elite", "last_elite"]
     pd.testing.assert_frame_equal(alone.genomes[known], whole.genomes[known])
     assert alone.genomes["score"].isna().all()
 
 
 def test_a_child_admitted_late_is_found_where_it_was_played() -> None:
-    def line(generation: int, parents: list[str], elite: str) -> dict[str, object]:
-        return {"generation": generation, "parents": parents, "candidates": [], "elite": {"genome": elite}}
-
     rows = [(0, -1, 5, 1.0), (0, -1, 6, 2.0), (1, 1, 7, 3.0), (2, 0, 7, 9.0)]
     episodes = pd.DataFrame(rows, columns=["generation", "parent", "gene", "return"]).assign(
         kind="child", slot=0, steps=10, status="ok", counted=True, recorded_in=[0, 0, 2, 2]
     )
     # 6-7 was issued in generation 1 and counted in generation 2; its parent 6 is none any more by then.
-    lines = [line(0, [], "6"), line(1, ["5", "6"], "6"), line(2, ["5"], "5")]
-    lineage = trace(lines, 3, ((6, 7), (5, 7)), episodes)
+    lines = [_line(0, [], "6"), _line(1, ["5", "6"], "6"), _line(2, ["5"], "5")]
+    lineage = trace(lines, 3, ((6, 7), (5, 7)), episodes, 0.1)
     late, other = lineage.genomes.iloc[lineage.parents[-1][0]], lineage.genomes.iloc[lineage.parents[-1][1]]
     assert (late["born"], late["score"], late["parent"]) == (1, 3.0, lineage.parents[1][1])
     assert (other["born"], other["score"], other["parent"]) == (2, 9.0, lineage.parents[1][0])
+
+
+def _line(generation: int, parents: list[str], elite: str, candidates: Sequence[Any] = ()) -> dict[str, Any]:
+    return {"generation": generation, "parents": parents, "candidates": candidates, "elite": {"genome": elite}}
+
+
+@pytest.mark.parametrize(("base", "n_parts"), [("17", 1), (f"@{'5' * 32}", 1), ("17-42", 2), ("17-42*-0.5", 2)])
+def test_what_a_run_starts_from_is_a_founder_with_its_whole_text(base: str, n_parts: int) -> None:
+    episodes = _children([(0, 0, 55, 0.1, 3.0), (1, 0, 7, 0.5, 4.0)])
+    lines = [_line(0, [base], f"{base}-55"), _line(1, [f"{base}-55"], f"{base}-55-7*0.5")]
+    lineage = trace(lines, 9, (), episodes, 0.1)
+    genomes = lineage.genomes
+    assert [genome_text(genomes, row) for row in genomes.index] == [base, f"{base}-55", f"{base}-55-7*0.5"]
+    assert genomes["length"].tolist() == [n_parts, n_parts + 1, n_parts + 2]
+    assert genomes["parent"].tolist() == [NONE, 0, 1]
+    assert genomes["born"].tolist() == [0, 0, 1]
+    assert genomes["score"].tolist()[1:] == [3.0, 4.0]
+
+
+def test_the_halves_of_a_mirrored_pair_have_their_own_scores() -> None:
+    episodes = _children([(0, -1, 5, 0.0, 1.0), (1, 0, 7, 0.1, 3.0), (1, 0, 7, -0.1, 9.0)])
+    lines = [_line(0, [], "5"), _line(1, ["5"], "5-7*-0.1", [{"genome": "5-7", "mean": 3.0, "episodes": 1}])]
+
+    def scores(episodes: pd.DataFrame) -> dict[str, float]:
+        genomes = trace(lines, 9, (), episodes, 0.1).genomes
+        return {genome_text(genomes, row): genomes["score"][row] for row in genomes.index}
+
+    assert scores(episodes) == {"5": 1.0, "5-7": 3.0, "5-7*-0.1": 9.0}
+    # Files of earlier versions have no weights, whether alone or beside others.
+    for older in (episodes.drop(columns="weight"), episodes.assign(weight=np.nan)):
+        assert scores(older) == {"5": 1.0, "5-7": 6.0, "5-7*-0.1": 6.0}
+
+
+def test_a_candidate_without_a_mean_counts_nothing() -> None:
+    candidates = [{"genome": "5", "mean": None, "episodes": 2}, {"genome": "6", "mean": 4.0, "episodes": 2}]
+    genomes = trace([_line(0, [], "6", candidates)], 9, (), pd.DataFrame(), 0.1).genomes
+    assert genomes["evaluations"].tolist() == [0, 2]
+    assert np.isnan(genomes["mean"][0])
+    assert genomes["mean"][1] == 4.0
+
+
+def _children(rows: Sequence[tuple[int, int, int, float, float]]) -> pd.DataFrame:
+    """Return the episodes of children: generation, parent, gene, weight, return."""
+    columns = ["generation", "parent", "gene", "weight", "return"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        kind="child", slot=range(len(rows)), steps=10, status="ok", counted=True, recorded_in=[row[0] for row in rows]
+    )
 
 
 def test_parents_stored_before_the_log_went_on_are_left_out(run: Path) -> None:

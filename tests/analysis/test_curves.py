@@ -53,6 +53,15 @@ def test_one_seed_has_no_band_and_no_elite_no_curve() -> None:
     assert learning_curves(frame({"a": [(100, math.nan)]})).empty
 
 
+@pytest.mark.parametrize(
+    ("measures", "label"), [(["return", "return"], "return"), (["fitness", "return"], "fitness or return")]
+)
+def test_the_axis_says_what_the_mean_is_of(measures: list[str], label: str) -> None:
+    generations = frame({"a": [(100, 1.0)], "b": [(120, 2.0)]}, game="mine").assign(measure=measures)
+    panel = plot_curves(generations).children[0].children[0][0]
+    assert panel.yaxis[0].axis_label == f"elite's mean {label}"
+
+
 def test_long_runs_are_thinned_evenly() -> None:
     generations = frame({"a": [(100 * i, float(i)) for i in range(1, 2001)]})
     curve = learning_curves(generations, n_points=50)

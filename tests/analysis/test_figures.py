@@ -54,7 +54,7 @@ def test_pictures_are_drawn_at_twice_the_size(tmp_path: Path) -> None:
 
 @needs_chromium
 def test_svg_holds_text_and_lines(tmp_path: Path) -> None:
-    # Widgets' own script holds a closing tag of its own.
+    # Widgets' own script holds its own closing tag.
     svg = save(column(*two_panels().children, Div(text="words")), tmp_path / "a.svg", "a").read_text()
     assert svg.startswith("<svg ")
     assert ">time [s]</text>" in svg

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,18 @@ import pytest
 from analysis import film
 from analysis.camera import film_episode
 from analysis.film import Recorded, film_elite, film_genome, film_wall, typical_episode
-from gadask.config import EnvConfig
+from gadask.algorithms.algorithm import Elite
+from gadask.config import Config, EnvConfig
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genomes.seeding import stream
+from gadask.master.evaluate import choose_genome
 from gadask.master.task import prepare_task
-from gadask.messages import Kind
+from gadask.messages import Kind, Status
 from gadask.observations import Normaliser
 from gadask.play.rollout import play_episode
 from gadask.record.directory import RunDirectory, read_run
+from gadask.record.episodes import episode_table, episodes_path, to_parquet
+from gadask.rows import ROW
 from tests.analysis.pictures import decoded, has_color
 from tests.analysis.recorded import FROSTBITE, GENERATION, SWATCH, Players, Swatch, record
 from tests.analysis.test_movie import needs_ffmpeg
@@ -36,7 +42,7 @@ def test_it_shows_the_recorded_episode_nearest_to_the_elites_mean(
     _, state = read_run(run)
     elite = state.elite
     assert elite is not None
-    episode = typical_episode(run, elite)
+    episode = typical_episode(run, FROSTBITE, elite)
     seed, _ = episode.seeds(FROSTBITE)
     players = Players(FROSTBITE)
     with closing(players.env) as env:
@@ -67,7 +73,7 @@ def test_the_typical_episode_is_nearest_to_the_mean(recorded: dict[str, Path], n
     config, state = read_run(recorded[name])
     elite = state.elite
     assert elite is not None
-    episode = typical_episode(recorded[name], elite)
+    episode = typical_episode(recorded[name], config, elite)
     seed, _ = episode.seeds(config)
     players = Players(config)
     with closing(players.env) as env:
@@ -76,6 +82,42 @@ def test_the_typical_episode_is_nearest_to_the_mean(recorded: dict[str, Path], n
     assert episode.kind == (Kind.EVALUATION if n_episodes > 1 else Kind.CHILD)
     assert episode.slot < (GENERATION.candidates if n_episodes > 1 else GENERATION.population)
     assert abs(episode.return_ - elite.mean) == min(abs(row["return"][0] - elite.mean) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("last", "slot"), [(7, 1), ((7, -0.05), 2)], ids=["the run's own weight", "the other half of the pair"]
+)
+def test_a_child_is_found_by_its_gene_and_weight(tmp_path: Path, last: Any, slot: int) -> None:
+    config = replace(SWATCH, generation=replace(GENERATION, candidates=0))
+    _close_generation(tmp_path, config, [(Kind.CHILD, 1, 4.0), (Kind.CHILD, 2, 6.0)], [], "3-7")
+    assert typical_episode(tmp_path, config, Elite((3, last), 4.0, 1, 0)).slot == slot
+
+
+def test_with_fitness_the_typical_episode_is_that_of_their_mean_return(tmp_path: Path) -> None:
+    rows = [(Kind.EVALUATION, 0, return_) for return_ in (1.0, 5.0, 12.0)]
+    _close_generation(tmp_path, SWATCH, rows, ["3-7"], "3-7")
+    assert typical_episode(tmp_path, SWATCH, Elite((3, 7), -400.0, 3, 0)).return_ == 5.0
+
+
+def _close_generation(
+    path: Path, config: Config, rows: list[tuple[Kind, int, float]], candidates: list[str], elite: str
+) -> None:
+    """Record generation 0 of a run with these episodes; children alone differ in the sign of their weight."""
+    table = np.zeros(len(rows), ROW)
+    for place, (kind, slot, return_) in enumerate(rows):
+        table[["kind", "slot", "episode", "return", "status"]][place] = (kind, slot, place, return_, Status.OK)
+    weight = config.ga.mutation_power * np.where(table["slot"] == 2, -1, 1)
+    n = len(rows)
+    episodes = episode_table(table, parent=[0] * n, gene=[7] * n, weight=weight, node=["a"] * n, counted=[True] * n)
+    line = {
+        "generation": 0,
+        "parents": ["3"],
+        "candidates": [{"genome": text} for text in candidates],
+        "elite": {"genome": elite},
+    }
+    episodes_path(path, 0).parent.mkdir()
+    episodes_path(path, 0).write_bytes(to_parquet(episodes))
+    (path / "generations.jsonl").write_text(json.dumps(line) + "\n")
 
 
 @pytest.mark.parametrize("common", [False, True])
@@ -128,6 +170,15 @@ def test_any_genome_is_filmed(recorded: dict[str, Path]) -> None:
     one = film_genome(recorded["swatch"], config, parent, 17)
     assert one is not None
     assert (one.steps[-1], one.returns[-1]) == (40, played.return_)
+
+
+def test_best_and_last_are_genomes_too(recorded: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    filmed: list[Any] = []
+    monkeypatch.setattr(film, "film_elite", lambda *arguments: filmed.append(arguments[4]))
+    run = recorded["swatch"]
+    for name in ("last", "best", "17-42*-0.5"):
+        film.main([str(run), "--seed", "1", "--genome", name])
+    assert filmed == [None, choose_genome(run, "best"), (17, (42, -0.5))]
 
 
 @needs_ffmpeg

@@ -82,6 +82,13 @@ def test_more_processes_bias_more_and_good_long_episodes_are_lost() -> None:
     )
 
 
+def test_without_parents_by_return_the_rest_stays_the_same() -> None:
+    episodes = children([10, 10, 1000], [1.0, 2.0, 3.0])
+    with_parents, without = (first_n_closing(episodes, 6, parents, processes=[50]) for parents in (2, None))
+    expected = with_parents.drop(columns=["parents_return", "parents_return_of_all"])
+    pd.testing.assert_frame_equal(without, expected)
+
+
 def test_each_generation_is_closed_with_its_own_children() -> None:
     episodes = pd.concat([children([10, 10, 10], generation=3), children([10, 1000], generation=5)])
     table = first_n_closing(episodes, population=6, parents=2, processes=[50])

@@ -68,7 +68,7 @@ def test_hovering_tells_scores_lengths_and_roles(recorded: dict[str, Path]) -> N
     elite = lineage.elites[-1]
     assert source["role"][elite].endswith(f"last of {len(lineage.elites) - 1}")
     n = genomes["evaluations"][elite]
-    expected = f"evaluated: mean return {genomes['mean'][elite]:,.1f} over {n} episodes, 40 steps on average"
+    expected = f"evaluated: mean {genomes['mean'][elite]:,.1f} over {n} episodes, 40 steps on average"
     assert source["evaluated"][elite] == expected
     assert "not evaluated again" in source["evaluated"]
 
@@ -76,19 +76,20 @@ def test_hovering_tells_scores_lengths_and_roles(recorded: dict[str, Path]) -> N
 def test_a_large_family_is_pruned_and_says_so(synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lineage = read_lineage(synthetic, episode_frame(synthetic))
     whole = sources(plot_lineage(lineage), "role")[0]
-    assert len(whole["gene"]) == len(lineage.genomes)
+    assert len(whole["part"]) == len(lineage.genomes)
     monkeypatch.setattr(module, "MAX_GENOMES", 50)
     kept = ancestors(lineage.genomes, [*lineage.parents[-1], *lineage.elites])
     assert len(kept) < len(lineage.genomes)
     layout = plot_lineage(lineage)
     (source,) = sources(layout, "role")
-    assert source["gene"].tolist() == lineage.genomes["gene"][sorted(kept)].tolist()
+    assert source["part"].tolist() == lineage.genomes["part"][sorted(kept)].tolist()
     assert f"drawn are the {len(kept):,} ancestors of the last parents and of every elite" in _titles(layout)
-    assert _genes(source, len(kept) - 1) == _genes_of(lineage, max(kept))
+    copied = pd.DataFrame({"parent": source["parent"], "part": source["part"]})
+    assert genome_text(copied, len(kept) - 1) == genome_text(lineage.genomes, max(kept))
 
 
 def test_elites_that_come_back_are_marked_again() -> None:
-    genomes = pd.DataFrame({"parent": [NONE, 0], "born": [0, 1], "gene": [1, 2], "length": [1, 2]}).assign(
+    genomes = pd.DataFrame({"parent": [NONE, 0], "born": [0, 1], "part": ["1", "2"], "length": [1, 2]}).assign(
         score=1.0, steps=1.0, mean=2.0, evaluations=3, evaluation_steps=4.0, last_parent=2, first_elite=0, last_elite=2
     )
     layout = plot_lineage(Lineage(genomes, [[], [0], [0, 1], [0]], [0, 1, 0]))
@@ -114,9 +115,9 @@ def test_a_click_copies_the_whole_genome(synthetic: Path, tmp_path: Path) -> Non
 
     row, note, errors = asyncio.run(click())
     text = genome_text(lineage.genomes, row)
-    n_genes = lineage.genomes["length"][row]
-    assert n_genes > 10
-    assert note == f"Copied {n_genes} genes: {text if len(text) <= 100 else '…' + text[-100:]}"
+    n_parts = lineage.genomes["length"][row]
+    assert n_parts > 10
+    assert note == f"Copied {n_parts} parts: {text if len(text) <= 100 else '…' + text[-100:]}"
     assert not errors
 
 
@@ -135,20 +136,3 @@ _NOTE = """[...Bokeh.index][0].child_views[0].model.below
 
 def _titles(layout: Any) -> str:
     return " ".join(title.text for title in layout.select({"type": Title}))
-
-
-def _genes(source: dict[str, Any], row: int) -> list[int]:
-    """Return the genes that a click copies, last first."""
-    genes = []
-    while row != NONE:
-        genes.append(int(source["gene"][row]))
-        row = int(source["parent"][row])
-    return genes
-
-
-def _genes_of(lineage: Lineage, row: int) -> list[int]:
-    genes = []
-    while row != NONE:
-        genes.append(int(lineage.genomes["gene"][row]))
-        row = int(lineage.genomes["parent"][row])
-    return genes

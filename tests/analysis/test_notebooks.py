@@ -1,4 +1,4 @@
-"""Both notebooks from top to bottom, in a kernel of their own, on small budgets."""
+"""Both notebooks from top to bottom, each in its own kernel, on small budgets."""
 
 from __future__ import annotations
 

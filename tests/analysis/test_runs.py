@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 import pandas
+import pyarrow.parquet as pq
 import pytest
 
-from analysis.runs import find_runs, load_run, load_study, standard_error, study_frame, system_names
+from analysis.runs import Run, find_runs, load_run, load_study, standard_error, study_frame, system_names
+from gadask.config import AlgorithmConfig
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.genomes.genome import from_text
 from gadask.messages import Kind
 from gadask.record.directory import RunDirectory, read_generations
 from gadask.record.elite_test import read_elite_test
+from gadask.record.episodes import episodes_path, read_episodes
 from gadask.record.frames import QUANTILES, episode_frame, generation_frame
 from tests.analysis.recorded import GENERATION, SWATCH, Players, record
 
@@ -104,6 +107,16 @@ def test_episodes_are_those_of_the_files(recorded: dict[str, Path]) -> None:
         whole.loc[whole["recorded_in"] == 2, list(some)].reset_index(drop=True),
         check_categorical=False,
     )
+
+
+def test_files_with_and_without_weights_make_one_frame(run: Path) -> None:
+    path = episodes_path(run, 1)
+    pq.write_table(read_episodes(run, 1).drop_columns(["weight"]), path)  # as earlier versions wrote it
+    for columns in (None, ["weight", "gene", "kind"]):
+        frame = episode_frame(run, columns=columns)
+        assert (frame["weight"].isna() == (frame["recorded_in"] == 1)).all()
+        assert set(frame["kind"]) == {"child", "evaluation"}
+    assert episode_frame(run, [1])["weight"].isna().all()
 
 
 def test_missing_episodes_are_left_out_and_damaged_ones_are_not(run: Path) -> None:
@@ -190,6 +203,20 @@ def test_systems_are_told_apart_by_what_differs_within_a_game(study: Path) -> No
         replace(run, config=replace(run.config, generation=config.generation, ga=config.ga)) for run in runs[3:]
     ]
     assert set(system_names([replace(run, config=changed.config) for run in runs[:3]] + other_games)) == {"gadask"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fitness", "measure", "parents"),
+    [
+        ("truncation", "return", "return", 3),
+        ("truncation", "mine:worth", "fitness", None),
+        ("random-search", "return", "return", None),
+    ],
+)
+def test_parents_are_the_best_by_return_or_not(kind: str, fitness: str, measure: str, parents: int | None) -> None:
+    generation = replace(GENERATION, fitness=fitness)
+    run = Run(Path(), replace(SWATCH, algorithm=AlgorithmConfig(kind), generation=generation), pandas.DataFrame())
+    assert (run.measure, run.parents_by_return) == (measure, parents)
 
 
 def test_a_run_that_reached_its_goal_is_marked(tmp_path: Path) -> None:

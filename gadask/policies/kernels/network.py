@@ -1,6 +1,6 @@
 """Three convolutions and two dense layers as `convolutional.c` computes them, with its buffers.
 
-`float32` sums what the module's parameters say, in an order of its own. It reads the weights of the hidden layer at 20
+`float32` sums what the module's parameters say, in its own order. It reads the weights of the hidden layer at 20
 bits, in steps of 2⁻¹⁹ of their output's largest: outputs are off by some 10⁻⁶ of the largest, twice torch's.
 `int8` keeps every weight of the convolutions and of the hidden layer as a byte, in steps of 1/127 of its output's
 largest, and every activation between them as a byte, in steps of 1/255 of the layer's largest at this observation,
