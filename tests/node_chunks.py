@@ -18,7 +18,7 @@ from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Task
 from gadask.node.batch import Batch
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.node.jobs import Job, PlayJob
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy

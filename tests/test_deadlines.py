@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Brood
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.node.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict
 from tests.conftest import faulty_config, wait_until
 
@@ -151,7 +151,7 @@ def test_an_episode_whose_process_stands_still_is_played_elsewhere() -> None:
 
 _PLAY = """
 import sys
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from tests import test_deadlines as tests
 if __name__ == "__main__":
     node = Node(tests.faulty_config().noise, 2)

@@ -15,7 +15,7 @@ from gadask.errors import GadaskError
 from gadask.master import task as tasks
 from gadask.master.rehearsal_process import rehearse
 from gadask.messages import Chunk, Facts, Kind, Status
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from tests import odd_processes
 from tests.node_chunks import outcome
 from tests.odd_envs import PLAYED, REFUSED
@@ -41,7 +41,9 @@ def found() -> dict[str, Facts | GadaskError]:
     """Return what was found out of each, in one go."""
     with closing(rehearse(list(CONFIGS.values()))) as rehearsals:
         found = dict(zip(CONFIGS, rehearsals, strict=True))
-    tasks._facts |= {tasks.what_is_played(CONFIGS[name]): facts for name, facts in found.items() if isinstance(facts, Facts)}
+    tasks._facts |= {
+        tasks.what_is_played(CONFIGS[name]): facts for name, facts in found.items() if isinstance(facts, Facts)
+    }
     return found
 
 

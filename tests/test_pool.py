@@ -26,7 +26,7 @@ from gadask.genomes.genome import Genome
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status
 from gadask.node import packets, pool, supervised
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.observations import OBSERVED_SLOTS, Moments
 from gadask.rows import MOMENTS
 from tests.conftest import faulty_config, wait_until
@@ -314,7 +314,7 @@ def test_a_pool_that_fails_says_why_once_and_can_be_asked_to_forget() -> None:
 def test_children_die_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     program = """
 import sys
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.algorithms.algorithm import Brood
 from gadask.messages import Chunk, Kind
 from gadask.master.task import prepare_task

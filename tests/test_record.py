@@ -197,7 +197,7 @@ def test_resume_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(RunDirectoryError, match="no run here to resume"):
             RunDirectory.resume(path)
-        with pytest.raises(RunDirectoryError, match="expected a run directory, found no config.toml"):
+        with pytest.raises(RunDirectoryError, match="expected a run directory, found no config"):
             read_run(path)
     assert list(tmp_path.iterdir()) == []
 

@@ -21,7 +21,7 @@ from gadask.genomes.seeding import Purpose, env_seed
 from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node import chunks
 from gadask.node.ancestors import Ancestors
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.node.fairqueue import FairQueue
 from tests.conftest import faulty_config, wait_until
 from tests.node_chunks import children, node_of, play

@@ -60,7 +60,7 @@ class Opening:
 
 
 class BlockingCluster:
-    """A cluster whose event loop runs in a thread of its own, for code that is not asynchronous."""
+    """A cluster whose event loop runs in its own thread, for code that is not asynchronous."""
 
     client: Client
     """A blocking one."""

@@ -50,7 +50,7 @@ def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, epis
 class Stream(threading.local):
     """A generator set to one stream after another, which takes much less time than to make a new one for each.
 
-    Each thread that uses it has a generator of its own.
+    Each thread that uses it has its own generator.
     """
 
     def __init__(self) -> None:

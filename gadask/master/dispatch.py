@@ -28,7 +28,7 @@ from gadask.master.nodes import POLL_S, Nodes, scheduler_errors
 from gadask.master.pace import Pace
 from gadask.messages import Chunk, Kind, Status, Task, pack_brood, pack_chunk
 from gadask.node import plugin
-from gadask.node.chunks import LANE_ROUNDS
+from gadask.node.node import LANE_ROUNDS
 from gadask.node.plugin import ChunkResult, NodeInfo
 from gadask.rows import Rows
 
@@ -59,7 +59,7 @@ class _InFlight:
 class _Arrivals(as_completed):  # type: ignore[misc]
     """Chunks and what came of them, as they finish; one whose result cannot be fetched arrives too, cancelled.
 
-    Dask's own loses such a future (distributed 2026.8.0), and a generation would wait for it for ever.
+    Dask's own loses such a future (distributed 2026.8.0), and a generation would always wait for it.
     """
 
     def __init__(self, client: Client) -> None:

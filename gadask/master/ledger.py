@@ -110,7 +110,7 @@ class Ledger:
     def children_closed(self) -> bool:
         """Whether the children's part of the quota has arrived."""
         quota = self.quota
-        # With `all` there is nothing left to issue: waiting for steps would be waiting for ever.
+        # With `all` there is nothing left to issue: steps would be waited for in vain.
         return self._n_children >= quota.children and (not quota.first or self._n_counted_steps >= quota.min_steps)
 
     @property

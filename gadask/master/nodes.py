@@ -103,7 +103,7 @@ class Nodes:
         if masters and masters & set(await self.ask(lambda: self._client.run_on_scheduler(questions.lister()))):
             raise NodeError(
                 f"another run uses these nodes with {infos[0].noise} and {infos[0].n_processes} processes; give this"
-                " run the same, or a cluster of its own"
+                " run the same, or its own cluster"
             )
         registering = asyncio.ensure_future(
             self._client.register_plugin(NodePlugin(self._task.noise, self._n_processes))
@@ -367,5 +367,5 @@ def _infos(answers: _Answers) -> list[NodeInfo]:
 
 @functools.cache
 def _warn_once(text: str) -> None:
-    """Log a warning that the runs of a sweep, each with nodes of its own, would repeat."""
+    """Log a warning that the runs of a sweep, each with its own nodes, would repeat."""
     _logger.warning("%s", text)

@@ -94,7 +94,7 @@ def _answerer() -> Callable[..., bytes]:
             from gadask.node import plugin
 
             own_code = plugin.CODE
-        except (ImportError, AttributeError):  # one of before that name, or none
+        except (ImportError, AttributeError):  # one from before that name, or none
             if importlib.util.find_spec("gadask") is None:
                 raise
             try:

@@ -1,7 +1,7 @@
 """The beginning of an episode, played once before any node is asked for.
 
 It is the first child's: its genome, its seed, its first steps, with everything checked that is checked on nodes. It
-runs in a process of its own (`rehearsal_process`), since a user's code may do anything.
+runs in its own process (`rehearsal_process`), since a user's code may do anything.
 """
 
 from __future__ import annotations

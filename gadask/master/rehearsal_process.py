@@ -1,7 +1,7 @@
 """The process in which tasks are rehearsed: a master makes no environment and no policy of a user's by itself.
 
 A user's code may raise, exit, hang, print, fork, start processes or change the folder. So one process, the *guardian*,
-imports what is needed and runs no user's code; for every rehearsal it forks a process in a session of its own, waits
+imports what is needed and runs no user's code; for every rehearsal it forks a process in a new session, waits
 for its answer with a deadline, and ends it with everything that it has started: the guardian is the reaper of their
 orphans. It leaves with its master: both ends of their socket tell. Master and guardian share no terminal, signal or
 standard output; what an environment prints goes to standard error.

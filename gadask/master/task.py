@@ -63,7 +63,7 @@ def _task(config: Config, facts: Facts) -> Task:
     if config.generation.paired_tasks and not facts.has_paired_tasks:
         raise ConfigError(
             f"generation.paired_tasks: expected an environment whose tasks come in pairs, found {config.env.id!r};"
-            " gadask/Harlow-v0 is one, and one of your own says so by metadata['paired_tasks'] = True"
+            " gadask/Harlow-v0 is one, and your own says so by metadata['paired_tasks'] = True"
         )
     count_genes(config.noise.size, facts.n_params)
     algorithm = make_algorithm(config)

@@ -2,7 +2,7 @@
 
 A chunk pins the genomes that its episodes start from until it has ended. Where late children are admitted, chunks of
 many generations are played at once, and all rows can be pinned: the next chunk then waits until some have ended.
-Chunks are given room in the order in which they came, so that none waits for ever; and none waits for room that does
+Chunks are given room in the order in which they came, so that each gets its turn; and none waits for room that does
 not come, since whoever has pinned something plays.
 """
 

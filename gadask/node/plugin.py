@@ -21,7 +21,7 @@ from tornado.ioloop import PeriodicCallback
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.messages import Kind, Task, unpack_brood, unpack_chunk
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.node.memory_kills import memory_kills
 from gadask.record.provenance import code, cpu, has_compiled_kernels
 
@@ -79,7 +79,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
 
     async def setup(self, worker: Worker) -> None:
         """Fill the noise table and start the rollout processes; on failure close the worker and raise."""
-        if worker.nanny is not None:  # a process of its own: the terminal's signals are for the master, which ends it
+        if worker.nanny is not None:  # its own process: the terminal's signals are for the master, which ends it
             for number in (signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
         worker.metrics["memory_kills"] = lambda _: memory_kills()

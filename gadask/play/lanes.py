@@ -1,4 +1,4 @@
-"""The inner loop for cheap environments: many episodes side by side, each of its own genome.
+"""The inner loop for cheap environments: many episodes side by side, each with its own genome.
 
 A task is played in lanes if its environment has that form (`open_lanes`) and its policy too (`PlaysLanes`), and then
 everywhere: on nodes, in evaluation, in a film. Otherwise `rollout` plays it, one episode after the other.

@@ -25,7 +25,7 @@ from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precisi
 from gadask.envs import make_env
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Task
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 
 N_PROCESSES = 2
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

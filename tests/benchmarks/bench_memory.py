@@ -11,7 +11,7 @@ from gadask.algorithms.algorithm import Brood
 from gadask.config import PRESETS, EnvConfig, NoiseConfig
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 
 N_PROCESSES = 4
 _SMALL = 4_100_000  # the least that `such2017` needs: 16 MB

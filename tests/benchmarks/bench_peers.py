@@ -31,7 +31,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig, config_from_dict
 from gadask.master.evolve import evolve
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from tests.benchmarks.bench_evolution import N_PROCESSES, PRECISIONS, Evolution, pin, ratios
 
 _SHORT_STEPS = 20

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gadask.algorithms.algorithm import Brood
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.record.directory import read_episodes
 from tests.benchmarks.bench_evolution import N_PROCESSES, children, make_task
 

@@ -37,7 +37,7 @@ from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, NoiseConfig, PolicyConfig, config_from_dict
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind
-from gadask.node.chunks import LANE_ROUNDS, Node
+from gadask.node.node import LANE_ROUNDS, Node
 from gadask.policies import LanePolicy, make_policy
 from tests.benchmarks.bench_evolution import N_PROCESSES, pin, ratios
 

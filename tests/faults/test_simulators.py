@@ -18,7 +18,7 @@ from gadask.algorithms.algorithm import Brood
 from gadask.config import EnvConfig
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status, Task
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from tests.conftest import faulty_config, is_of_fork_server, wait_until
 from tests.simulator_envs import HELPERS, noted
 from tests.test_guard import alive
@@ -160,7 +160,7 @@ def test_a_close_that_hangs_is_nobody_elses_fault(node: Node, left: Left, tmp_pa
 NODE = """
 import sys
 from pathlib import Path
-from gadask.node.chunks import Node
+from gadask.node.node import Node
 from gadask.algorithms.algorithm import Brood
 from tests.faults.test_simulators import children, task_of
 task = task_of(Path(sys.argv[1]), n_steps=10**6, step_s=0.01, close_s=1.0)
