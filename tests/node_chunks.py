@@ -18,8 +18,8 @@ from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Task
 from gadask.node.batch import Batch
-from gadask.node.node import Node
 from gadask.node.jobs import Job, PlayJob
+from gadask.node.node import Node
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
 from tests.genomes import draw_child

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Brood
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status
-from gadask.node.node import Node
 from gadask.node.deadlines import LOOK_S, Deadlines, Playing, RunningClock, Verdict
+from gadask.node.node import Node
 from tests.conftest import faulty_config, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

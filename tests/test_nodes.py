@@ -22,7 +22,7 @@ from gadask.clusters.local import local_cluster
 from gadask.errors import NodeError
 from gadask.master.evolve import evolve
 from gadask.master.generation import Progress
-from gadask.node import chunks
+from gadask.node import node as node_module
 from gadask.record.directory import read_episodes
 from tests.conftest import faulty_config
 from tests.first_runs import DEADLINE_S, first_config, first_node, until
@@ -44,7 +44,7 @@ async def processes(client: Client) -> dict[str, psutil.Process]:
 
 
 def shorten_lease(dask_worker: Worker) -> None:
-    chunks.LEASE_S = chunks.STOP_S = 1.0
+    node_module.LEASE_S = node_module.STOP_S = 1.0
 
 
 def count_tasks(dask_worker: Worker) -> int:
@@ -127,7 +127,7 @@ def test_a_run_begins_beside_a_node_that_does_not_get_ready(tmp_path: Path) -> N
         def start_slowly(*arguments: Any) -> Any:
             while not ready.exists():
                 time.sleep(0.02)
-            return chunks.Node(*arguments)
+            return node_module.Node(*arguments)
 
         setattr(gadask.node.plugin, "Node", start_slowly)  # noqa: B010
 

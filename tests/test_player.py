@@ -26,8 +26,8 @@ from gadask.genomes.seeding import stream
 from gadask.genomes.weights import decode
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status
-from gadask.node.node import Node
 from gadask.node.jobs import SEVERAL
+from gadask.node.node import Node
 from gadask.play.lanes import Beginning, Lanes, as_played, open_lanes
 from gadask.play.rollout import play_episode
 from gadask.policies import LanePolicy, make_policy

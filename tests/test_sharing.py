@@ -19,10 +19,10 @@ from gadask.errors import NodeError
 from gadask.genomes.genome import draw_children
 from gadask.genomes.seeding import Purpose, env_seed
 from gadask.messages import Chunk, Kind, Status, Task
-from gadask.node import chunks
+from gadask.node import node as node_module
 from gadask.node.ancestors import Ancestors
-from gadask.node.node import Node
 from gadask.node.fairqueue import FairQueue
+from gadask.node.node import Node
 from tests.conftest import faulty_config, wait_until
 from tests.node_chunks import children, node_of, play
 
@@ -196,7 +196,7 @@ def test_an_episode_that_hangs_is_not_waited_for_when_it_is_stopped(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = faulty_config("hang-in-c", once=str(tmp_path / "hanging"))
-    monkeypatch.setattr(chunks, "STOP_S", 0.1)
+    monkeypatch.setattr(node_module, "STOP_S", 0.1)
     results: list[NDArray[np.void]] = []
     with node_of(config, 1) as (node, task):
         before = node.pool.pids

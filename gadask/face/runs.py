@@ -127,7 +127,7 @@ def _curve(generations: pd.DataFrame) -> str:
     figure = Figure(figsize=(5, 2), layout="constrained")
     axes = figure.subplots()
     axes.plot(generations["frames"], generations["elite_mean"], marker=".")
-    axes.set(xlabel="frames", ylabel="elite's mean return")
+    axes.set(xlabel="frames", ylabel="elite's mean")
     svg = io.StringIO()
     figure.savefig(svg, format="svg")
     return svg.getvalue().partition("?>")[2]  # without the XML declaration

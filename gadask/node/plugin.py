@@ -21,8 +21,8 @@ from tornado.ioloop import PeriodicCallback
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
 from gadask.messages import Kind, Task, unpack_brood, unpack_chunk
-from gadask.node.node import Node
 from gadask.node.memory_kills import memory_kills
+from gadask.node.node import Node
 from gadask.record.provenance import code, cpu, has_compiled_kernels
 
 PLUGIN_NAME = "gadask"

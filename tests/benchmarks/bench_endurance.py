@@ -42,8 +42,8 @@ from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, pack_brood, pack_chunk
 from gadask.messages import unpack_brood as cached_unpack_brood
 from gadask.node.ancestors import AncestorCache
-from gadask.node.node import Node
 from gadask.node.jobs import DecodeJob
+from gadask.node.node import Node
 from gadask.policies import make_policy
 from gadask.record.checkpoint import Checkpoint, decode, encode
 from gadask.record.generations import decode_line, encode_line
