@@ -137,6 +137,7 @@ def ask_everything(algorithm: Algorithm[Any]) -> None:
     state = algorithm.start((5,))
     algorithm.bases(state)
     made = algorithm.children(Brood(1, ((5,), (6,))), np.arange(6), 100)
+    assert [len(column) for column in algorithm.children(Brood(1), np.arange(0), 100)] == [0, 0, 0]
     scored = [Scored((), int(gene), float(slot), slot) for slot, gene in enumerate(made.genes)]
     evaluated = [Evaluated(genome, [1.0]) for genome in algorithm.nominate(state, scored)]
     state = algorithm.tell(state, Closed(0, scored, evaluated))

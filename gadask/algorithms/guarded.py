@@ -63,6 +63,8 @@ class Guarded:
 
     def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
         """Return how children are made: rows, genes and weights that there are."""
+        if not len(slots):
+            return Children(slots, slots, np.zeros(0))
 
         def as_arrays() -> Children:
             rows, genes = (
