@@ -173,7 +173,7 @@ def test_without_candidates_an_elite_says_of_how_many_episodes_its_mean_is() -> 
 @pytest.mark.parametrize("returns", [[], [math.nan, math.inf]])
 def test_a_generation_without_a_valid_child_stops_the_run(returns: list[float]) -> None:
     elite = Elite((5,), 1.0, 2, 3)
-    with pytest.raises(EvolutionError, match="generation 4: .* found none: no episode of a child"):
+    with pytest.raises(EvolutionError, match=r"generation 4: .* found none: no episode of a child"):
         close_generation(SMALL, state_of(3, ((5,),), (), elite), children(*returns), {})
 
 
