@@ -93,7 +93,7 @@ def test_a_test_is_made_again_on_more_episodes_alone(tmp_path: Path) -> None:
     second = document(tmp_path)
     assert second["returns"][: len(first["returns"])] == first["returns"]
     fewer = run(tmp_path, "--resume", "--budget.test-episodes", 30)
-    assert "failed: RuntimeError: it cannot step, which hold the 30 asked for\n" in fewer.stdout
+    assert "failed: RuntimeError: it cannot step, which covers the 30 asked for\n" in fewer.stdout
     assert "processes" not in fewer.stdout  # nothing was opened
     assert document(tmp_path) == second
     evaluated = call("evaluate.py", tmp_path / "run", "--episodes", 40)
