@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import kill_all, wait_until
 
 GUARD = [sys.executable, "-m", "gadask.guard"]
 
@@ -44,11 +44,6 @@ def guarded(path: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.P
             guard.terminate()
             guard.wait(10)
             kill_all(processes)
-
-
-def kill_all(processes: list[psutil.Process]) -> None:
-    for process in filter(alive, processes):
-        process.kill()
 
 
 def alive(process: psutil.Process) -> bool:

@@ -29,7 +29,7 @@ from gadask.node import packets, pool, supervised
 from gadask.node.node import Node
 from gadask.observations import OBSERVED_SLOTS, Moments
 from gadask.rows import MOMENTS
-from tests.conftest import faulty_config, wait_until
+from tests.conftest import faulty_config, kill_all, wait_until
 from tests.node_chunks import PARENTS, children, node_of, outcome, play, played_here, struck
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -332,8 +332,7 @@ node.play(prepare_task(config), Brood(0, (), ()), Chunk(0, Kind.CHILD, ((0, 0), 
     try:
         wait_until(lambda: not any(_alive(process) for process in family), 5, "children gone")
     finally:
-        for process in filter(_alive, family):
-            process.kill()
+        kill_all(family)
 
 
 def _alive(process: psutil.Process) -> bool:

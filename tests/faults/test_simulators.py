@@ -19,7 +19,7 @@ from gadask.config import EnvConfig
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.node import Node
-from tests.conftest import faulty_config, is_of_fork_server, wait_until
+from tests.conftest import faulty_config, is_of_fork_server, kill_all, wait_until
 from tests.simulator_envs import HELPERS, noted
 from tests.test_guard import alive
 
@@ -63,8 +63,7 @@ class Left:
 def left(tmp_path: Path) -> Iterator[Left]:
     left = Left(tmp_path)
     yield left
-    for process in left.now():
-        process.kill()
+    kill_all(left.now())
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import kill_all, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun")
 CORES = 32
@@ -181,8 +181,7 @@ def local_slurm(addresses: Sequence[str] = ("127.0.0.1",) * len(NODES)) -> Itera
         deadline = time.monotonic() + 5  # what the daemons ended is still ending
         while (left := _left(folder)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for process in left:
-            process.kill()
+        kill_all(left)
         shutil.rmtree(folder)
         assert not left, f"left behind: {left}"
 
