@@ -26,7 +26,7 @@ from gadask.genomes.genome import Genome, step, to_text
 
 KINDS = sorted(ALGORITHMS)
 N_GENES = 1000
-RUNS = Path(__file__).parent / "data" / "runs"
+RUNS = Path(__file__).parent / "data" / "selections"
 
 
 def small(kind: str, **generation: object) -> Config:
