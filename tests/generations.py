@@ -11,7 +11,24 @@ from gadask.algorithms.algorithm import Closed, Elite, Evaluated, Scored
 from gadask.algorithms.truncation import Parents, Truncation
 from gadask.config import Config
 from gadask.genomes.genome import Genome
+from gadask.messages import Task
 from gadask.record.directory import State
+
+
+def task_of(config: Config, n_params: int = 10) -> Task:
+    """Return the task of a run that nobody rehearses, of a policy with so many parameters."""
+    return Task(
+        run_seed=config.seed,
+        env=config.env,
+        policy=config.policy,
+        noise=config.noise,
+        algorithm=make_algorithm(config),
+        n_params=n_params,
+        n_genomes=31,
+        common_random_numbers=False,
+        paired_tasks=False,
+        run_id="run",
+    )
 
 
 def first_state(config: Config) -> State:

@@ -17,11 +17,11 @@ from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, config_from_dict
 from gadask.genomes.genome import from_text, to_text
 from gadask.master.generation import GenerationPlayer
-from gadask.messages import Task
 from gadask.record.checkpoint import Checkpoint, decode, encode
 from gadask.record.directory import State, without_wall_clock
 from gadask.record.episodes import WALL_CLOCK_COLUMNS
 from tests.disturbed import DisturbedDispatcher, SilentReporter
+from tests.generations import task_of
 from tests.killed_runs import finish, kill_the_master, log, n_closed, start, wait_for_generation
 
 pytestmark = pytest.mark.timeout(600)
@@ -97,21 +97,6 @@ def play(config: Config, n_generations: int, seed: int, *, disturbed: bool) -> l
 
     asyncio.run(evolve())
     return found
-
-
-def task_of(config: Config) -> Task:
-    return Task(
-        run_seed=config.seed,
-        env=config.env,
-        policy=config.policy,
-        noise=config.noise,
-        algorithm=make_algorithm(config),
-        n_params=10,
-        n_genomes=20,
-        common_random_numbers=False,
-        paired_tasks=False,
-        run_id="run",
-    )
 
 
 @pytest.mark.parametrize("kind", sorted(ALGORITHMS))

@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from gadask.record.directory import read_generations, without_wall_clock
-from tests.conftest import command_line, is_of_fork_server, wait_until
+from tests.conftest import command_line, is_of_fork_server
+from tests.killed_runs import finish, kill_the_master, log, n_closed, start, wait_for_generation
 
 pytest.importorskip("ale_py")
 pytest.importorskip("mujoco")
 pytestmark = pytest.mark.timeout(900)  # seconds on an idle machine, minutes on a busy one
 
-ROOT = Path(__file__).parents[1]
 FROSTBITE = """
 preset = "such2017"
 [env]
@@ -117,30 +114,6 @@ Expected = Callable[[str], list[dict[str, Any]]]
 CONFIGS = {"Frostbite": FROSTBITE, "Frostbite int8": INT8, "bandit": BANDIT, "Harlow": HARLOW, "Hopper": HOPPER}
 
 
-def start(task: str, run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
-    config = run_dir.with_suffix(".toml")
-    config.write_text(CONFIGS[task])
-    command = [sys.executable, str(ROOT / "jobs" / "run.py"), str(config), "--run-dir", str(run_dir), "--no-pictures"]
-    return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
-
-
-def finish(process: subprocess.Popen[bytes]) -> None:
-    try:
-        assert process.wait(400) == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-def log(run_dir: Path) -> list[dict[str, Any]]:
-    return [without_wall_clock(line) for line in read_generations(run_dir)]
-
-
-def n_closed(run_dir: Path) -> int:
-    path = run_dir / "generations.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     """Return what gives the log of a run of that task with one rollout process."""
@@ -148,7 +121,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     @functools.cache
     def expected(task: str) -> list[dict[str, Any]]:
         run_dir = tmp_path_factory.mktemp("expected") / "run"
-        finish(start(task, run_dir, "--rollouts-per-node", "1"))
+        finish(start(CONFIGS[task], run_dir, "--rollouts-per-node", "1"))
         lines = log(run_dir)
         assert len(lines) == 10
         assert len({line["elite"]["genome"] for line in lines}) > 1
@@ -159,17 +132,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
 
 @pytest.mark.parametrize("flags", [("--rollouts-per-node", "2"), ("--nodes", "2", "--rollouts-per-node", "2")])
 def test_processes_and_nodes(expected: Expected, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    finish(start("Frostbite", tmp_path / "run", *flags))
+    finish(start(CONFIGS["Frostbite"], tmp_path / "run", *flags))
     assert log(tmp_path / "run") == expected("Frostbite")
-
-
-def wait_for_generation(number: int, process: subprocess.Popen[bytes], run_dir: Path) -> None:
-    try:
-        wait_until(lambda: n_closed(run_dir) >= number, 400, f"generation {number}")
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
 
 
 def rollout_processes(master: psutil.Process) -> list[psutil.Process]:
@@ -185,7 +149,7 @@ def workers(master: psutil.Process) -> list[psutil.Process]:
 def test_a_process_killed_in_generation_5(
     expected: Expected, tmp_path: Path, victims: Callable[[psutil.Process], list[psutil.Process]]
 ) -> None:
-    process = start("Frostbite", tmp_path / "run", "--rollouts-per-node", "2")
+    process = start(CONFIGS["Frostbite"], tmp_path / "run", "--rollouts-per-node", "2")
     wait_for_generation(5, process, tmp_path / "run")
     os.kill(victims(psutil.Process(process.pid))[0].pid, signal.SIGKILL)
     finish(process)
@@ -193,31 +157,25 @@ def test_a_process_killed_in_generation_5(
 
 
 def test_the_master_killed_in_generation_5(expected: Expected, tmp_path: Path) -> None:
-    process = start("Frostbite", tmp_path / "run", "--rollouts-per-node", "2")
+    process = start(CONFIGS["Frostbite"], tmp_path / "run", "--rollouts-per-node", "2")
     wait_for_generation(5, process, tmp_path / "run")
-    kill_the_master(process, tmp_path / "run")
-    finish(start("Frostbite", tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
+    kill_the_master(process)
+    assert n_closed(tmp_path / "run") < 10
+    finish(start(CONFIGS["Frostbite"], tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
     assert log(tmp_path / "run") == expected("Frostbite")
 
 
 @pytest.mark.parametrize("task", [task for task in CONFIGS if task != "Frostbite"])
 def test_two_nodes_through_all_these_deaths(task: str, expected: Expected, tmp_path: Path) -> None:
-    process = start(task, tmp_path / "run", "--nodes", "2", "--rollouts-per-node", "2")
+    process = start(CONFIGS[task], tmp_path / "run", "--nodes", "2", "--rollouts-per-node", "2")
     for number, victims in ((2, rollout_processes), (3, workers)):
         wait_for_generation(number, process, tmp_path / "run")
         os.kill(victims(psutil.Process(process.pid))[0].pid, signal.SIGKILL)
     wait_for_generation(5, process, tmp_path / "run")
-    kill_the_master(process, tmp_path / "run")
-    finish(start(task, tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
+    kill_the_master(process)
+    assert n_closed(tmp_path / "run") < 10
+    finish(start(CONFIGS[task], tmp_path / "run", "--rollouts-per-node", "2", "--resume"))
     assert essence(tmp_path / "run") == [(line["parents"], line["elite"]) for line in expected(task)]
-
-
-def kill_the_master(process: subprocess.Popen[bytes], run_dir: Path) -> None:
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    wait_until(lambda: not any(p.is_running() for p in family), 60, "all processes gone")
-    assert n_closed(run_dir) < 10
 
 
 def essence(run_dir: Path) -> list[tuple[object, object]]:

@@ -6,37 +6,24 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Brood
 from gadask.config import Config
 from gadask.genomes.genome import Genome
 from gadask.messages import (
     Chunk,
     Kind,
-    Task,
     pack_brood,
     pack_chunk,
     unpack_brood,
     unpack_chunk,
 )
 from gadask.observations import Normaliser
+from tests.generations import task_of
 from tests.genomes import GENOMES
 
 NUMBERS = st.integers(0, 2**31 - 1)
 BRED = st.lists(GENOMES, max_size=5).map(tuple)
-CONFIG = Config()
-TASK = Task(
-    run_seed=CONFIG.seed,
-    env=CONFIG.env,
-    policy=CONFIG.policy,
-    noise=CONFIG.noise,
-    algorithm=make_algorithm(CONFIG),
-    n_params=4_000_000,
-    n_genomes=31,
-    common_random_numbers=False,
-    paired_tasks=False,
-    run_id="run",
-)
+TASK = task_of(Config(), n_params=4_000_000)
 
 
 @given(NUMBERS, st.sampled_from(Kind), st.lists(st.tuples(NUMBERS, NUMBERS)))

@@ -20,8 +20,9 @@ from gadask.algorithms.truncation import Parents, Truncation
 from gadask.config import AlgorithmConfig, Config
 from gadask.errors import ConfigError, GadaskError, NodeError
 from gadask.genomes.genome import Genome
-from gadask.messages import Task, pack_brood, unpack_brood
+from gadask.messages import pack_brood, unpack_brood
 from gadask.record.directory import read_generations, without_wall_clock
+from tests.generations import task_of
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -150,18 +151,7 @@ def test_right_answers_pass() -> None:
 
 def test_a_node_with_another_version_of_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:wrong"))
-    task = Task(
-        run_seed=config.seed,
-        env=config.env,
-        policy=config.policy,
-        noise=config.noise,
-        algorithm=make_algorithm(config),
-        n_params=10,
-        n_genomes=20,
-        common_random_numbers=False,
-        paired_tasks=False,
-        run_id="run",
-    )
+    task = task_of(config)
     brood = Brood(1, ((5,), (6,)))
     packed = pack_brood(task, brood)
     assert unpack_brood(packed) == (task, brood)

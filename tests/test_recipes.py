@@ -11,26 +11,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Brood
-from gadask.config import Config, EnvConfig, NoiseConfig, PolicyConfig
+from gadask.config import Config, NoiseConfig
 from gadask.errors import GenomeError
 from gadask.genomes.anchors import anchor_content, anchor_digest, anchor_path, read_anchor
 from gadask.genomes.genome import Genome, check_genes, from_json, from_text, split_text, step, to_json, to_text, unfold
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.weights import decode
-from gadask.messages import Task, pack_brood, unpack_brood
+from gadask.messages import pack_brood, unpack_brood
 from gadask.record.generations import decode_line, encode_line
+from tests.generations import task_of
+from tests.genomes import GENOMES
 
 NOISE = LazyNoise(NoiseConfig(seed=5, size=1000))
 N_PARAMS = 7
 POWER = 0.002
-
-GENES = st.integers(0, 2**63 - 1)
-WEIGHTS = st.floats(allow_nan=False, allow_infinity=False)
-ORIGINS = GENES | st.text("0123456789abcdef", min_size=32, max_size=32)
-STEPS = GENES | st.tuples(GENES, WEIGHTS)
-GENOMES = st.builds(lambda origin, steps: (origin, *steps), ORIGINS, st.lists(STEPS, max_size=6).map(tuple))
 
 
 @given(GENOMES)
@@ -79,18 +74,7 @@ def test_genes_beyond_the_table() -> None:
 @given(st.lists(GENOMES, min_size=1, max_size=5))
 def test_broods_and_the_log_carry_them(genomes: list[Genome]) -> None:
     brood = Brood(3, tuple(genomes[:2]), tuple(genomes[2:]))
-    task = Task(
-        run_seed=0,
-        env=EnvConfig(),
-        policy=PolicyConfig(),
-        noise=NoiseConfig(),
-        algorithm=make_algorithm(Config()),
-        n_params=10,
-        n_genomes=3,
-        common_random_numbers=False,
-        paired_tasks=False,
-        run_id="run",
-    )
+    task = task_of(Config())
     assert unpack_brood(pack_brood(task, brood)) == (task, brood)
     line = {"parents": [to_text(genome) for genome in genomes], "candidates": []}
     assert decode_line(encode_line(line)) == line
