@@ -42,7 +42,7 @@ from = "17-4042"
 population = 24
 candidates = 3
 candidate_episodes = 4
-elite_evaluation = "{evaluation}"
+elite_evaluation = "overlapped"
 [ga]
 parents = 5
 mutation_power = 0.2
@@ -55,9 +55,8 @@ test_episodes = 0
 
 
 @pytest.mark.parametrize("kind", sorted(ALGORITHMS))
-@pytest.mark.parametrize("evaluation", ["barrier", "overlapped"])
-def test_on_two_nodes_and_after_a_kill_on_one(kind: str, evaluation: str, tmp_path: Path) -> None:
-    config = CONFIG.format(kind=kind, evaluation=evaluation)
+def test_on_two_nodes_and_after_a_kill_on_one(kind: str, tmp_path: Path) -> None:
+    config = CONFIG.format(kind=kind)
     finish(start(config, tmp_path / "one", "--rollouts-per-node", "1"))
     expected = log(tmp_path / "one")
     assert len(expected) == 6

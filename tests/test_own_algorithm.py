@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Evaluated, Json, Scored
 from gadask.algorithms.truncation import Parents, Truncation
-from gadask.config import AlgorithmConfig, Config
+from gadask.config import AlgorithmConfig, Config, GAConfig
 from gadask.errors import ConfigError, GadaskError, NodeError
 from gadask.genomes.genome import Genome
 from gadask.messages import pack_brood, unpack_brood
@@ -53,9 +53,19 @@ def test_it_evolves_alike_on_one_process_and_on_two_nodes(tmp_path: Path) -> Non
     lines = run(tmp_path / "one", "--rollouts-per-node", "1")
     assert len(lines) == 6
     assert run(tmp_path / "two", "--nodes", "2") == lines
-    uniform = run(tmp_path / "uniform", "--algorithm.kwargs.pressure", "1.0")
-    assert uniform[0] == lines[0]
-    assert uniform[2]["parents"] != lines[2]["parents"]
+
+
+@pytest.mark.parametrize("truncation", ["such2017", "ga-dist"])
+def test_the_best_have_the_most_children(truncation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    kind = AlgorithmConfig("own_algorithm:rank_weighted", {"pressure": 2.0})
+    config = replace(Config(), algorithm=kind, ga=GAConfig(truncation=truncation))  # type: ignore[arg-type]
+    brood = Brood(1, tuple((gene,) for gene in range(20)))
+    rows = make_algorithm(config).children(brood, np.arange(1000), 100).rows
+    of_best = rows < 5 if truncation == "such2017" else rows >= 15
+    assert 450 < of_best.sum() < 550
+    with pytest.raises(ConfigError, match="pressure: expected more than 0, found 0"):
+        make_algorithm(replace(config, algorithm=AlgorithmConfig(kind.kind, {"pressure": 0})))
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,11 @@ def test_every_algorithm_begins_with_it(kind: str, first: Path, tmp_path: Path) 
     moved = weights_of(tmp_path / "run", genome, config).numpy() - weights
     assert 0 < np.abs(moved).max() < 10
     assert gadask.open_run(tmp_path / "run").policy("last") is not None
-    for line in run(config, tmp_path / "again", processes=2, nodes=2):
-        assert line == lines[line["generation"]]
+
+
+def test_nodes_read_the_anchor(first: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, start=StartConfig(str(first)))
+    assert run(config, tmp_path / "one", processes=1) == run(config, tmp_path / "two", nodes=2)
 
 
 def test_a_run_is_its_own_as_soon_as_it_is_made(first: Path, tmp_path: Path) -> None:
