@@ -111,6 +111,9 @@ class Wrong(Truncation):
     def bases(self, state: Parents) -> tuple[Genome, ...]:
         return ((5,),) * 30 if self.what == "bases" else super().bases(state)
 
+    def from_json(self, document: Json) -> Parents:
+        return super().from_json(document["archive"] if self.what == "reads" else document)
+
     def to_json(self, state: Parents) -> Json:
         document = super().to_json(state)
         if self.what == "keys":
@@ -153,6 +156,13 @@ def ask_everything(algorithm: Algorithm[Any]) -> None:
     evaluated = [Evaluated(genome, [1.0]) for genome in algorithm.nominate(state, scored)]
     state = algorithm.tell(state, Closed(0, scored, evaluated))
     assert algorithm.from_json(algorithm.to_json(state)) == state
+
+
+def test_a_state_of_another_version_is_one_line() -> None:
+    algorithm = make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:wrong", {"what": "reads"})))
+    with pytest.raises(GadaskError, match=r"algorithm\.kind: .*KeyError: 'archive'") as caught:
+        algorithm.from_json({"parents": [], "elite": None})
+    assert "\n" not in str(caught.value)
 
 
 def test_right_answers_pass() -> None:

@@ -116,7 +116,7 @@ class Guarded:
 
     def from_json(self, document: Json) -> Any:
         """Return the state that `to_json` was given."""
-        return self.algorithm.from_json(document)
+        return self._asked(lambda: self.algorithm.from_json(document))
 
     def _genomes(self, name: str, genomes: Sequence[Genome]) -> tuple[Genome, ...]:
         try:

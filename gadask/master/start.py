@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gadask.config import Config
 from gadask.errors import ConfigError, GadaskError, GenomeError, RunDirectoryError
 from gadask.genomes.anchors import anchor_digest
-from gadask.genomes.genome import Genome, check_genes, count_genes, from_text
+from gadask.genomes.genome import Genome, check_genes, count_genes, from_text, to_text
 from gadask.master.evaluate import choose_genome
 from gadask.messages import Task
 from gadask.observations import Moments
@@ -54,8 +54,9 @@ def find_start(config: Config, n_params: int) -> Start:
         return Start()
     folder, colon, which = text.rpartition(":")
     try:
-        if _is_genome(text):
-            return Start(_own_genome(text, count_genes(config.noise.size, n_params)))
+        if genome := _genome_of(text):
+            _check_own(genome, count_genes(config.noise.size, n_params))
+            return Start(genome)
         if colon and _holds_run(folder):
             return _of_run(config, Path(folder), which)
         if _holds_run(text):
@@ -73,11 +74,12 @@ def first_state(task: Task, start: Start) -> State:
     return State(algorithm=algorithm.to_json(algorithm.start(start.first)), observations=start.observations)
 
 
-def _is_genome(text: str) -> bool:
+def _genome_of(text: str) -> Genome:
+    """Return the genome that a text is; an empty one where it is none."""
     try:
-        return bool(from_text(text))
+        return from_text(text)
     except GenomeError:
-        return False
+        return ()
 
 
 def _holds_run(folder: str) -> bool:
@@ -88,12 +90,12 @@ def _holds_run(folder: str) -> bool:
         return False
 
 
-def _own_genome(text: str, n_genes: int) -> Genome:
-    genome = from_text(text)
+def _check_own(genome: Genome, n_genes: int) -> None:
+    """Raise `GenomeError` for a genome that cannot be one of the new run's."""
     if isinstance(genome[0], str):
+        text = to_text(genome)
         raise GenomeError(f"{text[:80]!r} begins with an anchor of another run; write RUN_DIR:{text[:20]}…")
     check_genes(genome, n_genes)
-    return genome
 
 
 def _of_run(config: Config, run_dir: Path, which: str) -> Start:
