@@ -157,7 +157,7 @@ def film_genome(
         policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
         load_genome(policy, genome, config, run_dir)
         policy.normalise_by(normaliser)
-        film = film_episode(env, policy, seed, max_steps or config.env.max_steps, actions, max_s, with_inputs)
+        film = film_episode(env, policy, seed, max_steps or config.env.longest_test, actions, max_s, with_inputs)
     if film.inputs is None or normaliser is None:
         return film
     mean, scale = normaliser.arrays(np.float64)
@@ -235,7 +235,7 @@ def _film_run(
         expected = recorded.return_ if is_whole else None
     else:
         actions = stream(config.seed, Purpose.TEST_ACTIONS, 0, 0, seed)
-    max_steps = min(max_steps or config.env.max_steps, config.env.max_steps)
+    max_steps = min(max_steps or config.env.longest_test, config.env.max_steps)
     played = genome or elite.genome
     normaliser = read_normaliser(run_dir, played)
     film = film_genome(run_dir, config, played, seed, actions, max_steps, max_s, normaliser, with_inputs)

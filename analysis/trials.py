@@ -109,7 +109,7 @@ def _play(
     env = open_lanes(config.env, n_lanes)
     if not n_lanes or not isinstance(env, HarlowLanes):
         raise UsageError(f"policy.kind: expected one that plays in lanes, found {config.policy.kind!r}")
-    lanes = Lanes(env, LanePolicy(single, n_lanes), config.env.max_steps)
+    lanes = Lanes(env, LanePolicy(single, n_lanes))
     trials = np.zeros((len(seeds), env.n_trials), np.int8)
     lane_of: dict[int, int] = {}
 
@@ -118,7 +118,7 @@ def _play(
         lanes.policy.rows[lane].copy_(single.flat)
         return seeds[place], stream(config.seed, Kind.TEST.action_purpose, generation, 0, place)
 
-    for played in lanes.play(range(len(seeds)), begin, lambda: False):
+    for played in lanes.play(range(len(seeds)), config.env.max_steps, begin, lambda: False):
         trials[played.place] = env.trials_correct[lane_of[played.place]]  # the lane's next episode begins after this
     return trials
 

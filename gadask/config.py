@@ -92,9 +92,14 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "none": Config(),
-    "such2017": Config(preset="such2017", budget=BudgetConfig(frames=1e9)),
+    "such2017": Config(
+        preset="such2017",
+        env=EnvConfig(preprocessing="such2017", test_max_steps=100_000),
+        budget=BudgetConfig(frames=1e9),
+    ),
     "ga-dist": Config(
         preset="ga-dist",
+        env=EnvConfig(preprocessing="ga-dist"),
         policy=PolicyConfig(kind="such2017", kwargs={"initial": "unit-norm", "conv_activation": False}),
         generation=GenerationConfig(
             closing="first",
@@ -108,7 +113,7 @@ PRESETS: dict[str, Config] = {
         budget=BudgetConfig(frames=1e9),
     ),
 }
-"""Published settings: Such et al. 2017 (arXiv 1712.06567) and ga-dist (2018)."""
+"""Published settings: Such et al. 2017 (arXiv 1712.06567), as their program for GPUs has them, and ga-dist (2018)."""
 
 
 def load_config(path: Path | str) -> Config:
@@ -152,6 +157,8 @@ def config_from_dict(table: dict[str, Any]) -> Config:
 def stored_config(table: dict[str, Any]) -> Config:
     """Return the config that a run directory holds, in which settings may stand where they stood in earlier times."""
     table = dict(table)
+    if isinstance(env := table.get("env", {}), dict):
+        table["env"] = {"preprocessing": "gadask"} | env  # what every run had before it was a setting
     if isinstance(old := table.get("ga"), dict) and isinstance(table.get("generation", {}), dict):
         moved = {key: value for key, value in old.items() if new_name(f"ga.{key}")}
         table["ga"] = {key: value for key, value in old.items() if key not in moved}

@@ -21,6 +21,7 @@ Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
 EliteEvaluation = Literal["barrier", "overlapped"]
 Precision = Literal["float32", "int8"]
+Preprocessing = Literal["gadask", "such2017", "ga-dist"]
 Truncation = Literal["such2017", "ga-dist"]
 
 _MAX_COUNT = 2**31 - 1
@@ -50,17 +51,23 @@ class EnvConfig:
     """What is played."""
 
     id: str = "ALE/Frostbite-v5"
-    """Gymnasium id. `ALE/<Game>-v5` is played by ALE's emulator with the preprocessing of Such et al. 2017; any other
-    id goes through `gymnasium.make`."""
+    """Gymnasium id. `ALE/<Game>-v5` is played by ALE's emulator as `preprocessing` says; any other id goes through
+    `gymnasium.make`."""
     kwargs: dict[str, Value] = field(default_factory=dict)
-    """Passed to `gymnasium.make`; for Atari the preprocessing (`frameskip`, `noop_max`, ...)."""
+    """Passed to `gymnasium.make`; for Atari what differs from `preprocessing` (`frameskip`, `resize`, ...)."""
     wrappers: tuple[str, ...] = ()
     """Put around the environment, the first one innermost: `gymnasium.wrappers.FlattenObservation`, or any
     `package.module:factory` that takes an environment and returns one."""
     channels: Channels = "auto"
     """Which axis of a picture holds its channels, where that cannot be told: `first` or `last`."""
+    preprocessing: Preprocessing = "gadask"
+    """For Atari: whose pictures and starts of episodes. `such2017` and `ga-dist` follow these programs, `gadask` has
+    pictures that are made fastest. No other environment looks at it."""
     max_steps: int = 5000
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
+    test_max_steps: int | None = None
+    """The same for episodes of a test of the elite, where they may be longer. `inf`, like leaving it out, is
+    `max_steps`."""
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
@@ -69,10 +76,16 @@ class EnvConfig:
     """Gather the behaviour that the environment reports at an episode's end: `info["behaviour"]`, Atari's RAM, the
     position in MuJoCo; a column of the episodes."""
 
+    @property
+    def longest_test(self) -> int:
+        """Steps after which an episode of a test is cut."""
+        return self.max_steps if self.test_max_steps is None else self.test_max_steps
+
     def rules(self) -> Iterator[Rule]:
         """Yield what must be true of these settings."""
         yield Rule(bool(self.id), "env.id", "a Gymnasium id such as 'ALE/Frostbite-v5'", self.id)
         yield count_rule("env.max_steps", self.max_steps, 1)
+        yield count_rule("env.test_max_steps", self.longest_test, 1)
         for key in ("episode_timeout_s", "rehearsal_timeout_s"):
             found = getattr(self, key)
             yield Rule(found > 0, f"env.{key}", "more than 0", found)

@@ -118,6 +118,10 @@ class Task:
         """Noise indices that a genome can use: 0 … `n_genes − 1`."""
         return count_genes(self.noise.size, self.n_params)
 
+    def max_steps(self, kind: Kind) -> int:
+        """Return the steps after which an episode is cut."""
+        return self.env.longest_test if kind is Kind.TEST else self.env.max_steps
+
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return the environment's seed for one episode."""
         common, paired = self.common_random_numbers, self.paired_tasks

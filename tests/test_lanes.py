@@ -88,7 +88,7 @@ def begin_in(lanes: Lanes, sampled: bool = False) -> Callable[[int, int], Beginn
 
 
 def play(lanes: Lanes, places: Sequence[int], sampled: bool = False) -> dict[int, Played]:
-    return {played.place: played for played in lanes.play(places, begin_in(lanes, sampled), lambda: False)}
+    return {played.place: played for played in lanes.play(places, 90, begin_in(lanes, sampled), lambda: False)}
 
 
 KINDS: dict[str, tuple[str, gymnasium.spaces.Box, dict[str, Scalar]]] = {
@@ -109,7 +109,7 @@ def lanes_of(name: str, actions: str, n_lanes: int = N_LANES) -> Lanes:
     action_space = NUMBER if actions == "continuous" else gymnasium.spaces.Discrete(6, start=3)
     kwargs = {**kwargs, "actions": "sampled"} if actions == "sampled" else kwargs
     policy = LanePolicy(policy_of(kind, space, action_space, **kwargs), n_lanes)
-    return Lanes(Echo(n_lanes, space, action_space), policy, 90, AnnouncedBehaviour("Echo", 3))
+    return Lanes(Echo(n_lanes, space, action_space), policy, AnnouncedBehaviour("Echo", 3))
 
 
 @functools.cache
@@ -162,7 +162,7 @@ def test_the_episodes_of_these_tests_tell_bits_apart(name: str) -> None:
         row.copy_(torch.nextafter(row, torch.tensor(math.inf)))
         return beginning
 
-    changed = {played.place: played.episode for played in lanes.play(range(N_EPISODES), begin, lambda: False)}
+    changed = {played.place: played.episode for played in lanes.play(range(N_EPISODES), 90, begin, lambda: False)}
     assert all(changed[place] != alone[place] for place in range(0, N_EPISODES, 2))
 
 
@@ -215,7 +215,7 @@ def test_stopping_is_noticed_before_the_next_step() -> None:
     for stop_at in (0, 1, 13, 100):
         polls = iter(range(10**6))
         stopped = functools.partial(lambda polls, stop_at: next(polls) >= stop_at, polls, stop_at)
-        played = list(lanes.play(range(N_EPISODES), begin_in(lanes), stopped))
+        played = list(lanes.play(range(N_EPISODES), 90, begin_in(lanes), stopped))
         found = {p.place: p.episode for p in played}
         assert sorted(found) == list(range(N_EPISODES))
         assert next(polls) == stop_at + 1
@@ -238,7 +238,7 @@ def test_weights_that_are_no_numbers_harm_only_their_own_lane(value: float) -> N
             lanes.policy.rows[lane].fill_(value)
         return beginning
 
-    for played in lanes.play(range(N_EPISODES), begin, lambda: False):
+    for played in lanes.play(range(N_EPISODES), 90, begin, lambda: False):
         if played.place % 3:
             assert played.episode == alone[played.place]
         else:

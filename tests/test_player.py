@@ -133,7 +133,7 @@ def test_cheap_environments_of_gymnasium_are_played_in_lanes(id_: str, kwargs: d
     env = open_lanes(config.env, task.n_lanes)
     assert env is not None
     single = make_policy(config.policy, env.observation_space, env.action_space)
-    lanes = Lanes(env, LanePolicy(single, task.n_lanes), config.env.max_steps)
+    lanes = Lanes(env, LanePolicy(single, task.n_lanes))
     noise = LazyNoise(config.noise)
 
     def begin(slot: int, lane: int) -> Beginning:
@@ -141,7 +141,7 @@ def test_cheap_environments_of_gymnasium_are_played_in_lanes(id_: str, kwargs: d
         decode(lanes.policy.rows[lane], genome, noise, single.initialise, task.algorithm.step_weight)
         return task.env_seed(Kind.CHILD, 1, slot, 0), None
 
-    played = {one.place: one.episode for one in lanes.play(range(150), begin, lambda: False)}
+    played = {one.place: one.episode for one in lanes.play(range(150), config.env.max_steps, begin, lambda: False)}
     found = [(slot, 0, e.steps, e.frames, e.return_, e.status) for slot, e in sorted(played.items())]
     assert found == replayed(config, children(150))
     assert len({row[4] for row in found}) > 1

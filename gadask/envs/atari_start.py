@@ -26,28 +26,29 @@ class FreshStart:
         self._ale = ale
         self._rom = rom
         self._first: Any = None
-        self._load(0)
+        self._ale.setInt("random_seed", 0)
+        self.load_again()
 
     def begin_with(self, action: Any) -> None:
         """Have every restart play `action` for one frame, None for no frame; to be called once, before the first."""
         self._first = action
-        self._ways: list[Callable[[], None]] = [self._reset_again, self._load_again]
+        self._ways: list[Callable[[], None]] = [self._reset_again, self.load_again]
         if action is not None:  # without a frame the picture would be that of the episode before
             self._ways.insert(0, self._restore)
         self._play_first()
         self._started, self._picture = self._ale.cloneSystemState(), self._ale.getScreen()
 
-    def restart(self, seed: int | None) -> None:
-        """Put the emulator where the freshly loaded ROM is after the first frame.
-
-        `seed` is for the generator that repeats actions, which only loading the ROM sets; None where it draws nothing.
-        """
-        if seed is not None:
-            self._load(seed)
-            self._play_first()
-            return
+    def restart(self) -> None:
+        """Put the emulator where the freshly loaded ROM is after the first frame."""
         while not self._arrives(self._ways[0]) and len(self._ways) > 1:
             del self._ways[0]
+
+    def load_again(self) -> None:
+        """Load the ROM, and play no frame."""
+        self._ale.loadROM(self._rom)
+        self._loaded = self._ale.cloneSystemState()
+        self._ale.reset_game()
+        self._reset = self._ale.cloneSystemState()
 
     def _arrives(self, way: Callable[[], None]) -> bool:
         way()
@@ -66,13 +67,3 @@ class FreshStart:
         """Restore the state from before the game was reset, and reset it, as after loading: some seventy frames."""
         self._ale.restoreSystemState(self._loaded)
         self._ale.reset_game()
-
-    def _load_again(self) -> None:
-        self._load(0)
-
-    def _load(self, seed: int) -> None:
-        self._ale.setInt("random_seed", seed)
-        self._ale.loadROM(self._rom)
-        self._loaded = self._ale.cloneSystemState()
-        self._ale.reset_game()
-        self._reset = self._ale.cloneSystemState()

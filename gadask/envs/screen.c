@@ -7,7 +7,7 @@
 /* The library holds its own text, for compiled.py. */
 asm(".pushsection .rodata\n.globl text_of_screen_c\ntext_of_screen_c: .incbin \"" __FILE__ "\"\n.byte 0\n.popsection");
 
-enum { WIDTH = 160, SIZE = 84, PER_WINDOW = 7, WINDOWS = SIZE / PER_WINDOW, PITCH = 96, UNKNOWN = 255, ODD = 1, NEW = 2 };
+enum { WIDTH = 160, SIZE = 84, PER_WINDOW = 7, WINDOWS = SIZE / PER_WINDOW, PITCH = 96, PADDED = 88, UNKNOWN = 255, ODD = 1, NEW = 2 };
 
 /* Seven pixels in a row of the result, which lie above at most 16 of the source, each above at most four: two pairs of places
    among the 16, 0x80 for none, and of weights. */
@@ -24,6 +24,17 @@ typedef struct {
   const Window *windows;     /* WINDOWS */
   float total;               /* weight of all that a pixel of the result lies above */
 } Shrinking;
+
+/* Along one axis a point of the result lies between two places of the source, `share` of the way from the first. */
+typedef struct {
+  const int32_t *firsts, *seconds; /* rows: SIZE of each; columns: PADDED, as shares, whose last are not used */
+  const float *shares;
+} Between;
+
+typedef struct {
+  Between rows, columns;
+  const float *values; /* what a byte of the pictures stands for, in ascending order: 256 */
+} Interpolating;
 
 /* Look up the grey of n colours, a multiple of 32, which are even: greys[colour / 2]. `out` may be `colours`. Returns ODD if
    there is an odd colour, plus NEW if there is an even one with the grey that stands for an unknown one. */
@@ -68,6 +79,57 @@ __attribute__((target("avx2"))) int to_grey_avx2(const uint8_t *colours, int n, 
     _mm256_storeu_si256((__m256i *)(out + i), grey);
   }
   return (_mm256_movemask_epi8(any_odd) ? ODD : 0) + (_mm256_movemask_epi8(any_new) ? NEW : 0);
+}
+
+/* Where two pictures of n even colours, n a multiple of 32, differ, replace the grey of the first's colour by that of the larger
+   red, green and blue of both: pairs[128 × colour / 2 + other / 2]. */
+__attribute__((target("avx2"))) void grey_of_larger(
+    const uint8_t *colours, const uint8_t *others, int n, const uint8_t *pairs, uint8_t *greys) {
+  for (int i = 0; i < n; i += 32) {
+    const __m256i first = _mm256_loadu_si256((const __m256i *)(colours + i));
+    const __m256i second = _mm256_loadu_si256((const __m256i *)(others + i));
+    uint32_t differing = ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(first, second));
+    for (; differing; differing &= differing - 1) {
+      const int at = i + __builtin_ctz(differing);
+      greys[at] = pairs[64 * (colours[at] & 254) + (others[at] >> 1)];
+    }
+  }
+}
+
+/* Write the larger of two pictures between its pixels: along each row first, then along the columns. Without fused
+   multiply-adds, as numpy computes it. */
+__attribute__((target("avx2"))) void interpolate(
+    const Interpolating *how, const uint8_t *picture, const uint8_t *other, float *out) {
+  const Between *rows = &how->rows, *columns = &how->columns;
+  for (int r = 0; r < SIZE; r++, out += SIZE) {
+    float both[2][PADDED];
+    for (int k = 0; k < 2; k++) {
+      const int at = WIDTH * (k ? rows->seconds[r] : rows->firsts[r]);
+      float values[WIDTH];
+      for (int j = 0; j < WIDTH; j += 16) {
+        const __m128i ranks = _mm_max_epu8(_mm_loadu_si128((const __m128i *)(picture + at + j)),
+                                           _mm_loadu_si128((const __m128i *)(other + at + j)));
+        _mm256_storeu_ps(values + j, _mm256_i32gather_ps(how->values, _mm256_cvtepu8_epi32(ranks), 4));
+        const __m128i high = _mm_unpackhi_epi64(ranks, ranks);
+        _mm256_storeu_ps(values + j + 8, _mm256_i32gather_ps(how->values, _mm256_cvtepu8_epi32(high), 4));
+      }
+      for (int j = 0; j < PADDED; j += 8) {
+        const __m256i firsts = _mm256_loadu_si256((const __m256i *)(columns->firsts + j));
+        const __m256i seconds = _mm256_loadu_si256((const __m256i *)(columns->seconds + j));
+        const __m256 first = _mm256_i32gather_ps(values, firsts, 4), second = _mm256_i32gather_ps(values, seconds, 4);
+        const __m256 share = _mm256_loadu_ps(columns->shares + j);
+        const __m256 way = _mm256_mul_ps(_mm256_sub_ps(second, first), share);
+        _mm256_storeu_ps(both[k] + j, _mm256_add_ps(first, way));
+      }
+    }
+    const __m256 share = _mm256_set1_ps(rows->shares[r]);
+    float row[PADDED];
+    for (int j = 0; j < PADDED; j += 8) {
+      const __m256 first = _mm256_loadu_ps(both[0] + j), second = _mm256_loadu_ps(both[1] + j);
+      _mm256_storeu_ps(row + j, _mm256_add_ps(first, _mm256_mul_ps(_mm256_sub_ps(second, first), share)));
+    }
+    memcpy(out, row, sizeof(float) * SIZE);
+  }
 }
 
 /* Write the mean of the larger of two pictures over each pixel of the result; halves are rounded to even. Of up to 1,600 rows

@@ -162,7 +162,7 @@ class Player:
                         self._load(policy.flat, planned, policy.mutate)
                         policy.normalise_by(job.normaliser)
                         seed, stream = self._seeds(job, planned, policy.actions.sampled)
-                        played = play_episode(env, policy, seed, self._task.env.max_steps, stopped, stream)
+                        played = play_episode(env, policy, seed, self._task.max_steps(job.kind), stopped, stream)
                         if (moments := policy.moments()) is not None:
                             attached[MOMENTS] = moments
                         if played.status is Status.OK and self._behaviour is not None:
@@ -196,7 +196,7 @@ class Player:
                     self._load(row, job.episodes[place], functools.partial(mutate, row))
                     return self._seeds(job, job.episodes[place], policy.sampled, lane)
 
-                for played in lanes.play(group, begin, stopped):
+                for played in lanes.play(group, self._task.max_steps(job.kind), begin, stopped):
                     yield played
                     del left[played.place]
                     if len(group) > 1:  # as long as episodes end, the process does not hang
@@ -247,7 +247,7 @@ class Player:
             env = open_lanes(self._task.env, self._task.n_lanes)
             assert env is not None  # or the task would have no lanes
             policy = LanePolicy(self._made()[1], self._task.n_lanes)
-            self._lanes = Lanes(env, policy, self._task.env.max_steps, self._behaviour)
+            self._lanes = Lanes(env, policy, self._behaviour)
         return self._lanes
 
     def close(self) -> None:

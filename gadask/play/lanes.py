@@ -78,29 +78,30 @@ class Lanes:
 
     policy: LanePolicy
 
-    def __init__(
-        self, env: LaneEnv, policy: LanePolicy, max_steps: int, behaviour: AnnouncedBehaviour | None = None
-    ) -> None:
-        """Take over environment and policy, which have equally many lanes; `max_steps` is at least 1.
+    def __init__(self, env: LaneEnv, policy: LanePolicy, behaviour: AnnouncedBehaviour | None = None) -> None:
+        """Take over environment and policy, which have equally many lanes.
 
         With `behaviour`, the behaviours of episodes that end well are attached to them.
         """
         self.policy = policy
         self._behaviour = behaviour
         self._env = env
-        self._max_steps = max_steps
 
     def play(
-        self, places: Iterable[int], begin: Callable[[int, int], Beginning], stopped: Callable[[], bool]
+        self,
+        places: Iterable[int],
+        max_steps: int,
+        begin: Callable[[int, int], Beginning],
+        stopped: Callable[[], bool],
     ) -> Iterator[Played]:
-        """Play the episodes at `places`; yields each as it ends.
+        """Play the episodes at `places`, at most `max_steps` steps of each, at least 1; yields each as it ends.
 
         `begin(place, lane)` fills the lane's row of `policy.rows` with the weights for the episode at `place`.
         `stopped` is asked before every step; once it is true, all episodes that have not ended come back as `STOPPED`.
         What `begin`, the environment, its behaviour or the policy raises is not caught.
         """
         waiting = iter(places)
-        side_by_side = _SideBySide(self._env, self.policy, self._max_steps, self._behaviour, waiting, begin)
+        side_by_side = _SideBySide(self._env, self.policy, max_steps, self._behaviour, waiting, begin)
         is_stopped = False
         while not is_stopped and side_by_side.playing.any():
             is_stopped = side_by_side.advance(stopped)

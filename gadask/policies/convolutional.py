@@ -1,11 +1,12 @@
 """The convolutional networks of Such et al. 2017 (arXiv 1712.06567) and Mnih et al. 2015 (`nature`).
 
-    observation / 255 → conv 32 8×8 stride 4 → conv 64 4×4 stride 2 → conv 64 3×3 stride 1
-                      → dense 512 → dense n_outputs
+    pixels → conv 32 8×8 stride 4 → conv 64 4×4 stride 2 → conv 64 3×3 stride 1
+           → dense 512 → dense n_outputs
 
-with ReLU after every layer but the last. `such2017` pads as TensorFlow's SAME does, asymmetrically where it does not
-divide (84 → 21 → 11 → 11; 4,052,658 parameters at 18 actions); `nature` does not pad (VALID, 84 → 20 → 9 → 7;
-1,693,362). `conv_activation = False` leaves out the ReLU of the convolutions, as ga-dist's code does.
+with ReLU after every layer but the last. Pixels are float32 from 0 to 1, or bytes, which are divided by 255. `such2017`
+pads as TensorFlow's SAME does, asymmetrically where it does not divide (84 → 21 → 11 → 11; 4,052,658 parameters at 18
+actions); `nature` does not pad (VALID, 84 → 20 → 9 → 7; 1,693,362). `conv_activation = False` leaves out the ReLU of
+the convolutions, as ga-dist's code does.
 
 Every layer's parameters are one matrix `(inputs + 1, outputs)`, the last row the bias. A patch of the second and third
 convolution runs over row, column and channel; one of the first over the row and column of its blocks of 4 × 4 pixels,
@@ -16,6 +17,8 @@ fraction of the time.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -44,8 +47,8 @@ def such2017(
     conv_activation: bool = True,
 ) -> ConvolutionalNetwork:
     """Build the network of Such et al. 2017, with SAME padding; raises `PolicyError`."""
-    shape = _image_shape("such2017", observation_space)
-    return ConvolutionalNetwork(shape, n_outputs(action_space), initial, conv_activation, same=True)
+    shape, dtype = _image("such2017", observation_space)
+    return ConvolutionalNetwork(shape, dtype, n_outputs(action_space), initial, conv_activation, same=True)
 
 
 def nature(
@@ -55,8 +58,8 @@ def nature(
     conv_activation: bool = True,
 ) -> ConvolutionalNetwork:
     """Build the network of Mnih et al. 2015, with VALID padding; raises `PolicyError`."""
-    shape = _image_shape("nature", observation_space)
-    return ConvolutionalNetwork(shape, n_outputs(action_space), initial, conv_activation, same=False)
+    shape, dtype = _image("nature", observation_space)
+    return ConvolutionalNetwork(shape, dtype, n_outputs(action_space), initial, conv_activation, same=False)
 
 
 class ConvolutionalNetwork(nn.Module):
@@ -65,7 +68,13 @@ class ConvolutionalNetwork(nn.Module):
     takes_uint8 = True
 
     def __init__(
-        self, shape: tuple[int, int, int], n_outputs: int, initial: str, conv_activation: bool, same: bool
+        self,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        n_outputs: int,
+        initial: str,
+        conv_activation: bool,
+        same: bool,
     ) -> None:
         """Make a network for images of `shape` (channels, height, width); raises `PolicyError` for a wrong kwarg."""
         check_scheme(initial)
@@ -74,6 +83,7 @@ class ConvolutionalNetwork(nn.Module):
         super().__init__()
         self.initial = initial
         channels, height, width = self._shape = shape
+        self._dtype = dtype
         self._relu = conv_activation
         self._windows = _windows(height, width, same)
         last = self._windows[-1]
@@ -84,8 +94,10 @@ class ConvolutionalNetwork(nn.Module):
         self.output = _matrix(_HIDDEN, n_outputs)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Return the output, float32 `(1, n_outputs)`, for a uint8 image `(1, channels, height, width)`."""
-        x = observation.float() / 255
+        """Return the output, float32 `(1, n_outputs)`, for an image `(1, channels, height, width)`."""
+        x = observation.float()
+        if observation.dtype == torch.uint8:
+            x = x / 255
         n_channels = observation.shape[1]
         kernels = (
             self.conv1[:-1].view(2, 2, n_channels, 4, 4, 32).permute(5, 2, 0, 3, 1, 4).reshape(32, n_channels, 8, 8),
@@ -122,7 +134,7 @@ class ConvolutionalNetwork(nn.Module):
             return None
         convolutions = (self.conv1, self.conv2, self.conv3)
         layers = [Convolution(*pair) for pair in zip(convolutions, self._windows, strict=True)]
-        return CompiledNetwork(self._shape, layers, self.dense, self.output, self._relu, precision)
+        return CompiledNetwork(self._shape, layers, self.dense, self.output, self._relu, precision, self._dtype)
 
     def layers(self) -> list[Layer]:
         """State each layer's fan-in and output units."""
@@ -132,16 +144,21 @@ class ConvolutionalNetwork(nn.Module):
         ]
 
 
-def _image_shape(kind: str, space: gymnasium.Space) -> tuple[int, int, int]:
-    """Return (channels, height, width) of an image space; raise `PolicyError` if it is none."""
-    if isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+def _image(kind: str, space: gymnasium.Space) -> tuple[tuple[int, int, int], np.dtype[Any]]:
+    """Return (channels, height, width) and dtype of an image space; raise `PolicyError` if it is none."""
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3 and _has_pixels(space):
         channels, height, width = picture_shape(kind, space)
         if min(height, width) >= _MIN_SIZE:
-            return channels, height, width
+            return (channels, height, width), np.dtype(space.dtype)
     raise PolicyError(
-        f"policy {kind!r} needs a Box observation of uint8 with shape (channels, height, width), such as (4, 84, 84),"
-        f" at least {_MIN_SIZE} high and wide; found {space}; use 'mlp' for vectors"
+        f"policy {kind!r} needs a Box observation of uint8, or of float32 from 0 to 1, with shape (channels, height,"
+        f" width), such as (4, 84, 84), at least {_MIN_SIZE} high and wide; found {space}; use 'mlp' for vectors"
     )
+
+
+def _has_pixels(space: gymnasium.spaces.Box) -> bool:
+    is_float = space.dtype == np.float32 and bool(space.low.min() >= 0) and bool(space.high.max() <= 1)
+    return space.dtype == np.uint8 or is_float
 
 
 def _matrix(n_inputs: int, n_outputs: int) -> nn.Parameter:

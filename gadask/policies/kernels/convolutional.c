@@ -41,14 +41,15 @@ typedef struct {
 } Layer;
 
 typedef struct {
-  const uint8_t *image; /* channels × height × width */
+  const void *image; /* channels × height × width: bytes, or float32 from 0 to 1 */
   int32_t channels, height, width;
+  int32_t is_float; /* the image's numbers are */
   int32_t top, left;                  /* width of the border of zeros, pixels */
   int32_t block_rows, block_columns;
   int32_t fresh;                      /* nothing is known of the step before, nor of these weights */
   int32_t measured;                   /* but that dense_scales has the largest |weight| of every column of dense */
   uint8_t *blocks;                    /* block_rows × block_columns × channels × 4 × 4 */
-  float *scaled;                      /* the same, divided by 255; null in a network of bytes */
+  float *scaled;                      /* the same, divided by 255, or of an image of floats; null in a network of bytes */
   uint8_t *changed;                   /* block_rows × block_columns */
   Layer layers[3];
   int32_t n_features, n_hidden, n_outputs; /* n_hidden is a multiple of 128 */
@@ -74,13 +75,47 @@ static const float FULL_WORD = (1u << 31) - (1 << 13); /* leaves room for roundi
 
 typedef uint32_t word __attribute__((aligned(1), may_alias));
 
-/* Cut the image into blocks, note which have changed, and clear the flags of what the layers will compute. */
-void take_image(Network *net) {
+/* Cut an image of floats into blocks, as take_bytes does, with no bytes in between. */
+static void take_floats(Network *net) {
+  const int width = 4 * net->block_columns;
+  const int columns = net->width < width - net->left ? net->width : width - net->left; /* no patch reaches the rest */
+  float strip[width];
+  memset(strip, 0, sizeof strip);
+  const int size = 16 * net->channels;
+  for (int r = 0; r < net->block_rows; r++) {
+    uint8_t *changed = net->changed + r * net->block_columns;
+    for (int c = 0; c < net->channels; c++)
+      for (int i = 0; i < 4; i++) {
+        const int y = 4 * r + i - net->top;
+        if (y >= 0 && y < net->height)
+          memcpy(strip + net->left, (const float *)net->image + (c * net->height + y) * net->width, 4 * columns);
+        else
+          memset(strip + net->left, 0, 4 * columns);
+        float *part = net->scaled + r * net->block_columns * size + 16 * c + 4 * i;
+        for (int b = 0; b < net->block_columns; b++, part += size) {
+          const __m128i found = _mm_loadu_si128((const __m128i *)(strip + 4 * b));
+          const __m128i before = _mm_loadu_si128((const __m128i *)part);
+          changed[b] |= _mm_movemask_epi8(_mm_cmpeq_epi8(before, found)) != 0xffff;
+          _mm_storeu_si128((__m128i *)part, found);
+        }
+      }
+  }
+}
+
+/* Write n pixels of the image from the given one on as bytes; floats to the nearest, halves up. */
+static inline void copy_bytes(const Network *net, uint8_t *to, int from, int n) {
+  if (net->is_float)
+    for (int k = 0; k < n; k++) to[k] = (uint8_t)(((const float *)net->image)[from + k] * 255 + 0.5f);
+  else
+    memcpy(to, (const uint8_t *)net->image + from, n);
+}
+
+/* Cut an image of bytes into blocks. */
+static void take_bytes(Network *net) {
   const int width = 4 * net->block_columns;
   const int columns = net->width < width - net->left ? net->width : width - net->left; /* no patch reaches the rest */
   uint8_t strip[4][width + 16]; /* four rows with their border */
   memset(strip, 0, sizeof strip);
-  memset(net->changed, net->fresh, net->block_rows * net->block_columns);
   const int size = 16 * net->channels;
   for (int r = 0; r < net->block_rows; r++) {
     uint8_t *changed = net->changed + r * net->block_columns;
@@ -88,7 +123,7 @@ void take_image(Network *net) {
       for (int i = 0; i < 4; i++) {
         const int y = 4 * r + i - net->top;
         if (y >= 0 && y < net->height)
-          memcpy(strip[i] + net->left, net->image + (c * net->height + y) * net->width, columns);
+          copy_bytes(net, strip[i] + net->left, (c * net->height + y) * net->width, columns);
         else
           memset(strip[i] + net->left, 0, columns);
       }
@@ -117,6 +152,15 @@ void take_image(Network *net) {
           for (int i = 0, at = (r * net->block_columns + b) * size; i < size; i++, at++)
             net->scaled[at] = net->blocks[at] * (1.0f / 255);
   }
+}
+
+/* Cut the image into blocks, note which have changed, and clear the flags of what the layers will compute. */
+void take_image(Network *net) {
+  memset(net->changed, net->fresh, net->block_rows * net->block_columns);
+  if (net->is_float && net->scaled)
+    take_floats(net);
+  else
+    take_bytes(net);
   for (int i = 0; i < 3; i++) {
     const Layer *layer = &net->layers[i];
     for (int r = 0; r < layer->rows; r++)

@@ -49,7 +49,7 @@ class _Network(ctypes.Structure):
 
     _fields_ = (
         ("image", c_void_p),
-        *_fields(c_int32, "channels height width top left block_rows block_columns fresh measured"),
+        *_fields(c_int32, "channels height width is_float top left block_rows block_columns fresh measured"),
         *_fields(c_void_p, "blocks scaled changed"),
         ("layers", _Layer * 3),
         *_fields(c_int32, "n_features n_hidden n_outputs"),
@@ -111,8 +111,11 @@ class CompiledNetwork:
         output: torch.Tensor,
         relu: bool,
         precision: str,
+        dtype: np.dtype[Any],
     ) -> None:
         """Prepare for images of `shape` (channels, height, width); the first convolution reads blocks of 4 × 4 pixels.
+
+        `dtype` is the image's: bytes, or float32 from 0 to 1, which `precision` "int8" rounds to bytes.
 
         `relu` is that of the convolutions, and true with `precision` "int8".
         """
@@ -125,8 +128,8 @@ class CompiledNetwork:
         self._mutate.argtypes = c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_float
         self._parameters = [*(convolution.parameters for convolution in convolutions), dense, output]
         self._buffers: list[NDArray[Any]] = []  # which the structures point to
-        self._shape = shape
-        self._image = self._contiguous = np.zeros(0, np.uint8)
+        self._shape, self._dtype = shape, dtype
+        self._image = self._contiguous = np.zeros(0, dtype)
         self._result = np.zeros((1, output.shape[1]), np.float32)
         self._network = self._build(shape, convolutions, dense, output, relu)
         self._address = ctypes.byref(self._network)
@@ -154,15 +157,16 @@ class CompiledNetwork:
         if _count_writes(self._written) != self._n_writes:
             self._network.measured = 0
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Return the output, float32 `(1, n_outputs)`, valid until the next call.
 
         Raises `PolicyError` for an image of another dtype or shape, of which the kernels would read other memory.
         """
         if image is not self._image:  # environments write theirs over and over
-            if image.dtype != np.uint8 or image.shape != self._shape:
+            if image.dtype != self._dtype or image.shape != self._shape:
                 raise PolicyError(
-                    f"observation: expected uint8 of shape {self._shape}, found {image.dtype} of shape {image.shape}"
+                    f"observation: expected {self._dtype} of shape {self._shape}, found {image.dtype} of shape"
+                    f" {image.shape}"
                 )
             self._image = image
             self._contiguous = np.ascontiguousarray(image)
@@ -189,6 +193,7 @@ class CompiledNetwork:
             channels=channels,
             height=height,
             width=width,
+            is_float=self._dtype == np.float32,
             top=first.top,
             left=first.left,
             block_rows=block_rows,
