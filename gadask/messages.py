@@ -20,6 +20,7 @@ import numpy as np
 
 from gadask.algorithms.algorithm import Algorithm, Brood
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
+from gadask.envs.base import seeds_of_starts, start_of
 from gadask.errors import NodeError
 from gadask.genomes.genome import Genome, Part, count_genes
 from gadask.genomes.seeding import Purpose, env_seed
@@ -78,6 +79,8 @@ class Facts:
     n_behaviour: int
     """Entries of an episode's behaviour; 0 unless `env.behaviour`."""
     has_paired_tasks: bool
+    n_starts: int
+    """Different episodes that a genome can have; 0: each seed has its own."""
     kernels: str
     """What computes the network, in words."""
     notes: tuple[str, ...] = ()
@@ -108,6 +111,8 @@ class Task:
     """Episodes that a rollout process plays together, by `lanes.count_lanes`; 0: one after the other."""
     n_behaviour: int = 0
     """Entries of an episode's behaviour, by the rehearsal; 0: none is gathered."""
+    n_starts: int = 0
+    """Different episodes that a genome can have, by the rehearsal; 0: each seed has its own."""
     client_id: str = ""
     """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
     anchors: str = ""
@@ -118,12 +123,18 @@ class Task:
         """Noise indices that a genome can use: 0 … `n_genes − 1`."""
         return count_genes(self.noise.size, self.n_params)
 
+    def start(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
+        """Return which of the `n_starts` an episode has."""
+        return start_of(self.env_seed(kind, generation, slot, episode), self.n_starts)
+
     def max_steps(self, kind: Kind) -> int:
         """Return the steps after which an episode is cut."""
         return self.env.longest_test if kind is Kind.TEST else self.env.max_steps
 
     def env_seed(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
-        """Return the environment's seed for one episode."""
+        """Return the environment's seed for one episode; `n_starts` tests of a genome have every start once."""
+        if kind is Kind.TEST and self.n_starts:
+            return seeds_of_starts(self.n_starts)[(slot + episode) % self.n_starts]
         common, paired = self.common_random_numbers, self.paired_tasks
         return env_seed(self.run_seed, kind.purpose, generation, slot, episode, common=common, paired=paired)
 

@@ -3,7 +3,8 @@
 A step plays one action for 4 frames; the observation is the maximum of the last two frames in grey, resized to 84×84,
 stacked with those of the three steps before. An episode starts with 1–30 no-ops, their number drawn from its seed, then
 FIRE where the game has it. No sticky actions, minimal action set, no end of the episode at a lost life, no clipped
-rewards. Where sources differ there is a kwarg, and `env.preprocessing` sets them all:
+rewards. So a genome that draws nothing has `noop_max` different episodes. Where sources differ there is a kwarg, and
+`env.preprocessing` sets them all:
 
 | kwarg | `gadask` | `such2017`: the authors' GPU program | `ga-dist`: the wrappers of OpenAI's baselines |
 | --- | --- | --- | --- |
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, Scalar
 from gadask.envs.atari_start import FreshStart
-from gadask.envs.base import Action, Env, Observation
+from gadask.envs.base import Action, Env, Observation, start_of
 from gadask.envs.screen import SIZE, Look
 from gadask.envs.screen_compiled import open_screen
 from gadask.errors import EnvError
@@ -154,6 +155,7 @@ class AtariEnv(Env):
         look = Look(resize, maximum_of)
         self._stack: NDArray[Any] = np.zeros((stack_num, SIZE, SIZE), look.dtype)
         self._screen = open_screen(self._ale, self._stack[-1], look)
+        self.n_starts = 0 if repeat_action_probability else max(1, noop_max)
         self.frames_per_step = frameskip
         self.steps_per_s = _FRAMES_PER_S / frameskip
         self.action_meanings = tuple(action.name for action in self._actions)
@@ -162,8 +164,8 @@ class AtariEnv(Env):
 
     def reset(self, seed: int) -> Observation:
         """Start the episode that `seed`, at least 0, determines."""
+        n_noops = 1 + start_of(seed, self._noop_max) if self._noop_max else 0
         self._stream = np.random.default_rng(seed)
-        n_noops = int(self._stream.integers(1, self._noop_max + 1)) if self._noop_max else 0
         before = [self._noop] * n_noops + self._fire_frames
         self._last_action = self._noop
         if len(before) == 1 and self._first_maxpool:  # the frame before it is part of the picture

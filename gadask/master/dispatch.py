@@ -42,10 +42,12 @@ class Arrival:
 
     node: str
     rows: Rows
+    are_filled: bool = False
+    """They were not played: another episode of the same genome and start gave them."""
 
     def where(self, mask: NDArray[np.bool_]) -> Arrival:
         """Return the arrival of those rows alone."""
-        return Arrival(self.node, self.rows.where(mask))
+        return replace(self, rows=self.rows.where(mask))
 
 
 @dataclass(frozen=True)
@@ -128,16 +130,25 @@ class Dispatcher:
     async def play(self, ledger: Ledger, brood: Brood) -> AsyncIterator[list[Arrival]]:
         """Issue the ledger's chunks until it closes; yields all arrivals, those of earlier generations too.
 
-        About once a second it yields whatever there is, perhaps nothing.
+        About once a second it yields whatever there is, perhaps nothing. What the ledger need not have played arrives
+        behind what it comes from.
         """
+        starts = ledger.starts
         while not ledger.closed:
             self._fill(ledger, brood)
+            if starts is not None and (filled := starts.take_filled()):
+                yield [Arrival(node, rows, are_filled=True) for node, rows in filled]
+                continue
             if self._nodes.playing and not self._in_flight and not self._again:
                 raise ClusterError(
                     f"generation {brood.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
                     " and some came back unusable; nodes and master may be of different versions"
                 )
-            yield await self._next_arrivals()
+            arrivals = await self._next_arrivals()
+            if starts is not None:
+                for arrival in arrivals:
+                    ledger.give_back(starts.note(arrival.node, arrival.rows))
+            yield arrivals
 
     async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
         """Stop what is still played of these kinds; the rows come back as `STOPPED`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,14 @@ from gadask.config import Config, GenerationConfig
 from gadask.dashboard.events import Event, generation_event, node_entry, progress_event
 from gadask.dashboard.reporter import Reporter
 from gadask.errors import EvolutionError
+from gadask.genomes.genome import Genome
 from gadask.master.books import Books
 from gadask.master.budget import budget_share
 from gadask.master.dispatch import Arrival, Dispatcher
 from gadask.master.fitness import Fitness
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.scores import Nursery, evaluated
+from gadask.master.starts import Result, Starts
 from gadask.master.summary import Timing, log_line
 from gadask.messages import Kind, Task
 from gadask.record.directory import State, episode_table
@@ -99,6 +101,7 @@ class GenerationPlayer:
         self._fitness = Fitness(config)
         self._live: tuple[Json, Any] | None = None
         self._nursery = Nursery(task.algorithm, task.n_genes, {})
+        self._known: dict[Genome, dict[int, Result]] = {}
         self._kept: list[Arrival] = []
         self._uncounted: frozenset[int] = frozenset()
         self._began_at = time.monotonic()
@@ -113,7 +116,8 @@ class GenerationPlayer:
         last = {n: one for n, one in self._nursery.broods.items() if n == number - 1}
         nursery = self._nursery = replace(self._nursery, broods=last | {number: brood})
         n_candidates = len(brood.candidates)
-        ledger = Ledger(quota_of(settings, number, n_candidates), n_candidates, self._uncounted)
+        ledger = Ledger(quota_of(settings, number, n_candidates), n_candidates, self._uncounted, self._starts(number))
+        self._remind(ledger, brood)
         books = Books()
 
         kept, self._kept = self._kept, []
@@ -124,8 +128,10 @@ class GenerationPlayer:
         is_overlapped = settings.elite_evaluation == "overlapped"
         if not is_overlapped and (nominated := algorithm.nominate(before, scored)):
             await self._stop_late(number, Kind.CHILD)
+            self._remember(ledger, brood, scored, nominated)
             brood = replace(brood, candidates=nominated)
             ledger.add_candidates(len(nominated))
+            self._remind(ledger, brood)
             await self._play(ledger, brood, books, state)
         await self._stop_late(number, Kind.CHILD, Kind.EVALUATION)
         self._uncounted = ledger.uncounted_children
@@ -148,6 +154,7 @@ class GenerationPlayer:
             observations=state.observations.merged(books.moments()),
             elapsed_s=state.elapsed_s + timing.wall_s,
         )
+        self._remember(ledger, brood, scored, (*brood.candidates, *state.candidates))
         self._live = state.algorithm, after
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
         line["timing"]["elapsed_s"] = state.elapsed_s
@@ -155,6 +162,34 @@ class GenerationPlayer:
         await self._reporter.send(generation_event(self._task.run_id, number, line, nodes))
         generation = Generation(number, state, elite, timing, line)
         return generation, functools.partial(self._table, books, table, headings, nursery)
+
+    def _starts(self, number: int) -> Starts | None:
+        """Return the starts of a generation; None where no two episodes of a genome are the same."""
+        if not self._task.n_starts:
+            return None
+        return Starts(number, functools.cache(lambda kind, *key: self._task.start(kind, number, *key)))
+
+    def _remind(self, ledger: Ledger, brood: Brood) -> None:
+        """Tell the ledger what candidates gave before they were that."""
+        if ledger.starts is not None:
+            for slot, genome in enumerate(brood.candidates):
+                ledger.starts.know(Kind.EVALUATION, slot, self._known.get(genome, {}))
+
+    def _remember(self, ledger: Ledger, brood: Brood, scored: Sequence[Scored], genomes: Iterable[Genome]) -> None:
+        """Keep what these genomes have given, of all that may become candidates."""
+        if ledger.starts is None:
+            return
+        slots = {child.genome: child.slot for child in scored}
+        if self._settings.late == "admit":
+            slots.clear()  # a child of the generation before may have the same slot
+        by_candidate = ledger.starts.results(Kind.EVALUATION, range(len(brood.candidates)))
+        candidates = {genome: by_candidate[slot] for slot, genome in enumerate(brood.candidates)}
+        chosen = {genome: slots.get(genome, -1) for genome in genomes}
+        by_child = ledger.starts.results(Kind.CHILD, chosen.values())
+        self._known = {
+            genome: self._known.get(genome, {}) | by_child[slot] | candidates.get(genome, {})
+            for genome, slot in chosen.items()
+        }
 
     async def _play(self, ledger: Ledger, brood: Brood, books: Books, state: State) -> None:
         async for arrivals in self._dispatcher.play(ledger, brood):
@@ -166,7 +201,7 @@ class GenerationPlayer:
             await self._reporter.send_progress(lambda: self._progress_event(progress))  # noqa: B023 (called at once)
 
     def _book(self, ledger: Ledger, books: Books, arrival: Arrival, state: State) -> None:
-        headings = ledger.add(arrival.rows.table)
+        headings = ledger.add(arrival.rows.table, are_filled=arrival.are_filled)
         kept = headings == Heading.KEPT
         if kept.any():
             self._kept.append(arrival.where(kept))

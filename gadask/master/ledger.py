@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, count, islice, product
@@ -17,6 +17,7 @@ from itertools import chain, count, islice, product
 import numpy as np
 from numpy.typing import NDArray
 
+from gadask.master.starts import Starts
 from gadask.messages import Chunk, Kind, Status
 
 
@@ -64,20 +65,30 @@ class Quota:
 class Ledger:
     """One generation's issued and counted episodes."""
 
-    def __init__(self, quota: Quota, n_candidates: int = 0, admissible: Collection[int] | None = None) -> None:
+    def __init__(
+        self,
+        quota: Quota,
+        n_candidates: int = 0,
+        admissible: Collection[int] | None = None,
+        starts: Starts | None = None,
+    ) -> None:
         """Open the books; evaluations are issued first, since good genomes tend to play the longest episodes.
 
         `admissible` matters with `Quota.admit`: the slots of the generation before that may still count here, which are
-        `uncounted_children` of its ledger; by default any.
+        `uncounted_children` of its ledger; by default any. With `starts` no genome plays one twice.
         """
         self.quota = quota
+        self.starts = starts
         self.rows: Counter[Heading] = Counter()
         """Number of rows under each heading."""
         self.seconds: Counter[Heading] = Counter()
         """Process time of the rows under each heading; a kept row's is added where the row counts, a malformed one's
         nowhere."""
         self.steps = 0
+        """Of rows that this generation booked, whether they were played or filled from the same episode; so below."""
         self.frames = 0
+        self.played_episodes = self.played_steps = self.played_frames = 0
+        """Of the rows that were played."""
         self._n_children = 0
         self._n_child_episodes: Counter[int] = Counter()
         self._n_counted_steps = 0
@@ -85,6 +96,7 @@ class Ledger:
         self._seen: set[tuple[int, int, int, int]] = set()
         self._issued: set[tuple[int, int, int]] = set()
         self._n_issued: Counter[Kind] = Counter()
+        self._n_given_back = 0
         self._uncounted: set[int] = set()
         self._admissible = admissible
         self._queue: Iterator[tuple[Kind, int, int]] = (
@@ -126,10 +138,10 @@ class Ledger:
 
     @property
     def n_to_issue(self) -> int:
-        """Episodes of the quota that were not issued yet."""
+        """Episodes of the quota that were not issued yet, or are to be issued again."""
         n_children = self.quota.children * self.quota.child_episodes - self._n_issued[Kind.CHILD]
         n_evaluations = len(self._n_evaluations) * self.quota.episodes - self._n_issued[self.quota.kind]
-        return max(0, n_children) + max(0, n_evaluations)
+        return max(0, n_children) + max(0, n_evaluations) + self._n_given_back
 
     @property
     def n_children(self) -> int:
@@ -145,21 +157,45 @@ class Ledger:
         """Return the next chunk, at most `n_episodes` of one kind; None when nothing is left to issue."""
         if self.closed:
             return None
-        taken = list(islice(self._queue, n_episodes))
-        if not taken:
-            return None
-        kind = taken[0][0]
-        same = [episode for episode in taken if episode[0] is kind]
-        if len(same) < len(taken):  # only then, or the chain would grow with every chunk
-            self._queue = chain(taken[len(same) :], self._queue)
-        self._issued.update(same)
-        self._n_issued[kind] += len(same)
-        if kind is Kind.CHILD:
-            self._uncounted.update(slot for _, slot, _ in same)
-        return Chunk(self.quota.generation, kind, tuple((slot, episode) for _, slot, episode in same))
+        same: list[tuple[Kind, int, int]] = []
+        while len(same) < n_episodes and (taken := list(islice(self._queue, n_episodes - len(same)))):
+            for place, episode in enumerate(taken):
+                if same and episode[0] is not same[0][0]:
+                    self._queue = chain(taken[place:], self._queue)
+                    return self._chunk(same)
+                if self._issue(*episode):
+                    same.append(episode)
+        return self._chunk(same) if same else None
 
-    def add(self, rows: NDArray[np.void]) -> NDArray[np.uint8]:
-        """Book rows of dtype `ROW` in order of arrival; returns the `Heading` of each."""
+    def give_back(self, episodes: Iterable[tuple[Kind, int, int]]) -> None:
+        """Issue these (kind, slot, episode) again, before any other: they waited for an episode that failed."""
+        given = list(episodes)
+        self._n_given_back += len(given)
+        self._queue = chain(given, self._queue)
+
+    def _chunk(self, episodes: list[tuple[Kind, int, int]]) -> Chunk:
+        return Chunk(self.quota.generation, episodes[0][0], tuple((slot, episode) for _, slot, episode in episodes))
+
+    def _issue(self, kind: Kind, slot: int, episode: int) -> bool:
+        """Book that an episode is issued; returns whether it is to be played."""
+        key = kind, slot, episode
+        is_spare = kind is not Kind.CHILD and episode >= self.quota.episodes
+        if is_spare and self.starts is not None and self.starts.has(*key):
+            return False  # nor does it count: it would say nothing new
+        if key in self._issued:
+            self._n_given_back -= 1
+        else:
+            self._issued.add(key)
+            self._n_issued[kind] += 1
+            if kind is Kind.CHILD:
+                self._uncounted.add(slot)
+        return self.starts is None or not self.starts.holds(*key)
+
+    def add(self, rows: NDArray[np.void], *, are_filled: bool = False) -> NDArray[np.uint8]:
+        """Book rows of dtype `ROW` in order of arrival; returns the `Heading` of each.
+
+        `are_filled`: they come from other rows, and were not played.
+        """
         headings = np.zeros(len(rows), np.uint8)
         fields = zip(*(rows[name].tolist() for name in _FIELDS), strict=True)
         for i, (generation, kind, slot, episode, status, steps, frames, seconds, return_) in enumerate(fields):
@@ -175,6 +211,10 @@ class Ledger:
             if heading in PLAYED:
                 self.steps += steps
                 self.frames += frames
+                if not are_filled:
+                    self.played_episodes += 1
+                    self.played_steps += steps
+                    self.played_frames += frames
         return headings
 
     def _heading(self, generation: int, kind: int, slot: int, episode: int, status: int) -> Heading:

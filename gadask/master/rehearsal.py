@@ -16,7 +16,7 @@ import torch
 
 from gadask.algorithms import make_algorithm
 from gadask.blame import in_one_line
-from gadask.config import Config, EnvConfig
+from gadask.config import Config, EnvConfig, PolicyConfig
 from gadask.envs import Env, make_env
 from gadask.envs.gymnasium_env import GymnasiumEnv
 from gadask.errors import EnvError, GadaskError
@@ -64,7 +64,8 @@ def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
             ) from error
         kernels = f"numpy, {n_lanes} episodes together" if n_lanes else policy.kernels
         notes = tuple(_notes(config.env, env))
-        yield Facts(policy.n_params, n_lanes, n_behaviour, env.has_paired_tasks, kernels, notes)
+        n_starts = env.n_starts if _draws_nothing(config.policy, policy) else 0
+        yield Facts(policy.n_params, n_lanes, n_behaviour, env.has_paired_tasks, n_starts, kernels, notes)
     finally:
         with contextlib.suppress(Exception, SystemExit):
             env.close()
@@ -94,6 +95,12 @@ def _play(config: Config, env: Env, policy: Policy, slot: int) -> int:
         )
     Fitness(config).of_one(return_, steps, behaviour)
     return 0 if behaviour is None else len(behaviour)
+
+
+def _draws_nothing(config: PolicyConfig, policy: Policy) -> bool:
+    """Whether the same observations always give the same actions; of a user's own module it must say so itself."""
+    is_own = ":" in config.kind
+    return not policy.actions.sampled and getattr(policy.module, "draws_nothing", not is_own) is True
 
 
 def _notes(config: EnvConfig, env: Env) -> Iterator[str]:

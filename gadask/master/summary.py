@@ -1,7 +1,9 @@
 """What a closed generation looked like: one line of the log.
 
 Everything that depends on clocks, nodes or the order of arrival stands under `timing`; the rest of the line is the same
-for equal runs. Returns are of counted children, lengths are in agent steps.
+for equal runs. Returns are of counted children, lengths are in agent steps. `episodes`, `steps` and `frames` are those
+*meant*: what a genome gave at a start stands for every episode that means this start (`starts.py`). How many were
+*played* stands under `timing`, since a run that was resumed has forgotten what its candidates gave before.
 """
 
 from __future__ import annotations
@@ -102,6 +104,11 @@ def log_line(
             **asdict(timing),
             "idle_s": timing.idle_s,
             "busy_share": timing.busy_share,
+            "played": {
+                "episodes": ledger.played_episodes,
+                "steps": ledger.played_steps,
+                "frames": ledger.played_frames,
+            },
             "rows": {heading.name.lower(): ledger.rows[heading] for heading in Heading},
         },
     }

@@ -80,4 +80,5 @@ def _task(config: Config, facts: Facts) -> Task:
         run_id=uuid.uuid4().hex,
         n_lanes=facts.n_lanes,
         n_behaviour=facts.n_behaviour,
+        n_starts=facts.n_starts,
     )

@@ -1,0 +1,118 @@
+"""Episodes that are the same: nothing is played twice.
+
+Where an environment has few starts and policies draw nothing, an episode follows from the genome and its start: without
+sticky actions an Atari game has as many as there can be no-ops, 30. So a genome plays each start once in a generation,
+and what it gave there is the result of every episode that means it, whenever that is issued: logs, elites and parents
+are what they would be if all were played.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gadask.messages import Kind, Status
+from gadask.rows import BEHAVIOUR, Rows
+
+StartOf = Callable[[Kind, int, int], int]
+"""Returns the start of (kind, slot, episode)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one played episode gave, and the address of its node."""
+
+    row: NDArray[np.void]
+    """Dtype `ROW`, shape `(1,)`."""
+    behaviour: bytes | None
+    node: str
+
+    def filled(self, generation: int, kind: Kind, slot: int, episode: int) -> Rows:
+        """Return the row of an episode that means the same; it took no time."""
+        row = self.row.copy()
+        row["generation"], row["kind"], row["slot"], row["episode"] = generation, kind, slot, episode
+        row["seconds"] = 0
+        return Rows(row, {} if self.behaviour is None else {BEHAVIOUR: {0: self.behaviour}})
+
+
+@dataclass
+class Starts:
+    """The starts that the genomes of one generation have played, are playing, and wait for."""
+
+    generation: int
+    start_of: StartOf
+    _results: dict[tuple[Kind, int, int], Result] = field(default_factory=dict)
+    """By kind, slot and start."""
+    _waiting: dict[tuple[Kind, int, int], list[int]] = field(default_factory=dict)
+    """The episodes that wait for a start that is being played."""
+    _filled: list[tuple[str, Rows]] = field(default_factory=list)
+    """What no one has taken yet, and the node of each."""
+
+    def know(self, kind: Kind, slot: int, results: Mapping[int, Result]) -> None:
+        """Take what a slot's genome gave before, by start."""
+        self._results.update({(kind, slot, start): result for start, result in results.items()})
+
+    def has(self, kind: Kind, slot: int, episode: int) -> bool:
+        """Whether an episode means a start that its genome has played or is playing."""
+        key = kind, slot, self.start_of(kind, slot, episode)
+        return key in self._results or key in self._waiting
+
+    def holds(self, kind: Kind, slot: int, episode: int) -> bool:
+        """Whether an episode that is issued need not be played: its row comes from `take_filled`, now or later."""
+        key = kind, slot, self.start_of(kind, slot, episode)
+        if key in self._results:
+            self._fill(key, episode)
+        elif key in self._waiting:
+            self._waiting[key].append(episode)
+        else:
+            self._waiting[key] = []
+            return False
+        return True
+
+    def note(self, node: str, rows: Rows) -> list[tuple[Kind, int, int]]:
+        """Take what was played; returns (kind, slot, episode) of those that waited in vain and are to be played.
+
+        An episode that failed, or was stopped, is nobody else's result.
+        """
+        again: list[tuple[Kind, int, int]] = []
+        behaviours = rows.attached(BEHAVIOUR)
+        for place, row in enumerate(rows.table):
+            kind, slot = Kind(row["kind"]), int(row["slot"])
+            if row["generation"] != self.generation:
+                continue
+            key = kind, slot, self.start_of(kind, slot, int(row["episode"]))
+            waiting = self._waiting.pop(key, None)
+            if waiting is None:
+                continue
+            if row["status"] == Status.OK:
+                self._results[key] = Result(rows.table[place : place + 1], behaviours.get(place), node)
+                for episode in waiting:
+                    self._fill(key, episode)
+            else:
+                again.extend((kind, slot, episode) for episode in waiting)
+        return again
+
+    def take_filled(self) -> list[tuple[str, Rows]]:
+        """Return the rows that need not be played, and the node that played what each comes from."""
+        by_node: defaultdict[str, list[Rows]] = defaultdict(list)
+        for node, rows in self._filled:
+            by_node[node].append(rows)
+        self._filled.clear()
+        return [(node, Rows.joined(parts)) for node, parts in by_node.items()]
+
+    def results(self, kind: Kind, slots: Iterable[int]) -> dict[int, dict[int, Result]]:
+        """Return what the genomes of these slots gave, by slot and start."""
+        found: dict[int, dict[int, Result]] = {slot: {} for slot in slots}
+        for (of_kind, slot, start), result in self._results.items():
+            if of_kind is kind and slot in found:
+                found[slot][start] = result
+        return found
+
+    def _fill(self, key: tuple[Kind, int, int], episode: int) -> None:
+        kind, slot, _ = key
+        result = self._results[key]
+        self._filled.append((result.node, result.filled(self.generation, kind, slot, episode)))
