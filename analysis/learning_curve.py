@@ -3,7 +3,7 @@
 The abscissa counts emulator frames, candidates' evaluation included, as the budget does; each generation stands where
 it closed. Bands are quantiles of its children's returns, or of their fitness (`generation.fitness`). The elite is drawn
 where it was crowned, as mean ± standard error over its evaluation episodes. That mean is the best of several noisy ones
-and so too high; the elite test, on episodes that no selection has seen, is not.
+and so too high; the elite test is not, on episodes that no selection has seen, or on every start that there is.
 
 PNG, PDF and SVG are drawn by matplotlib, which needs no browser; `plot_learning_curve` is the interactive figure of the
 same for reports and notebooks. For several seeds or games see `analysis/curves.py`.
@@ -139,7 +139,7 @@ def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 10
             renderers.append(plot.scatter(**line, y=column, color=color, size=size))
     if test is not None:
         place = _test_place(frame, test)
-        label = f"elite test, {len(test.returns)} fresh episodes"
+        label = f"elite test, {test.episodes_text}"
         plot.scatter([place], [test.mean], marker="diamond", size=11, color=_TEST, legend_label=label)
         error = test.standard_error
         if error == error:
@@ -178,7 +178,7 @@ def _draw_curve(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def _draw_test(axes: Axes, test: EliteTest, frames: float) -> None:
-    label = f"elite test, {len(test.returns)} fresh episodes"
+    label = f"elite test, {test.episodes_text}"
     style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 5, "capsize": 3}
     axes.errorbar(frames, test.mean, np.nan_to_num(test.standard_error), color=_TEST, label=label, **style)
 

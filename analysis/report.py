@@ -77,13 +77,13 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
     test = finished_test(run.path)
     page = Page(learning_curve.describe(run))
     page.note(f"Run directory {run.path.resolve()}")
-    page.table(_summary(run, test))
+    page.table(_summary(run, test, finished_test(run.path, sticky=True)))
 
     page.heading("Learning curve")
     page.figure(learning_curve.plot_learning_curve(run, test, WIDTH))
     page.note(
         f"Bands are quantiles of the children's {_CHILDREN[run.measure]}. The elite's mean is the best of several noisy"
-        " ones and so too high; the elite test, on episodes that no selection has seen, is not."
+        f" ones and so too high; the elite test, {_of_what(test)}, is not."
     )
     page.table(*_generation_table(run.generations))
     if len(run.generations) > MAX_ROWS:
@@ -172,7 +172,21 @@ def _write(arguments: Arguments) -> Path:
     return page.write(path)
 
 
-def _summary(run: Run, test: EliteTest | None) -> list[tuple[str, str]]:
+def _of_what(test: EliteTest | None) -> str:
+    """Return in words what a test is made of."""
+    if test is not None and test.n_starts:
+        return f"which is of every start that there is, {test.n_starts} without sticky actions,"
+    return "on episodes that no selection has seen"
+
+
+def _tested(test: EliteTest, elite: object) -> str:
+    """Return in words what a test found, of an elite that may be an earlier one."""
+    of = "" if test.genome == elite else f" (elite of generation {test.generation})"
+    failed = f", {test.n_failed} more failed" if test.n_failed else ""
+    return f"{_number(test.mean)}{_error(test.standard_error)} over {test.episodes_text}{of}{failed}"
+
+
+def _summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) -> list[tuple[str, str]]:
     frame, config = run.generations, run.config
     last = frame.iloc[-1]
     process_s, wall_s = frame["process_s"].sum(), frame["wall_s"].sum()
@@ -184,13 +198,9 @@ def _summary(run: Run, test: EliteTest | None) -> list[tuple[str, str]]:
         ("elite", _mean(last["elite_mean"], last["elite_error"], last["elite_episodes"], "episodes that crowned it")),
     ]
     if test is not None:
-        what = (
-            "fresh episodes"
-            if test.genome == last["elite"]
-            else f"fresh episodes (elite of generation {test.generation})"
-        )
-        what += f", {test.n_failed} more failed" if test.n_failed else ""
-        rows.append(("elite test", _mean(test.mean, test.standard_error, len(test.returns), what)))
+        rows.append(("elite test", _tested(test, last["elite"])))
+    if sticky is not None:
+        rows.append(("with sticky actions", _tested(sticky, last["elite"])))
     rows += [
         (
             "time",
@@ -261,7 +271,7 @@ def _run_table(runs: Sequence[Run]) -> Table:
                 f"{len(frame):,}",
                 f"{last['frames']:,}",
                 _number(last["elite_mean"]),
-                "–" if test is None else f"{_number(test.mean)} ± {_number(test.standard_error)}",
+                "–" if test is None else f"{_number(test.mean)}{_error(test.standard_error)}",
                 _core_hours(frame),
                 _share(frame, "busy_s"),
             )

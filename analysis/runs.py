@@ -133,13 +133,15 @@ def present_episodes(
     return episodes
 
 
-def finished_test(run_dir: Path | str) -> EliteTest | None:
+def finished_test(run_dir: Path | str, *, sticky: bool = False) -> EliteTest | None:
     """Return the last test of the run's elite, None where there was none, or too many of its episodes failed.
+
+    `sticky`: the one with sticky actions.
 
     Raises:
         RecordError: the file is damaged.
     """
-    test = read_elite_test(run_dir)
+    test = read_elite_test(run_dir, sticky=sticky)
     return None if test is None or test.error else test
 
 

@@ -1,13 +1,15 @@
 """Play a run's genome again: `python jobs/evaluate.py RUN_DIR [--episodes 1000] [--genome best] [--baselines] …`.
 
-The episodes are ones that no selection has seen; baselines meet the same tasks. `--children` plays the children of the
-last generation again. The table goes to standard output, every episode to a Parquet file. Exit status: 0 done; 1
-failed; 2 bad usage; 130 interrupted, nothing written.
+The episodes are ones that no selection has seen; baselines meet the same tasks. Where a genome has few different ones,
+as in Atari without sticky actions, each is played once; `--sticky 0.25` plays others beside them. `--children` plays
+the children of the last generation again. The table goes to standard output, every episode to a Parquet file. Exit
+status: 0 done; 1 failed; 2 bad usage; 130 interrupted, nothing written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import tomllib
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
     from gadask.algorithms.algorithm import Brood
     from gadask.genomes.genome import Genome
+    from gadask.master.evaluate import PlayedTest
     from gadask.messages import Task
+    from gadask.record.checkpoint import State
 
 _FILMS = (".gif", ".mp4")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -38,22 +42,25 @@ _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class Arguments:
-    """Play a genome of a run on fresh episodes; print mean, standard error and quantiles of its returns."""
+    """Play a genome of a run again; print mean, standard error and quantiles of its returns."""
 
     run_dir: tyro.conf.Positional[Path]
     """Directory of the run, which may still be going on."""
     nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
     episodes: int = 1000
-    """Episodes of the genome, and of each baseline."""
+    """Episodes of the genome, and of each baseline; fewer where the genome has fewer different ones."""
     genome: str = "last"
     """`last`: the last elite. `best`: the elite with the best mean over its evaluation episodes in any generation. Or a
     genome: noise indices joined by `-`."""
     env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
     """Kwargs of the environment that differ from the run's, such as image_set=test."""
+    sticky: float = 0.0
+    """For Atari: play the genome also where the game repeats the last action with this probability at every frame (0.25
+    is usual). Of the run's last elite the result is kept, for the report."""
     baselines: bool = False
     """Play the environment's baselines on the same tasks."""
     children: bool = False
-    """Play the children of the last generation on fresh episodes, as many each as they were judged by."""
+    """Play the children of the last generation again, as many episodes each as they were judged by."""
     film: Annotated[Path | None, tyro.conf.arg(metavar="FILM.gif")] = None
     """Film the genome, in the run's own environment, on the task whose return is nearest to the median: GIF or MP4."""
     film_input: bool = False
@@ -76,8 +83,21 @@ def _parse(argv: Sequence[str]) -> Arguments:
         raise ConfigError(f"--film: expected a name that ends in {' or '.join(_FILMS)}, found {str(arguments.film)!r}")
     if arguments.film_input and arguments.film is None:
         raise ConfigError("--film-input: expected with --film, found none; name a file, such as --film elite.gif")
+    if not 0 <= arguments.sticky <= 1:
+        raise ConfigError(f"--sticky: expected a probability, 0 to 1, found {arguments.sticky:g}")
     check_node_flags(arguments.nodes)
     return arguments
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is played: genomes in an environment."""
+
+    config: Config
+    task: Task
+    brood: Brood
+    n_episodes: int
+    sticky: float = 0.0
 
 
 def _run(arguments: Arguments) -> int:
@@ -104,14 +124,17 @@ def _run(arguments: Arguments) -> int:
         raise ConfigError(f"--{error}") from error
     if arguments.env and task.n_params != prepare_task(stored).n_params:
         raise ConfigError(f"--env: expected spaces as in the run, found others with {' '.join(arguments.env)}")
-    plans = {
-        arguments.genome: (
-            Brood(state.generation, (), (genome,), read_normaliser(run_dir, genome)),
-            arguments.episodes,
-        )
-    }
+    brood = Brood(state.generation, (), (genome,), read_normaliser(run_dir, genome))
+    plans = {arguments.genome: Plan(config, task, brood, task.n_starts or arguments.episodes)}
+    if arguments.sticky:
+        if "repeat_action_probability" in config.env.kwargs or not config.env.id.startswith("ALE/"):
+            raise ConfigError(f"--sticky: expected an Atari game without sticky actions, found {config.env.id!r}")
+        other = _with_kwargs(config, [f"repeat_action_probability={arguments.sticky}"])
+        name = f"sticky {arguments.sticky:g}"
+        plans[name] = Plan(other, prepare_task(other), brood, arguments.episodes, arguments.sticky)
     if arguments.children:
-        plans["children"] = (children_again(run_dir, config), config.generation.episodes_per_child)
+        children = children_again(run_dir, config)
+        plans["children"] = Plan(config, task, children, config.generation.episodes_per_child)
     for path in (_out(arguments), *filter(None, [arguments.film])):
         if not os.access(path.parent, os.W_OK | os.X_OK):  # what was played would be lost
             raise ConfigError(f"{path}: expected a folder that can be written, found {str(path.parent)!r}")
@@ -121,25 +144,21 @@ def _run(arguments: Arguments) -> int:
         dry_run(nodes, run_dir / "evaluation", cost)
         return FINISHED
     confirm_cost(nodes, an_hour, cost)
-    return asyncio.run(_evaluate_or_stop(arguments, config, task, plans, state.noise_digest))
+    return asyncio.run(_evaluate_or_stop(arguments, config, plans, state))
 
 
-async def _evaluate_or_stop(
-    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Brood, int]], noise_digest: str
-) -> int:
+async def _evaluate_or_stop(arguments: Arguments, config: Config, plans: dict[str, Plan], state: State) -> int:
     """Evaluate; an interrupt ends it without a trace."""
     try:
         async with stop_on_signals(arguments.nodes.left):
-            await _evaluate(arguments, config, task, plans, noise_digest)
+            await _evaluate(arguments, config, plans, state)
     except asyncio.CancelledError:
         print("\ninterrupted; nothing was written")
         return INTERRUPTED
     return FINISHED
 
 
-async def _evaluate(
-    arguments: Arguments, config: Config, task: Task, plans: dict[str, tuple[Brood, int]], noise_digest: str
-) -> None:
+async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan], state: State) -> None:
     """Play, print, write, film."""
     import pandas as pd
     import pyarrow as pa
@@ -154,14 +173,14 @@ async def _evaluate(
     frames, failed = [], []
     # A separate folder: the run's may hold the keys of a cluster that it is being evolved on.
     async with nodes.open(arguments.run_dir / "evaluation") as cluster:
-        for name, (brood, n_episodes) in plans.items():
+        for name, plan in plans.items():
             played = await play_genomes(
-                config,
+                plan.config,
                 cluster.client,
                 arguments.run_dir,
-                brood,
-                n_episodes,
-                noise_digest=noise_digest,
+                plan.brood,
+                plan.n_episodes,
+                noise_digest=state.noise_digest,
                 n_processes=nodes.n_processes,
                 node_timeout_s=nodes.node_timeout_s,
             )
@@ -170,11 +189,15 @@ async def _evaluate(
                 n_failed = len(played.rows) - len(rows)
                 failed.append(f"{name[:80]}: {n_failed} of {len(played.rows)} episodes failed: {played.reason}")
             frame = pd.DataFrame({key: rows[key] for key in ("slot", "episode", "return", "steps")})
-            frames.append(_seeded(frame, task, brood.generation).assign(player=name))
+            frames.append(_seeded(frame, plan.task, plan.brood.generation).assign(player=name))
+            _keep_sticky_test(arguments.run_dir, state, plan, played)
     if arguments.baselines:
         frames += await asyncio.to_thread(_baselines, config.env, frames[0])
     episodes = pd.concat(frames, ignore_index=True)
-    _print_table(arguments, config, episodes)
+    n_starts = plans[arguments.genome].task.n_starts
+    _print_table(arguments, config, episodes, {arguments.genome} if n_starts else set())
+    if n_starts:
+        print(f"{n_starts} different episodes are all that a genome has here: each was played once, the mean is exact")
     for line in failed:
         print(line)
     out = _out(arguments)
@@ -183,8 +206,25 @@ async def _evaluate(
     if arguments.film is not None:
         first = frames[0]
         middle = first.loc[(first["return"] - first["return"].median()).abs().idxmin()]
-        genome = plans[arguments.genome][0].candidates[0]
+        genome = plans[arguments.genome].brood.candidates[0]
         await _film(arguments, genome, int(middle["env_seed"]))
+
+
+def _keep_sticky_test(run_dir: Path, state: State, plan: Plan, played: PlayedTest) -> None:
+    """Write what the run's last elite reached with sticky actions, for the report."""
+    import numpy as np
+
+    from gadask.genomes.genome import to_text
+    from gadask.record.elite_test import EliteTest, write_elite_test
+
+    elite = state.elite
+    if not plan.sticky or elite is None or plan.brood.candidates != (elite.genome,):
+        return
+    values = played.values[np.isfinite(played.values)].tolist()
+    n_failed = len(played.rows) - len(values)
+    text = to_text(elite.genome)
+    test = EliteTest(elite.generation, text, tuple(values), n_failed, played.reason, sticky=plan.sticky)
+    write_elite_test(run_dir, test)
 
 
 def _out(arguments: Arguments) -> Path:
@@ -244,8 +284,8 @@ def _baselines(env: EnvConfig, played: pd.DataFrame) -> list[pd.DataFrame]:
     ]
 
 
-def _print_table(arguments: Arguments, config: Config, episodes: pd.DataFrame) -> None:
-    """Print what each player reached, in 80 columns."""
+def _print_table(arguments: Arguments, config: Config, episodes: pd.DataFrame, exact: set[str]) -> None:
+    """Print what each player reached, in 80 columns; the means of those that are `exact` have no error."""
     from rich.console import Console
     from rich.table import Table
 
@@ -258,7 +298,8 @@ def _print_table(arguments: Arguments, config: Config, episodes: pd.DataFrame) -
         returns = frame["return"]
         quantiles = (_short(value) for value in returns.quantile(list(_QUANTILES)))
         name = f"{player[:12]}…" if len(player) > 16 else player
-        table.add_row(name, str(len(frame)), _short(returns.mean()), _short(returns.sem()), *quantiles)
+        error = math.nan if player in exact else returns.sem()
+        table.add_row(name, str(len(frame)), _short(returns.mean()), _short(error), *quantiles)
     Console(width=80).print(table)
 
 

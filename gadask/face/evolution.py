@@ -91,9 +91,10 @@ async def evaluate(
     n_processes: int | None = None,
     node_timeout_s: float | None = None,
 ) -> EliteTest:
-    """Play the run's last elite on episodes that no selection has seen, by default its `budget.test_episodes`.
+    """Test the run's last elite: on `n_episodes` fresh episodes, by default its `budget.test_episodes`.
 
-    The returns are also written to `elite_test.json`; episodes that fail are left out.
+    Where it has few different episodes, as in Atari without sticky actions, the test is of each of them. The returns
+    are also written to `elite_test.json`; episodes that fail are left out.
 
     Raises:
         RunDirectoryError: there is no run, or it has no elite yet.

@@ -1,7 +1,8 @@
-"""Evaluation outside evolution: genomes of a run on episodes that no selection has seen.
+"""Evaluation outside evolution: genomes of a run on episodes that no selection has seen, or on all that there are.
 
 All of these are of `Kind.TEST`: their seeds follow from the run's seed, the last generation and the episode, and are no
-child's and no candidate's. Two genomes meet the same tasks if both play in the same slot.
+child's and no candidate's. Two genomes meet the same tasks if both play in the same slot. Where a genome has few
+different episodes (`Task.n_starts`), a test is of each of them.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ async def evaluate_elite(
     n_processes: int | None = None,
     node_timeout_s: float = math.inf,
 ) -> EliteTest:
-    """Play the last elite of a run on `n_episodes` episodes that no selection has seen; writes `elite_test.json`.
+    """Test the last elite of a run: on `n_episodes` fresh episodes, or on each start that there is; writes the test.
 
     Episodes that fail are left out. Raises `RunDirectoryError` where the run has no elite yet, `EvolutionError` where
     too many episodes fail; the file says so then, and `needs_test` that the test is done: it would fail again.
@@ -115,7 +116,9 @@ async def evaluate_elite(
     elite = state.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
-    of_elite = functools.partial(EliteTest, elite.generation, to_text(elite.genome))
+    n_starts = prepare_task(config).n_starts
+    n_episodes = n_starts or n_episodes
+    of_elite = functools.partial(EliteTest, elite.generation, to_text(elite.genome), n_starts=n_starts)
     try:
         played = await play_genomes(
             config,
@@ -149,15 +152,15 @@ def test_of(run_dir: Path | str, elite: Elite | None) -> EliteTest | None:
 def needs_test(config: Config, run_dir: Path | str, elite: Elite | None) -> bool:
     """Whether the elite is still to be tested: on as many episodes as the budget asks for, or on more than before.
 
-    A test on more episodes than asked for holds those that are asked for. One of which too many episodes failed is made
-    again only with another number of episodes.
+    A test on more episodes than asked for holds those that are asked for, one of every start all that there are. One of
+    which too many episodes failed is made again only with another number of episodes.
     """
     n_episodes = config.budget.test_episodes
     if not n_episodes or elite is None:
         return False
     test = test_of(run_dir, elite)
-    if test is None:
-        return True
+    if test is None or test.n_starts:
+        return test is None
     return test.n_episodes != n_episodes if test.error else test.n_episodes < n_episodes
 
 

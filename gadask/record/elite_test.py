@@ -1,4 +1,8 @@
-"""`elite_test.json`: what the elite reached on episodes that no selection has seen."""
+"""What the elite reached in its test: `elite_test.json`, and with sticky actions `sticky_test.json`.
+
+Where a genome has few different episodes (`starts`), as in Atari without sticky actions, the test is of each of them,
+and its mean is exact. Anywhere else it is of episodes that no selection has seen.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,12 @@ import numpy as np
 from gadask.errors import RecordError
 from gadask.record import files
 
-_FILE = "elite_test.json"
+_FILE, _STICKY_FILE = "elite_test.json", "sticky_test.json"
 
 
 @dataclass(frozen=True)
 class EliteTest:
-    """The elite's returns on fresh episodes, or what `generation.fitness` makes of them; failed ones are left out."""
+    """The elite's returns, or what `generation.fitness` makes of its episodes; failed ones are left out."""
 
     generation: int
     """The generation that crowned the elite."""
@@ -30,6 +34,10 @@ class EliteTest:
     """Why the first of these failed."""
     error: str = ""
     """Why there is no test: too many of its episodes failed."""
+    n_starts: int = 0
+    """Different episodes that the elite has, if the test is of each of them once; 0: there is no end of them."""
+    sticky: float = 0.0
+    """Probability that the game repeated an action, where the run's own game does not; see `jobs/evaluate.py`."""
     process_s: float = 0.0
     """Process time that they took; 0 where the test was read from its file."""
 
@@ -45,8 +53,23 @@ class EliteTest:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the mean; NaN for one episode."""
-        return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else math.nan
+        """Standard error of the mean; NaN for one episode, and where the mean is exact."""
+        if self.n_starts or len(self.returns) < 2:
+            return math.nan
+        return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5)
+
+    @property
+    def episodes_text(self) -> str:
+        """What the mean is taken over, in words."""
+        n = f"{len(self.returns):,}"
+        if self.n_starts:
+            return f"all {n} starts" if len(self.returns) == self.n_starts else f"{n} of {self.n_starts} starts"
+        return f"{n} episodes with sticky actions ({self.sticky:g})" if self.sticky else f"{n} fresh episodes"
+
+    @property
+    def mean_text(self) -> str:
+        """The mean, with its standard error unless it is exact."""
+        return f"{self.mean:,.1f}" if self.n_starts else f"{self.mean:,.1f} ± {self.standard_error:,.1f}"
 
     @property
     def text(self) -> str:
@@ -54,10 +77,8 @@ class EliteTest:
         begin = f"elite of generation {self.generation}:"
         if self.error:
             return f"{begin} no test of {self.n_episodes} episodes: {self.error}"
-        n, failed = f"{len(self.returns)}", ""
-        if self.n_failed:
-            n, failed = f"{n} of {self.n_episodes}", f", {self.n_failed} failed: {self.reason}"
-        return f"{begin} {self.mean:,.1f} ± {self.standard_error:,.1f} over {n} fresh episodes{failed}"
+        failed = f", {self.n_failed} of {self.n_episodes} failed: {self.reason}" if self.n_failed else ""
+        return f"{begin} {self.mean_text} over {self.episodes_text}{failed}"
 
 
 def write_elite_test(run_dir: Path | str, test: EliteTest) -> None:
@@ -68,18 +89,22 @@ def write_elite_test(run_dir: Path | str, test: EliteTest) -> None:
         "episodes": test.n_episodes,
         "returns": test.returns,
         "failed": test.n_failed,
+        **({"starts": test.n_starts} if test.n_starts else {}),
+        **({"sticky": test.sticky} if test.sticky else {}),
         **({"error": test.error} if test.error else {"reason": test.reason}),
     }
-    files.atomic_write(Path(run_dir) / _FILE, json.dumps(document).encode() + b"\n")
+    files.atomic_write(Path(run_dir) / (_STICKY_FILE if test.sticky else _FILE), json.dumps(document).encode() + b"\n")
 
 
-def read_elite_test(run_dir: Path | str) -> EliteTest | None:
+def read_elite_test(run_dir: Path | str, *, sticky: bool = False) -> EliteTest | None:
     """Return the last test of a run's elite, which may be an earlier elite; None where there was none.
+
+    `sticky`: the one with sticky actions.
 
     Raises:
         RecordError: the file is damaged.
     """
-    path = Path(run_dir) / _FILE
+    path = Path(run_dir) / (_STICKY_FILE if sticky else _FILE)
     content = files.read(path)
     if content is None:
         return None
@@ -92,6 +117,8 @@ def read_elite_test(run_dir: Path | str) -> EliteTest | None:
             int(found.get("failed", 0)),
             str(found.get("reason", "")),
             str(found.get("error", "")),
+            int(found.get("starts", 0)),
+            float(found.get("sticky", 0)),
         )
         if not test.returns and not test.error:
             raise ValueError

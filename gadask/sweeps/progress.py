@@ -56,7 +56,7 @@ class SweepDisplay(LiveDisplay):
         if run.status == "failed":
             self._print(f"{run.name} failed: {run.error}")
         elif run.status == "finished":
-            test = "" if run.test_mean is None else f", {score_text(run.test_mean)} over fresh episodes"
+            test = "" if run.test_mean is None else f", {score_text(run.test_mean)} in its test"
             elite = "no elite" if run.elite_mean is None else f"elite {score_text(run.elite_mean)}"
             self._print(f"{run.name} finished: {run.state.generation + 1} generations, {elite}{test}")
 

@@ -55,7 +55,7 @@ class SweptRun:
     progress: Progress | None = None
     """In the middle of a generation."""
     test_mean: float | None = None
-    """Mean return of its elite on fresh episodes."""
+    """Mean return of its elite in its test."""
     core_hours: float = 0.0
     """Its part of what the cluster charged while its generations were played, over all restarts: runs that are played
     at the same time share equally."""
