@@ -182,8 +182,7 @@ def _of_what(test: EliteTest | None) -> str:
 def _tested(test: EliteTest, elite: object) -> str:
     """Return in words what a test found, of an elite that may be an earlier one."""
     of = "" if test.genome == elite else f" (elite of generation {test.generation})"
-    failed = f", {test.n_failed} more failed" if test.n_failed else ""
-    return f"{_number(test.mean)}{_error(test.standard_error)} over {test.episodes_text}{of}{failed}"
+    return f"{_number(test.mean)}{_error(test.standard_error)} over {test.episodes_text}{of}"
 
 
 def _summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) -> list[tuple[str, str]]:

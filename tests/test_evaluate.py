@@ -1,4 +1,7 @@
-"""`jobs/evaluate.py` as a user types it: fresh tasks that repeat, baselines beside them, children again, bad input."""
+"""`jobs/evaluate.py` as a user types it: fresh tasks that repeat, baselines beside them, children again, bad input.
+
+In Atari: all starts of a genome, and others with sticky actions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ import pandas as pd
 import psutil
 import pytest
 
+from analysis import report
+from analysis.runs import finished_test, load_run
 from gadask.config import load_config
+from gadask.envs.base import start_of
 from gadask.envs.baselines import BASELINES
 from gadask.genomes.genome import to_text
 from gadask.master.evaluate import children_again, choose_genome
@@ -133,6 +139,8 @@ def test_the_genomes_are_those_of_the_log(run_dir: Path) -> None:
         (("--genome", "9-300000"), "--genome: expected noise indices below"),
         (("--env", "n_pull=3"), "unexpected keyword argument"),
         (("--env", "n_arms=4"), "--env: expected spaces as in the run"),
+        (("--sticky", 2), "--sticky: expected a probability, 0 to 1, found 2"),
+        (("--sticky", 0.25), "--sticky: expected an Atari game without sticky actions, found 'gadask/MetaBandit-v0'"),
     ],
 )
 def test_bad_usage_is_one_line(run_dir: Path, flags: tuple[object, ...], message: str) -> None:
@@ -141,6 +149,58 @@ def test_bad_usage_is_one_line(run_dir: Path, flags: tuple[object, ...], message
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (run_dir / "evaluation.parquet").exists()
+
+
+ATARI = """
+preset = "such2017"
+[env]
+id = "ALE/Skiing-v5"
+max_steps = 15
+test_max_steps = 25
+[noise]
+size = 6_000_000
+[generation]
+population = 4
+candidates = 2
+candidate_episodes = 2
+[ga]
+parents = 2
+[budget]
+generations = 1
+test_episodes = 200
+"""
+
+
+def test_an_elite_of_atari_is_tested_on_every_start_and_beside_them_with_sticky_actions(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(ATARI)
+    run_dir = tmp_path / "run"
+    flags = tmp_path / "config.toml", "--run-dir", run_dir, "--no-pictures"
+    result = call("run.py", *flags)
+    assert result.returncode == 0, result.stderr
+    assert " over all 30 starts\n" in result.stdout
+    test = json.loads((run_dir / "elite_test.json").read_text())
+    assert (test["episodes"], test["starts"], len(test["returns"])) == (30, 30, 30)
+    again = call("run.py", *flags, "--resume", "--budget.test-episodes", 500)
+    assert "processes" not in again.stdout  # there is nothing more to test
+
+    evaluated = call("evaluate.py", run_dir, "--episodes", 6, "--sticky", 0.25)
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    assert "30 different episodes are all that a genome has here" in evaluated.stdout
+    episodes = pd.read_parquet(run_dir / "evaluation.parquet")
+    last, sticky = episodes[episodes.player == "last"], episodes[episodes.player == "sticky 0.25"]
+    assert last["return"].tolist() == test["returns"]
+    assert sorted(start_of(seed, 30) for seed in last.env_seed) == list(range(30))
+    assert set(last.steps) == {25}
+    assert len(sticky) == sticky.env_seed.nunique() == 6
+    kept = json.loads((run_dir / "sticky_test.json").read_text())
+    assert (kept["sticky"], kept["returns"]) == (0.25, sticky["return"].tolist())
+    assert json.loads((run_dir / "elite_test.json").read_text()) == test
+    assert report_rows(run_dir)["with sticky actions"].endswith(" over 6 episodes with sticky actions (0.25)")
+    assert report_rows(run_dir)["elite test"].endswith(" over all 30 starts")
+
+
+def report_rows(run_dir: Path) -> dict[str, str]:
+    return dict(report._summary(load_run(run_dir), finished_test(run_dir), finished_test(run_dir, sticky=True)))
 
 
 def test_ctrl_c_leaves_nothing(run_dir: Path) -> None:

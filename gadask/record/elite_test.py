@@ -61,9 +61,9 @@ class EliteTest:
     @property
     def episodes_text(self) -> str:
         """What the mean is taken over, in words."""
-        n = f"{len(self.returns):,}"
+        n = f"{len(self.returns)} of {self.n_episodes}" if self.n_failed else f"{len(self.returns)}"
         if self.n_starts:
-            return f"all {n} starts" if len(self.returns) == self.n_starts else f"{n} of {self.n_starts} starts"
+            return f"{n} starts" if self.n_failed else f"all {n} starts"
         return f"{n} episodes with sticky actions ({self.sticky:g})" if self.sticky else f"{n} fresh episodes"
 
     @property
@@ -77,7 +77,7 @@ class EliteTest:
         begin = f"elite of generation {self.generation}:"
         if self.error:
             return f"{begin} no test of {self.n_episodes} episodes: {self.error}"
-        failed = f", {self.n_failed} of {self.n_episodes} failed: {self.reason}" if self.n_failed else ""
+        failed = f", {self.n_failed} failed: {self.reason}" if self.n_failed else ""
         return f"{begin} {self.mean_text} over {self.episodes_text}{failed}"
 
 
