@@ -1,0 +1,61 @@
+"""Keep what redraws the figures of a study: `python analysis/keep_study.py RUN_DIR … --out FOLDER`.
+
+Of each run that has closed a generation it copies config, log and the tests of its elite, a few dozen kilobytes;
+episodes and checkpoints stay behind. What draws curves and scores of runs draws those of what was kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from analysis.command import run_command
+from analysis.runs import load_study
+from gadask.console.leaving import leave
+from gadask.record import files
+
+KEPT = ("config.toml", "generations.jsonl", "elite_test.json", "sticky_test.json")
+"""Names of the files that are kept, where a run has them."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Copy config, log and tests of runs, each to a folder of its name."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories, or folders of them."""
+    out: Path
+    """Folder to write to; files of the same runs in it are replaced."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    return run_command(lambda: _keep(tyro.cli(Arguments, args=list(argv))))
+
+
+def _keep(arguments: Arguments) -> Path:
+    return keep(arguments.run_dirs, arguments.out)
+
+
+def keep(run_dirs: Sequence[Path], out: Path) -> Path:
+    """Copy what `KEPT` names of each run among and below `run_dirs`; returns `out`.
+
+    Raises:
+        RunDirectoryError: there is no run that has closed a generation.
+        RecordError: a run directory is damaged, or `out` cannot be written.
+    """
+    for run in load_study(run_dirs):
+        folder = out / run.path.resolve().name
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            if (content := files.read(run.path / name)) is not None:
+                files.atomic_write(folder / name, content)
+    return out
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))
