@@ -122,6 +122,53 @@ def test_what_has_not_changed_need_not_be_computed(module: ConvolutionalNetwork,
         assert going_on(picture).tobytes() == anew(picture).tobytes()
 
 
+@pytest.fixture
+def of_floats(module: ConvolutionalNetwork) -> ConvolutionalNetwork:
+    """Return the network of `module` for pictures of float32 from 0 to 1."""
+    kind = such2017 if module._windows[0].top else nature
+    found: ConvolutionalNetwork = kind(spaces.Box(0, 1, module._shape, np.float32), BUTTONS)
+    for ours, theirs in zip(found.parameters(), module.parameters(), strict=True):
+        ours.copy_(theirs)
+    return found
+
+
+def test_pictures_of_floats_are_taken_as_they_are(
+    module: ConvolutionalNetwork, of_floats: ConvolutionalNetwork
+) -> None:
+    bytes_network, floats_network, anew = (each.compiled("float32") for each in (module, of_floats, of_floats))
+    assert bytes_network is not None
+    assert floats_network is not None
+    assert anew is not None
+    picture_of_floats = np.zeros(module._shape, np.float32)  # the same memory each time, as an environment's
+    for picture in pictures(module._shape, 10):
+        np.multiply(picture, np.float32(1 / 255), out=picture_of_floats)
+        assert floats_network(picture_of_floats).tobytes() == bytes_network(picture).tobytes()
+        picture_of_floats += np.float32(1e-4)  # between two bytes
+        expected = of_floats(torch.from_numpy(picture_of_floats[None])).numpy()
+        found = floats_network(picture_of_floats)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        anew.begin()
+        assert found.tobytes() == anew(picture_of_floats).tobytes()
+
+
+def test_int8_rounds_pictures_of_floats_to_bytes(module: ConvolutionalNetwork, of_floats: ConvolutionalNetwork) -> None:
+    bytes_network, floats_network = module.compiled("int8"), of_floats.compiled("int8")
+    assert bytes_network is not None
+    assert floats_network is not None
+    rng = np.random.default_rng(0)
+    for picture in pictures(module._shape, 5):
+        near = (picture + rng.uniform(-0.49, 0.49, picture.shape)) / 255
+        floats = near.clip(0, 1).astype(np.float32)
+        assert floats_network(floats).tobytes() == bytes_network(picture).tobytes()
+
+
+def test_a_picture_of_another_dtype_is_refused(of_floats: ConvolutionalNetwork) -> None:
+    floats_network = of_floats.compiled("float32")
+    assert floats_network is not None
+    with pytest.raises(PolicyError, match=r"expected float32 of shape .* found uint8"):
+        floats_network(np.zeros(of_floats._shape, np.uint8))
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_new_parameters_count_from_the_next_episode_on(module: ConvolutionalNetwork, precision: str) -> None:
     network = module.compiled(precision)
