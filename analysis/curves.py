@@ -40,7 +40,7 @@ from analysis.figures import (
     new_figure,
     save,
 )
-from analysis.published import GA_DIST_RESOLUTION, SYSTEMS, ga_dist_curves, published_scores
+from analysis.published import SYSTEMS, ga_dist_curves, published_scores
 from analysis.runs import load_study, study_frame
 from gadask.console.leaving import leave
 
@@ -204,18 +204,19 @@ def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
 def _draw_ga_dist(panel: figure, game: str, end: float, lines: Lines, beyond: list[str]) -> NDArray[np.float64]:
     """Draw ga-dist's curve of a game up to `end` frames and return the scores that are shown; none for other games.
 
-    Its frames are rounded to 10 million: of shorter studies only the first score after that is named.
+    Where the study ends before its curve begins, its first score is named.
     """
     curve = ga_dist_curves()
     curve = curve[curve["game"] == game]
     if curve.empty:
         return np.zeros(0)
-    if end < GA_DIST_RESOLUTION:
-        first = curve[curve["frames"] >= GA_DIST_RESOLUTION].iloc[0]
-        beyond.append(f"ga-dist, {first['frames'] / 1e6:g}M frames: {first['score']:,.0f}")
+    first = curve.iloc[0]
+    if end < first["frames"]:
+        beyond.append(f"ga-dist, {first['frames'] / 1e6:g}M frames: {first['median']:,.0f}")
         return np.zeros(0)
+    end = min(end, float(curve["frames"].iloc[-1]))
     frames = np.append(curve["frames"][curve["frames"] < end], end)
-    scores: NDArray[np.float64] = np.interp(frames, curve["frames"], curve["score"])
+    scores: NDArray[np.float64] = np.interp(frames, curve["frames"], curve["median"])
     lines[GA_DIST] = GREY, "solid"
     panel.line(frames, scores, color=GREY, line_width=1.5)
     return scores

@@ -20,19 +20,25 @@ SYSTEMS = {
 }
 """Columns of `published_scores` that are systems, and how they are written out: all as in Such et al. 2017."""
 
-GA_DIST_RESOLUTION = 10_000_000
-"""What the frames of ga-dist's curves are rounded to."""
-
 
 def ga_dist_curves() -> pd.DataFrame:
     """Return the learning curves of ga-dist (2018) on 13 Atari games.
 
-    Columns: `game`; `frames`, emulator frames with evaluation of candidates included, rounded to 10 million; `score`,
-    the median over 5 seeds of the elite's mean over its 30 evaluation episodes.
+    Columns: `game`; `frames`, emulator frames with evaluation of candidates included, in steps of 10 million; `median`
+    over 5 seeds of the elite's mean over its 30 evaluation episodes; `lower` and `upper`, its bootstrapped 95 %
+    interval. The elite at t frames is that of the generation that crosses t, the first to end at t or more; generation
+    0 has none, so a game's curve begins at 10 or 20 million.
     """
     table = _read("ga_dist_2018_curves.csv")
-    frames = table["million_frames"] * 1_000_000
-    return pd.DataFrame({"game": table["game"], "frames": frames, "score": table["elite_mean_median_of_5_seeds"]})
+    return pd.DataFrame(
+        {
+            "game": table["game"],
+            "frames": table["million_frames"] * 1_000_000,
+            "median": table["elite_mean_median_of_seeds"],
+            "lower": table["elite_mean_low"],
+            "upper": table["elite_mean_high"],
+        }
+    )
 
 
 def published_scores() -> pd.DataFrame:

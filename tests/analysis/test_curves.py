@@ -112,7 +112,7 @@ def test_a_grid_has_a_panel_a_game_and_one_legend(study: Path) -> None:
         assert panel.x_range.start == 0
         assert any(renderer.glyph.__class__.__name__ == "VArea" for renderer in panel.renderers)
     titles = [title.text for title in panels[0].select({"type": Title})]
-    assert any("ga-dist, 10M frames: 2,050" in title for title in titles)
+    assert any("ga-dist, 10M frames: 1,248" in title for title in titles)
 
 
 def test_overlays_are_the_games_own_and_only_for_known_games() -> None:
@@ -123,7 +123,7 @@ def test_overlays_are_the_games_own_and_only_for_known_games() -> None:
     (overlay,) = drawn
     own = ga_dist_curves().query("game == 'Frostbite'")
     assert GA_DIST in _labels(layout)
-    assert overlay.data_source.data["y"][50] == own["score"].iloc[50]
+    assert overlay.data_source.data["y"][50] == own["median"].iloc[50]
     assert {span.location for span in frostbite.select({"type": Span})} == {4536.0, 1164.0}
     assert not elsewhere.select({"type": Span})
     without = plot_curves(frame({"a": long}), overlays=False)
