@@ -4,8 +4,8 @@ One panel a game. A line is the median over seeds of the elite's mean return, a 
 seeds are drawn with replacement, as ga-dist's plot of 2018 did. As in that plot, the elite of a run at t frames is that
 of the generation that crosses t, the first to close at t frames or more; before a run has come so far it has none. So a
 curve ends where the first of its runs ends, and no seed drops out on the way; a run that ended because its elite was
-good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. Overlays are ga-dist's curve, its
-band shaded grey, and published scores of that game; see `analysis.published`.
+good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. The overlay is ga-dist's curve, its
+band shaded grey; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
 
 The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For scores on
 fresh episodes see `analysis/scores.py`. With `generation.fitness` all means are of fitness.
@@ -41,7 +41,7 @@ from analysis.figures import (
     new_figure,
     save,
 )
-from analysis.published import SYSTEMS, ga_dist_curves, published_scores
+from analysis.published import RECALLED, ga_dist_curves, published_scores
 from analysis.runs import load_study, study_frame
 from gadask.console.leaving import leave
 
@@ -66,7 +66,9 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(metavar="CURVES.html")] = Path("curves.html")
     """HTML, PNG or SVG file to write."""
     overlays: bool = True
-    """Draw ga-dist's curves of 2018 and published scores."""
+    """Draw ga-dist's curves of 2018."""
+    recalled: bool = False
+    """Draw published scores too that nobody has compared with the paper; their names say so."""
 
 
 def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.DataFrame:
@@ -131,10 +133,13 @@ def median_interval(
     return lower, upper
 
 
-def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int = 1000) -> LayoutDOM:
+def plot_curves(
+    generations: pd.DataFrame, *, overlays: bool = True, recalled: bool = False, width: int = 1000
+) -> LayoutDOM:
     """Return a grid of panels, one a game, with one legend.
 
     Columns are as in `learning_curves`, and `steps`; `measure` is named on the axis, `return` where it is missing.
+    `overlays` are ga-dist's curves, `recalled` published scores that are recalled.
     """
     curves = learning_curves(generations)
     games = sorted(curves["game"].unique()) if len(curves) else []
@@ -157,8 +162,8 @@ def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int 
             shown = np.append(shown, draw_ga_dist(panel, game, end, lines, beyond))
         for system, color in systems.items():
             _draw(panel, own[own["system"] == system], color)
-        if overlays:
-            shown = np.append(shown, _draw_published(panel, game, shown, lines, beyond))
+        if recalled:
+            shown = np.append(shown, _draw_recalled(panel, game, shown, lines, beyond))
         name_beyond(panel, beyond, size["width"])
         panel.x_range.start, panel.x_range.end = 0, 1.02 * end
         panel.y_range.start, panel.y_range.end = value_range(shown)
@@ -216,7 +221,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _write(arguments: Arguments) -> Path:
     check_suffix(arguments.out)
-    layout = plot_curves(study_frame(load_study(arguments.run_dirs)), overlays=arguments.overlays)
+    generations = study_frame(load_study(arguments.run_dirs))
+    layout = plot_curves(generations, overlays=arguments.overlays, recalled=arguments.recalled)
     return save(layout, arguments.out, "Learning curves")
 
 
@@ -250,10 +256,10 @@ def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
     panel.scatter(ends["frames"], ends["median"], color=color, size=6)
 
 
-def _draw_published(
+def _draw_recalled(
     panel: figure, game: str, shown: NDArray[np.float64], lines: Lines, beyond: list[str]
 ) -> NDArray[np.float64]:
-    """Draw published scores that are not far from what is shown, name the others, and return those drawn."""
+    """Draw recalled scores that are not far from what is shown, name the others, and return those drawn."""
     published = published_scores()
     if game not in published.index:
         return np.zeros(0)
@@ -263,10 +269,10 @@ def _draw_published(
         score = float(published.loc[game, column_])
         if low - (high - low) / 2 <= score <= high + (high - low) / 2:
             panel.add_layout(Span(location=score, dimension="width", line_color=GREY, line_dash=dash, line_width=1.5))
-            lines[f"{SYSTEMS[column_]} (Such et al., recalled)"] = GREY, dash
+            lines[f"{RECALLED[column_]} (Such et al.)"] = GREY, dash
             drawn.append(score)
         else:
-            beyond.append(f"{SYSTEMS[column_]}: {score:,g} {'↑' if score > high else '↓'}")
+            beyond.append(f"{RECALLED[column_]}: {score:,g} {'↑' if score > high else '↓'}")
     return np.array(drawn)
 
 

@@ -159,7 +159,8 @@ def test_a_grid_has_a_panel_a_game_and_one_legend(study: Path) -> None:
 
 def test_overlays_are_the_games_own_and_only_for_known_games() -> None:
     long = [(250_000_000 * i, 1000.0 * i) for i in range(1, 5)]
-    layout = plot_curves(pd.concat([frame({"a": long}), frame({"b": long}, game="Elsewhere-v0")]))
+    both = pd.concat([frame({"a": long}), frame({"b": long}, game="Elsewhere-v0")])
+    layout = plot_curves(both, recalled=True)
     elsewhere, frostbite = (entry[0] for entry in layout.children[0].children)
     band, median = (r.data_source.data for r in frostbite.renderers if len(r.data_source.data["x"]) > 50)
     own = ga_dist_curves().query("game == 'Frostbite'")
@@ -169,6 +170,8 @@ def test_overlays_are_the_games_own_and_only_for_known_games() -> None:
         np.testing.assert_array_equal(drawn, own[name])
     np.testing.assert_array_equal(band["x"], own["frames"])
     assert {span.location for span in frostbite.select({"type": Span})} == {4536.0, 1164.0}
+    assert "GA, 1B frames, recalled (Such et al.)" in _labels(layout)
+    assert not list(plot_curves(both).select({"type": Span}))  # recalled scores come only if asked for
     assert not elsewhere.select({"type": Span})
     assert len(elsewhere.renderers) == 2  # its own line and the points at its ends
     without = plot_curves(frame({"a": long}), overlays=False)
@@ -195,10 +198,10 @@ def test_ga_dists_curve_ends_with_the_study_or_before(end: int, last: int) -> No
 
 
 def test_a_published_score_far_away_is_named_and_not_drawn() -> None:
-    layout = plot_curves(frame({"a": [(1_000_000, 100.0), (2_000_000, 200.0)]}, game="Kangaroo"))
+    layout = plot_curves(frame({"a": [(1_000_000, 100.0), (2_000_000, 200.0)]}, game="Kangaroo"), recalled=True)
     panel = layout.children[0].children[0][0]
     texts = [title.text for title in panel.select({"type": Title})]
-    assert any("GA, 1B frames: 3,790 ↑" in text for text in texts)
+    assert any("GA, 1B frames, recalled: 3,790 ↑" in text.replace("\n", " ") for text in texts)
     assert panel.y_range.end < 2000
 
 
