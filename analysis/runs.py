@@ -61,7 +61,7 @@ def game_of(config: Config) -> str:
 def find_runs(paths: Iterable[Path | str]) -> list[Path]:
     """Return the run directories among and below `paths`, sorted below each; links are followed.
 
-    A run directory is not looked into further.
+    A run directory is not looked into further. A copy of config and log alone is one too.
 
     Raises:
         RunDirectoryError: there is none at or below one of the paths.
@@ -82,7 +82,7 @@ def _runs_below(path: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        if {"config.toml", "checkpoint.json"} <= set(names):
+        if "config.toml" in names and {"checkpoint.json", "generations.jsonl"} & set(names):
             runs.append(Path(folder))
             folders.clear()
     return sorted(runs)
