@@ -46,7 +46,7 @@ from analysis.runs import load_study, study_frame
 from gadask.console.leaving import leave
 
 _CHARACTER = 7  # pixels, with the axis beside them
-GA_DIST = "ga-dist, 2018: median of 5 seeds, 95 % interval"
+GA_DIST = "ga-dist, 2018: median of 5 seeds, shaded 95 % interval"
 CROSSING = "At t frames both show the elite of the generation that crosses t: the first to close at t frames or more."
 """What is said below a figure that shows ga-dist's curves."""
 

@@ -206,6 +206,14 @@ def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human",
         )
 
 
+def cell_text(value: float, is_test: bool = True) -> str:
+    """Return a score for a table, – where there is none; a star says that no test stands behind it."""
+    if math.isnan(value):
+        return "–"
+    digits = 0 if abs(value) >= 100 or float(value).is_integer() else 1
+    return f"{value:,.{digits}f}".replace("-", "−") + ("" if is_test else "*")
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
     return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
@@ -231,7 +239,7 @@ def _table(scores: pd.DataFrame, recalled: bool) -> tuple[list[Sequence[str]], S
     table = score_table(scores, recalled)
     rough = scores.groupby(["game", "system"])["is_test"].all()
     rows: list[Sequence[str]] = [
-        (str(game), *(_cell(value, rough.get((game, system), True)) for system, value in row.items()))
+        (str(game), *(cell_text(value, rough.get((game, system), True)) for system, value in row.items()))
         for game, row in table.iterrows()
     ]
     frames = scores.groupby("system")["frames"].median()
@@ -251,13 +259,6 @@ def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tu
     means = interquartile_mean(np.concatenate(drawn, axis=1))
     lower, upper = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(lower), float(upper)
-
-
-def _cell(value: float, is_test: bool) -> str:
-    if math.isnan(value):
-        return "–"
-    digits = 0 if abs(value) >= 100 or float(value).is_integer() else 1
-    return f"{value:,.{digits}f}".replace("-", "−") + ("" if is_test else "*")
 
 
 if __name__ == "__main__":
