@@ -1,10 +1,11 @@
 """Learning curves of a study: `python analysis/curves.py RUN_DIR … [--out CURVES.html]`.
 
 One panel a game. A line is the median over seeds of the elite's mean return, a band its bootstrapped 95 % interval:
-seeds are drawn with replacement, as ga-dist's plot of 2018 did. The elite of a run at some number of frames is the one
-crowned last before. A curve ends where the first of its runs ends, so that no seed drops out on the way; a run that
-ended because its elite was good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. Overlays
-are ga-dist's curve and published scores of that game; see `analysis.published`.
+seeds are drawn with replacement, as ga-dist's plot of 2018 did. As in that plot, the elite of a run at t frames is that
+of the generation that crosses t, the first to close at t frames or more; before a run has come so far it has none. So a
+curve ends where the first of its runs ends, and no seed drops out on the way; a run that ended because its elite was
+good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. The overlay is ga-dist's curve, its
+band shaded grey; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
 
 The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For scores on
 fresh episodes see `analysis/scores.py`. With `generation.fitness` all means are of fitness.
@@ -40,13 +41,17 @@ from analysis.figures import (
     new_figure,
     save,
 )
-from analysis.published import GA_DIST_RESOLUTION, SYSTEMS, ga_dist_curves, published_scores
+from analysis.published import RECALLED, ga_dist_curves, published_scores
 from analysis.runs import load_study, study_frame
 from gadask.console.leaving import leave
 
 _CHARACTER = 7  # pixels, with the axis beside them
-GA_DIST = "ga-dist, 2018: median of 5 seeds"
+GA_DIST = "ga-dist, 2018: median of 5 seeds, shaded 95 % interval"
+CROSSING = "At t frames both show the elite of the generation that crosses t: the first to close at t frames or more."
+"""What is said below a figure that shows ga-dist's curves."""
+
 _OVERLAID = {"ga_1B": "dashed", "random_search_1B": "dotted"}
+_MAX_MARKED = 20  # more points of ga-dist's than this are a line without markers
 _N_POINTS = 400
 _N_RESAMPLES = 2000
 _MAX_COLUMNS = 4
@@ -61,7 +66,9 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(metavar="CURVES.html")] = Path("curves.html")
     """HTML, PNG or SVG file to write."""
     overlays: bool = True
-    """Draw ga-dist's curves of 2018 and published scores."""
+    """Draw ga-dist's curves of 2018."""
+    recalled: bool = False
+    """Draw published scores too that nobody has compared with the paper; their names say so."""
 
 
 def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.DataFrame:
@@ -69,18 +76,14 @@ def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.
 
     `generations` needs the columns `game`, `system`, `run`, `frames`, `elite_mean` and `goal`, as `runs.study_frame`
     returns them. Columns of the result: `game`, `system`, `frames`, `median`, `lower`, `upper`, `seeds`; `lower` and
-    `upper` are NaN for one seed. A run without an elite is left out.
+    `upper` are NaN for one seed. A run without an elite is left out, and so are runs that have none at the same frames.
     """
     curves = []
     for (game, system), own in generations.groupby(["game", "system"], sort=False):
-        runs = [run.dropna(subset="elite_mean") for _, run in own.groupby("run", sort=False)]
-        runs = [run for run in runs if len(run)]
-        if not runs:
+        runs = [run for _, run in own.groupby("run", sort=False) if run["elite_mean"].notna().any()]
+        grid = _grid(runs, n_points) if runs else np.zeros(0)
+        if not len(grid):
             continue
-        first = max(run["frames"].iloc[0] for run in runs)
-        ends = [run["frames"].iloc[-1] for run in runs if not run["goal"].iloc[0]]
-        last = max(first, min(ends) if ends else max(run["frames"].iloc[-1] for run in runs))
-        grid = _grid([run["frames"].to_numpy() for run in runs], first, last, n_points)
         values = np.stack([elite_at(run, grid) for run in runs])
         lower, upper = median_interval(values)
         curves.append(
@@ -100,12 +103,16 @@ def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.
 
 
 def elite_at(run: pd.DataFrame, frames: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of the elite that a run had at each of `frames`: the last crowned; NaN before the first.
+    """Return the mean of the elite that a run has at each of `frames`: that of the generation that crosses them.
 
-    `run` needs the columns `frames`, ascending, and `elite_mean`.
+    That is the first generation that closes at so many frames or more, as in ga-dist's plot of 2018. NaN where the run
+    has not come so far, or that generation has no elite; but a run that ended because its elite was good enough keeps
+    that elite. `run` needs the columns `frames`, ascending, `elite_mean` and `goal`.
     """
-    place = np.searchsorted(run["frames"].to_numpy(), frames, side="right") - 1
-    return np.where(place < 0, np.nan, run["elite_mean"].to_numpy()[place])
+    means = run["elite_mean"].to_numpy()
+    beyond = means[-1] if run["goal"].iloc[0] else np.nan
+    values: NDArray[np.float64] = np.append(means, beyond)
+    return values[np.searchsorted(run["frames"].to_numpy(), frames, side="left")]
 
 
 def median_interval(
@@ -126,10 +133,13 @@ def median_interval(
     return lower, upper
 
 
-def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int = 1000) -> LayoutDOM:
+def plot_curves(
+    generations: pd.DataFrame, *, overlays: bool = True, recalled: bool = False, width: int = 1000
+) -> LayoutDOM:
     """Return a grid of panels, one a game, with one legend.
 
     Columns are as in `learning_curves`, and `steps`; `measure` is named on the axis, `return` where it is missing.
+    `overlays` are ga-dist's curves, `recalled` published scores that are recalled.
     """
     curves = learning_curves(generations)
     games = sorted(curves["game"].unique()) if len(curves) else []
@@ -145,23 +155,63 @@ def plot_curves(generations: pd.DataFrame, *, overlays: bool = True, width: int 
         panel = new_figure(title=game, x=frames_label(of_game), y=y, **size)
         panel.xaxis.formatter = engineering()
         own = curves[curves["game"] == game]
-        for system, color in systems.items():
-            _draw(panel, own[own["system"] == system], color)
         shown = own[["median", "lower", "upper"]].to_numpy()
         end = float(own["frames"].max())
-        if overlays:
-            beyond: list[str] = []
-            shown = np.append(shown, _draw_ga_dist(panel, game, end, lines, beyond))
-            shown = np.append(shown, _draw_published(panel, game, shown, lines, beyond))
-            if beyond:
-                style = {"text_color": GREY, "text_font_size": "11px", "text_font_style": "normal", "align": "left"}
-                text = "out of range: " + "; ".join(beyond)
-                panel.add_layout(Title(text=textwrap.fill(text, size["width"] // _CHARACTER), **style), "above")
+        beyond: list[str] = []
+        if overlays:  # below the study's own
+            shown = np.append(shown, draw_ga_dist(panel, game, end, lines, beyond))
+        for system, color in systems.items():
+            _draw(panel, own[own["system"] == system], color)
+        if recalled:
+            shown = np.append(shown, _draw_recalled(panel, game, shown, lines, beyond))
+        name_beyond(panel, beyond, size["width"])
         panel.x_range.start, panel.x_range.end = 0, 1.02 * end
-        panel.y_range.start, panel.y_range.end = _range(shown)
+        panel.y_range.start, panel.y_range.end = value_range(shown)
         panels.append(panel)
     grid = gridplot(panels, ncols=n_columns, toolbar_location="right" if len(panels) == 1 else None)
-    return column(grid, legend_strip(lines, width))
+    return column(grid, legend_strip(lines, width, CROSSING if GA_DIST in lines else ""))
+
+
+def draw_ga_dist(panel: figure, game: str, end: float, lines: Lines, beyond: list[str]) -> NDArray[np.float64]:
+    """Draw ga-dist's median and interval of a game up to `end` frames and return the values that are shown.
+
+    There are none for other games, and none where the study ends before the curve begins; its first point then goes to
+    `beyond`, in words. What is drawn goes to `lines`.
+    """
+    curve = ga_dist_curves()
+    curve = curve[curve["game"] == game]
+    if curve.empty:
+        return np.zeros(0)
+    first = curve.iloc[0]
+    if end < first["frames"]:
+        band = f"{first['lower']:,.0f} to {first['upper']:,.0f}"
+        beyond.append(f"ga-dist, {first['frames'] / 1e6:g}M frames: {first['median']:,.0f} ({band})")
+        return np.zeros(0)
+    end = min(end, float(curve["frames"].iloc[-1]))
+    known = curve[curve["frames"] <= end]
+    frames = np.append(known["frames"][known["frames"] < end], end)
+    median, lower, upper = (np.interp(frames, curve["frames"], curve[name]) for name in ("median", "lower", "upper"))
+    panel.varea(frames, lower, upper, color=GREY, alpha=0.2)
+    panel.line(frames, median, color=GREY, line_width=1.5)
+    if len(known) <= _MAX_MARKED:
+        panel.scatter(known["frames"], known["median"], color=GREY, size=4)
+    lines[GA_DIST] = GREY, "solid"
+    return np.concatenate([median, lower, upper])
+
+
+def name_beyond(panel: figure, beyond: Sequence[str], width: int) -> None:
+    """Name above a panel of `width` pixels what is out of its range."""
+    if beyond:
+        style = {"text_color": GREY, "text_font_size": "11px", "text_font_style": "normal", "align": "left"}
+        text = "out of range: " + "; ".join(beyond)
+        panel.add_layout(Title(text=textwrap.fill(text, width // _CHARACTER), **style), "above")
+
+
+def value_range(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the range of an axis that shows all values, NaN aside."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * (high - low) or max(1.0, 0.05 * abs(high))
+    return low - margin, high + margin
 
 
 def main(argv: Sequence[str]) -> int:
@@ -171,7 +221,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _write(arguments: Arguments) -> Path:
     check_suffix(arguments.out)
-    layout = plot_curves(study_frame(load_study(arguments.run_dirs)), overlays=arguments.overlays)
+    generations = study_frame(load_study(arguments.run_dirs))
+    layout = plot_curves(generations, overlays=arguments.overlays, recalled=arguments.recalled)
     return save(layout, arguments.out, "Learning curves")
 
 
@@ -179,72 +230,50 @@ def _seeds(curves: pd.DataFrame, system: str) -> str:
     """Return in words what a system's line is."""
     seeds = sorted(set(curves.loc[curves["system"] == system, "seeds"])) if len(curves) else []
     if not seeds:
-        return "no elite yet"
+        return "no elite yet at the same frames"
     number = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     return "1 seed" if number == "1" else f"median of {number} seeds, 95 % interval"
 
 
-def _grid(frames: Sequence[NDArray[np.float64]], first: float, last: float, n_points: int) -> NDArray[np.float64]:
-    """Return every place where a run crowned an elite, or `n_points` evenly spaced ones where that is fewer."""
-    places = np.unique(np.concatenate(frames))
-    places = places[(places >= first) & (places <= last)].astype(np.float64)
-    return places if len(places) <= n_points else np.linspace(first, last, n_points)
+def _grid(runs: Sequence[pd.DataFrame], n_points: int) -> NDArray[np.float64]:
+    """Return the frames at which a run closed a generation and all have an elite, or `n_points` evenly spaced ones."""
+    places = np.unique(np.concatenate([run["frames"].to_numpy() for run in runs])).astype(np.float64)
+    places = places[~np.isnan([elite_at(run, places) for run in runs]).any(axis=0)]  # in one piece: elites stay
+    return places if len(places) <= n_points else np.linspace(places[0], places[-1], n_points)
 
 
 def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
-    """Draw one system's median and interval as steps: an elite stays until the next is crowned."""
-    x = curve["frames"].to_numpy().repeat(2)[1:]
-    band = curve[["lower", "upper"]].to_numpy().repeat(2, axis=0)[:-1]
+    """Draw one system's median and interval as steps: an elite stands at all frames that its generation crosses.
+
+    Dots mark both ends. The first is the only sign of the first generation, before whose end nothing is drawn.
+    """
+    x = curve["frames"].to_numpy().repeat(2)[:-1]
+    band = curve[["lower", "upper"]].to_numpy().repeat(2, axis=0)[1:]
     if len(curve) and not np.isnan(band).any():
         panel.varea(x, band[:, 0], band[:, 1], color=color, alpha=0.2)
-    panel.step(curve["frames"], curve["median"], mode="after", color=color, line_width=2)
-    panel.scatter(curve["frames"].iloc[-1:], curve["median"].iloc[-1:], color=color, size=6)
+    panel.step(curve["frames"], curve["median"], mode="before", color=color, line_width=2)
+    ends = curve.iloc[[0, -1]] if len(curve) else curve
+    panel.scatter(ends["frames"], ends["median"], color=color, size=6)
 
 
-def _draw_ga_dist(panel: figure, game: str, end: float, lines: Lines, beyond: list[str]) -> NDArray[np.float64]:
-    """Draw ga-dist's curve of a game up to `end` frames and return the scores that are shown; none for other games.
-
-    Its frames are rounded to 10 million: of shorter studies only the first score after that is named.
-    """
-    curve = ga_dist_curves()
-    curve = curve[curve["game"] == game]
-    if curve.empty:
-        return np.zeros(0)
-    if end < GA_DIST_RESOLUTION:
-        first = curve[curve["frames"] >= GA_DIST_RESOLUTION].iloc[0]
-        beyond.append(f"ga-dist, {first['frames'] / 1e6:g}M frames: {first['score']:,.0f}")
-        return np.zeros(0)
-    frames = np.append(curve["frames"][curve["frames"] < end], end)
-    scores: NDArray[np.float64] = np.interp(frames, curve["frames"], curve["score"])
-    lines[GA_DIST] = GREY, "solid"
-    panel.line(frames, scores, color=GREY, line_width=1.5)
-    return scores
-
-
-def _draw_published(
+def _draw_recalled(
     panel: figure, game: str, shown: NDArray[np.float64], lines: Lines, beyond: list[str]
 ) -> NDArray[np.float64]:
-    """Draw published scores that are not far from what is shown, name the others, and return those drawn."""
+    """Draw recalled scores that are not far from what is shown, name the others, and return those drawn."""
     published = published_scores()
     if game not in published.index:
         return np.zeros(0)
-    low, high = _range(shown)
+    low, high = value_range(shown)
     drawn = []
     for column_, dash in _OVERLAID.items():
         score = float(published.loc[game, column_])
         if low - (high - low) / 2 <= score <= high + (high - low) / 2:
             panel.add_layout(Span(location=score, dimension="width", line_color=GREY, line_dash=dash, line_width=1.5))
-            lines[f"{SYSTEMS[column_]} (Such et al., recalled)"] = GREY, dash
+            lines[f"{RECALLED[column_]} (Such et al.)"] = GREY, dash
             drawn.append(score)
         else:
-            beyond.append(f"{SYSTEMS[column_]}: {score:,g} {'↑' if score > high else '↓'}")
+            beyond.append(f"{RECALLED[column_]}: {score:,g} {'↑' if score > high else '↓'}")
     return np.array(drawn)
-
-
-def _range(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    margin = 0.05 * (high - low) or max(1.0, 0.05 * abs(high))
-    return low - margin, high + margin
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from bokeh.models import (
     Legend,
     Model,
     NumeralTickFormatter,
+    Title,
 )
 from bokeh.models.plots import Plot
 from bokeh.plotting import figure as bokeh_figure
@@ -132,8 +134,8 @@ def style_legend(legend: Legend) -> None:
     legend.click_policy = "hide"
 
 
-def legend_strip(lines: Lines, width: int) -> bokeh_figure:
-    """Return a legend that stands alone, for a grid of panels that share it."""
+def legend_strip(lines: Lines, width: int, note: str = "") -> bokeh_figure:
+    """Return a legend that stands alone, for a grid of panels that share it, with a note below."""
     n_columns = max(1, min(len(lines), width // max(40 + 7 * len(label) for label in lines)))
     height = 12 + 22 * -(-len(lines) // n_columns)
     strip = new_figure(x="", y="", width=width, height=height, toolbar_location=None)
@@ -144,6 +146,10 @@ def legend_strip(lines: Lines, width: int) -> bokeh_figure:
     strip.legend[0].update(
         location="center", orientation="horizontal", ncols=n_columns, spacing=10, click_policy="none"
     )
+    if note:
+        text = textwrap.fill(note, width // 7)
+        strip.height += 8 + 15 * len(text.splitlines())
+        strip.add_layout(Title(text=text, align="center", **SUBTITLE), "below")
     return strip
 
 

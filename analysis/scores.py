@@ -1,9 +1,12 @@
-"""Final scores of a study: `python analysis/scores.py RUN_DIR … [--out SCORES.html] [--normalised human]`.
+"""Final scores of a study: `python analysis/scores.py RUN_DIR … [--out SCORES.html] [--recalled]`.
 
 A run's score is the mean of its elite test, on episodes that no selection has seen, where its last elite was tested;
 else the mean that crowned it, which is the best of several noisy ones and so too high (marked *). A game's score is the
-median over seeds. Published systems have one score a game; see `analysis.published`, and check recalled ones before
-quoting. With `generation.fitness` a run's score is a mean of fitness, and published ones say nothing about it.
+median over seeds. Published systems have one score a game. Shown are those that agree with their papers' tables; A3C's
+episodes begin with human starts, DQN's with no-op starts, and these two compare neither with each other nor with the
+rest. `--recalled` adds random search and the GA of Such et al. 2017: check these before quoting them. See
+`analysis.published`. With `generation.fitness` a run's score is a mean of fitness, and published ones say nothing about
+it.
 
 A normalised score is 0 for a random agent and 1 for the reference: a human player, or random search with 1 billion
 frames. An aggregate is the interquartile mean of all normalised scores, each run of each game counting once, with its
@@ -30,7 +33,7 @@ from numpy.typing import NDArray
 from analysis.command import run_command
 from analysis.figures import CHILD, FONT, GREY, LIGHT_GREY, SUFFIXES, check_suffix, new_figure, save, source_of
 from analysis.page import Page
-from analysis.published import SYSTEMS, published_scores
+from analysis.published import RECALLED, published_scores, published_systems
 from analysis.runs import Run, finished_test, load_study, system_names
 from gadask.console.leaving import leave
 from gadask.record import files
@@ -38,7 +41,12 @@ from gadask.units import count_text
 
 Reference = Literal["human", "random_search_1B"]
 
-REFERENCES: dict[Reference, str] = {"human": "a human player", "random_search_1B": "random search, 1B frames"}
+REFERENCES: dict[Reference, str] = {"human": "a human player", "random_search_1B": RECALLED["random_search_1B"]}
+_PUBLISHED = (
+    "Published: ES Salimans et al. 2017; A3C (feed-forward) Mnih et al. 2016, human starts; DQN Wang et al. 2016, no-op"
+    " starts. Human and no-op starts compare neither with each other nor with the rest."
+)
+_UNCHECKED = " Random search and GA: Such et al. 2017, recalled, check before quoting."
 _N_RESAMPLES = 5000
 _ROW_HEIGHT = 24  # pixels
 
@@ -52,7 +60,9 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(metavar="SCORES.html")] = Path("scores.html")
     """HTML, PNG or SVG file to write, or CSV for the table alone."""
     normalised: Reference = "human"
-    """What has a normalised score of 1."""
+    """What has a normalised score of 1; random search is recalled."""
+    recalled: bool = False
+    """Show published scores too that nobody has compared with the paper; their names say so."""
 
 
 def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
@@ -77,13 +87,14 @@ def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def score_table(scores: pd.DataFrame) -> pd.DataFrame:
+def score_table(scores: pd.DataFrame, recalled: bool = False) -> pd.DataFrame:
     """Return the median over seeds, games × systems, and published scores beside it, NaN where there is none.
 
-    `scores` needs the columns `game`, `system` and `score`.
+    `scores` needs the columns `game`, `system` and `score`. `recalled` adds published scores that are recalled.
     """
     own = scores.pivot_table(index="game", columns="system", values="score", aggfunc="median", sort=False).sort_index()
-    published = published_scores()[list(SYSTEMS)].rename(columns=SYSTEMS)
+    systems = published_systems(recalled)
+    published = published_scores()[list(systems)].rename(columns=systems)
     return own.join(published.reindex(own.index)) if own.index.isin(published.index).any() else own
 
 
@@ -102,12 +113,12 @@ def interquartile_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-def aggregates(scores: pd.DataFrame, reference: Reference = "human") -> pd.DataFrame:
+def aggregates(scores: pd.DataFrame, reference: Reference = "human", recalled: bool = False) -> pd.DataFrame:
     """Return each system's interquartile mean of normalised scores over the study's games.
 
     `scores` needs the columns `game`, `system` and `score`. Columns: `system`, `mean`, `lower`, `upper` (the 95 %
     interval; NaN for published systems, and where no game has two runs), `runs`, `games`. Systems of the study come
-    first. Empty where no game has published scores.
+    first; `recalled` adds those whose scores are recalled. Empty where no game has published scores.
     """
     known = scores.assign(score=normalise(scores["score"], scores["game"], reference)).dropna(subset="score")
     rows = []
@@ -116,7 +127,7 @@ def aggregates(scores: pd.DataFrame, reference: Reference = "human") -> pd.DataF
         mean = float(interquartile_mean(np.concatenate(by_game)))
         rows.append((str(system), mean, *_interval(by_game), len(own), len(by_game)))
     games = pd.Series(sorted(known["game"].unique()))
-    for column, name in SYSTEMS.items():
+    for column, name in published_systems(recalled).items():
         published = normalise(published_scores()[column].reindex(games).reset_index(drop=True), games, reference)
         if len(games):
             mean = float(interquartile_mean(published.to_numpy()))
@@ -136,7 +147,8 @@ def plot_aggregates(table: pd.DataFrame, reference: Reference = "human", width: 
         y_range=FactorRange(*table["system"].iloc[::-1], range_padding=0.3),
     )
     plot.yaxis.formatter = CategoricalTickFormatter()
-    colors = [GREY if name in SYSTEMS.values() else CHILD for name in table["system"]]
+    published = published_systems(recalled=True).values()
+    colors = [GREY if name in published else CHILD for name in table["system"]]
     plot.scatter(table["mean"], table["system"], size=9, color=colors)
     known = source_of(table.dropna(subset=["lower", "upper"]))
     whisker = Whisker(source=known, base="system", lower="lower", upper="upper", dimension="width", line_color=CHILD)
@@ -149,9 +161,9 @@ def plot_aggregates(table: pd.DataFrame, reference: Reference = "human", width: 
     return plot
 
 
-def plot_table(scores: pd.DataFrame, width: int = 1000) -> figure:
+def plot_table(scores: pd.DataFrame, recalled: bool = False, width: int = 1000) -> figure:
     """Return the table as a picture, the study's own systems in colour; `scores` as `final_scores` returns them."""
-    rows, header = _table(scores)
+    rows, header = _table(scores, recalled)
     n_own = scores["system"].nunique()
     header_height = _ROW_HEIGHT * (1 + max(title.count(", ") for title in header))
     height = header_height + _ROW_HEIGHT * len(rows)
@@ -174,23 +186,32 @@ def plot_table(scores: pd.DataFrame, width: int = 1000) -> figure:
     return plot
 
 
-def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human") -> None:
+def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human", recalled: bool = False) -> None:
     """Add table and aggregates to a page; `scores` as `final_scores` returns them."""
-    page.table(*_table(scores))
+    page.table(*_table(scores, recalled))
     seeds = scores.groupby(["game", "system"])["seed"].count()
     n_seeds = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     page.note(
         f"Median over seeds ({n_seeds} a game and system) of the elite's mean return on episodes that no selection has"
-        " seen; * on the episodes that crowned it, which is too high. Systems with a number of frames: Such et al."
-        " 2017, recalled, check before quoting."
+        " seen; * on the episodes that crowned it, which is too high."
     )
-    whole = aggregates(scores, reference)
+    if scores["game"].isin(published_scores().index).any():
+        page.note(_PUBLISHED + (_UNCHECKED if recalled else ""))
+    whole = aggregates(scores, reference, recalled)
     if len(whole) and whole["games"].iloc[0] > 1:
         page.figure(plot_aggregates(whole, reference))
         page.note(
             "Bars are 95 % intervals of a stratified bootstrap over seeds; published systems have one score a game and"
             f" no interval. Over {whole['games'].iloc[0]} games."
         )
+
+
+def cell_text(value: float, is_test: bool = True) -> str:
+    """Return a score for a table, – where there is none; a star says that no test stands behind it."""
+    if math.isnan(value):
+        return "–"
+    digits = 0 if abs(value) >= 100 or float(value).is_integer() else 1
+    return f"{value:,.{digits}f}".replace("-", "−") + ("" if is_test else "*")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -203,21 +224,22 @@ def _write(arguments: Arguments) -> Path:
     check_suffix(out, (*SUFFIXES, ".csv"))
     scores = final_scores(load_study(arguments.run_dirs))
     if out.suffix == ".csv":
-        files.atomic_write(out, score_table(scores).to_csv().encode())
+        files.atomic_write(out, score_table(scores, arguments.recalled).to_csv().encode())
         return out
     if out.suffix == ".html":
         page = Page("Final scores")
-        add_scores(page, scores, arguments.normalised)
+        add_scores(page, scores, arguments.normalised, arguments.recalled)
         return page.write(out)
-    return save(plot_aggregates(aggregates(scores, arguments.normalised), arguments.normalised), out, "Final scores")
+    whole = aggregates(scores, arguments.normalised, arguments.recalled)
+    return save(plot_aggregates(whole, arguments.normalised), out, "Final scores")
 
 
-def _table(scores: pd.DataFrame) -> tuple[list[Sequence[str]], Sequence[str]]:
+def _table(scores: pd.DataFrame, recalled: bool) -> tuple[list[Sequence[str]], Sequence[str]]:
     """Return rows and header of the table of scores; a star says that no test stands behind a score."""
-    table = score_table(scores)
+    table = score_table(scores, recalled)
     rough = scores.groupby(["game", "system"])["is_test"].all()
     rows: list[Sequence[str]] = [
-        (str(game), *(_cell(value, rough.get((game, system), True)) for system, value in row.items()))
+        (str(game), *(cell_text(value, rough.get((game, system), True)) for system, value in row.items()))
         for game, row in table.iterrows()
     ]
     frames = scores.groupby("system")["frames"].median()
@@ -237,13 +259,6 @@ def _interval(by_game: Sequence[NDArray[np.float64]], level: float = 0.95) -> tu
     means = interquartile_mean(np.concatenate(drawn, axis=1))
     lower, upper = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(lower), float(upper)
-
-
-def _cell(value: float, is_test: bool) -> str:
-    if math.isnan(value):
-        return "–"
-    digits = 0 if abs(value) >= 100 or float(value).is_integer() else 1
-    return f"{value:,.{digits}f}".replace("-", "−") + ("" if is_test else "*")
 
 
 if __name__ == "__main__":

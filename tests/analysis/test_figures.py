@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bokeh.layouts import column
-from bokeh.models import Div
+from bokeh.models import Div, Title
 from PIL import Image
 
 from analysis import figures
@@ -110,6 +110,17 @@ def test_colors_keep_apart_for_the_colour_blind() -> None:
 def test_a_legend_strip_names_every_line_once() -> None:
     strip = legend_strip({"one": (CHILD, "solid"), "two": (ELITE, "dashed")}, 600)
     assert [item.label.value for item in strip.legend[0].items] == ["one", "two"]
+    assert not strip.select({"type": Title})
+
+
+def test_a_legend_strip_has_room_for_its_note() -> None:
+    lines = {"one": (CHILD, "solid")}
+    plain, noted = legend_strip(lines, 300), legend_strip(lines, 300, "many words " * 10)
+    (note,) = noted.select({"type": Title})
+    n_lines = note.text.count("\n") + 1
+    assert n_lines > 1
+    assert max(map(len, note.text.splitlines())) * 7 <= 300
+    assert noted.height >= plain.height + 14 * n_lines
 
 
 def test_a_source_has_the_columns_without_the_index() -> None:

@@ -210,7 +210,7 @@ def test_study_draws_every_figure(tmp_path: Path, environ: dict[str, str]) -> No
         assert scripts, f"{name} shows no figure"
         assert "Bokeh" in scripts[0].data["application/javascript"]
     assert "ga-dist, 10M frames" in cells["curves"].outputs[1].data["application/javascript"]
-    for text in ("Frostbite", "Kangaroo", "GA, 1B frames"):
+    for text in ("Frostbite", "Kangaroo", "ES, 1B frames"):
         assert text in printed(cells["scores"])
     assert len(printed(cells["runs"]).splitlines()) >= 6
     (wall,) = shown(cells["films"], "image/gif")

@@ -170,6 +170,21 @@ def test_runs_are_found_among_and_below_folders(study: Path, recorded: dict[str,
         find_runs([tmp_path])
 
 
+@pytest.mark.parametrize(("names", "is_run"), [("config.toml generations.jsonl", True), ("config.toml", False)])
+def test_a_copy_of_config_and_log_is_a_run(study: Path, tmp_path: Path, names: str, is_run: bool) -> None:
+    whole = min(study.iterdir())
+    (tmp_path / "copy").mkdir()
+    for name in names.split():
+        shutil.copy(whole / name, tmp_path / "copy")
+    if is_run:
+        (run,) = load_study([tmp_path])
+        assert run.config == load_run(whole).config
+        pandas.testing.assert_frame_equal(run.generations, load_run(whole).generations)
+    else:
+        with pytest.raises(RunDirectoryError, match="expected a run directory, or a folder of them, found none"):
+            load_study([tmp_path])
+
+
 def test_a_study_leaves_out_runs_that_have_closed_nothing(study: Path, tmp_path: Path) -> None:
     RunDirectory.create(tmp_path / "new", SWATCH).close()
     runs = load_study([study, tmp_path])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.page import Page
-from analysis.published import SYSTEMS, published_scores
+from analysis.published import RECALLED, SOURCED, published_scores
 from analysis.runs import load_run, load_study
 from analysis.scores import (
     add_scores,
@@ -25,8 +25,10 @@ from analysis.scores import (
     main,
     normalise,
     plot_aggregates,
+    plot_table,
     score_table,
 )
+from tests.analysis.pages import sources
 
 
 def scores(rows: list[tuple[str, str, float]]) -> pd.DataFrame:
@@ -61,8 +63,31 @@ def test_the_table_is_games_times_systems() -> None:
     assert table.index.tolist() == ["Amidar", "Zaxxon"]
     assert table.loc["Zaxxon", "a"] == 2.0
     assert math.isnan(table.loc["Zaxxon", "b"])
-    assert table.loc["Amidar", SYSTEMS["ga_6B"]] == 377
-    assert score_table(scores([("CartPole-v1", "a", 1.0)])).columns.tolist() == ["a"]
+    assert table.columns.tolist() == ["a", "b", *SOURCED.values()]
+    assert table.loc["Amidar", SOURCED["es_1B"]] == 112
+    assert score_table(scores([("CartPole-v1", "a", 1.0)]), recalled=True).columns.tolist() == ["a"]
+
+
+def test_recalled_scores_are_shown_only_if_asked_for_and_called_so() -> None:
+    rows = scores([("Amidar", "a", 300.0), ("Zaxxon", "a", 300.0)])
+    table = score_table(rows, recalled=True)
+    assert table.columns.tolist() == ["a", *RECALLED.values(), *SOURCED.values()]
+    assert table.loc["Amidar", RECALLED["ga_6B"]] == 377
+    assert aggregates(rows, recalled=True)["system"].tolist() == table.columns.tolist()
+    plain, asked = Page("scores"), Page("scores")
+    add_scores(plain, rows)
+    add_scores(asked, rows, recalled=True)
+    assert "recalled" not in plain.to_html()
+    assert "<th>GA, 1B frames, recalled</th>" in asked.to_html().replace(' class="number"', "")
+    assert "recalled, check before quoting" in asked.to_html()
+    for page in (plain, asked):
+        assert ">A3C, 1B frames, human starts<" in page.to_html()
+        assert ">DQN, 200M frames, no-op starts<" in page.to_html()
+        assert "compare neither with each other nor with the rest" in page.to_html()
+    for recalled in (False, True):
+        texts = [text for data in sources(plot_table(rows, recalled), "text") for text in data["text"]]
+        assert ("GA\n1B frames\nrecalled" in texts) == recalled
+        assert "A3C\n1B frames\nhuman starts" in texts
 
 
 def test_normalised_scores_are_0_for_a_random_agent_and_1_for_the_reference() -> None:
@@ -88,7 +113,7 @@ def test_aggregates_count_every_run_once_and_resample_within_games() -> None:
         zero, one = known.loc[game, ["random_agent", "human"]]
         rows += [(game, "mine", zero + (one - zero) * (offset + 0.1 * seed)) for seed in range(4)]
     table = aggregates(scores([*rows, ("CartPole-v1", "mine", 500.0)]))
-    assert table["system"].tolist() == ["mine", *SYSTEMS.values()]
+    assert table["system"].tolist() == ["mine", *SOURCED.values()]
     mine = table.iloc[0]
     normalised = np.array([offset + 0.1 * seed for offset in (0, 0.4, 0.8) for seed in range(4)])
     assert mine["mean"] == pytest.approx(interquartile_mean(normalised))
@@ -103,16 +128,16 @@ def test_aggregates_count_every_run_once_and_resample_within_games() -> None:
     assert table.iloc[1:][["lower", "upper"]].isna().all(axis=None)
     own = known.loc[["Amidar", "Venture", "Zaxxon"]]
     expected = interquartile_mean(
-        ((own["ga_1B"] - own["random_agent"]) / (own["human"] - own["random_agent"])).to_numpy()
+        ((own["es_1B"] - own["random_agent"]) / (own["human"] - own["random_agent"])).to_numpy()
     )
-    assert table.set_index("system").loc[SYSTEMS["ga_1B"], "mean"] == pytest.approx(expected)
+    assert table.set_index("system").loc[SOURCED["es_1B"], "mean"] == pytest.approx(expected)
 
 
 def test_one_run_a_game_has_no_interval_and_unknown_games_no_aggregate() -> None:
     table = aggregates(scores([("Amidar", "a", 300.0), ("Zaxxon", "a", 300.0)]))
     assert math.isnan(table["lower"][0])
     assert aggregates(scores([("CartPole-v1", "a", 1.0)])).empty
-    assert len(plot_aggregates(table).y_range.factors) == 7
+    assert len(plot_aggregates(table).y_range.factors) == 4
 
 
 def test_scores_that_no_test_stands_behind_are_starred() -> None:
@@ -134,4 +159,6 @@ def test_the_command_writes_tables_and_pages(study: Path, tmp_path: Path) -> Non
     expected = score_table(final_scores(load_study([study])))
     pd.testing.assert_frame_equal(table, expected, check_names=False, check_dtype=False)
     assert main([str(study), "--out", str(tmp_path / "scores.html"), "--normalised", "random_search_1B"]) == 0
-    assert "1 is random search, 1B frames" in (tmp_path / "scores.html").read_text()
+    assert "1 is random search, 1B frames, recalled" in (tmp_path / "scores.html").read_text()
+    assert main([str(study), "--out", str(tmp_path / "scores.csv"), "--recalled"]) == 0
+    assert set(RECALLED.values()) <= set(pd.read_csv(tmp_path / "scores.csv").columns)
