@@ -7,8 +7,8 @@ curve ends where the first of its runs ends, and no seed drops out on the way; a
 good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. The overlay is ga-dist's curve, its
 band shaded grey; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
 
-The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For scores on
-fresh episodes see `analysis/scores.py`. With `generation.fitness` all means are of fitness.
+The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For tests of
+elites see `analysis/scores.py`. With `generation.fitness` all means are of fitness.
 """
 
 from __future__ import annotations

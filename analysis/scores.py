@@ -1,6 +1,6 @@
 """Final scores of a study: `python analysis/scores.py RUN_DIR … [--out SCORES.html] [--recalled]`.
 
-A run's score is the mean of its elite test, on episodes that no selection has seen, where its last elite was tested;
+A run's score is the mean of its elite test, on every start or on fresh episodes, where its last elite was tested;
 else the mean that crowned it, which is the best of several noisy ones and so too high (marked *). A game's score is the
 median over seeds. Published systems have one score a game. Shown are those that agree with their papers' tables; A3C's
 episodes begin with human starts, DQN's with no-op starts, and these two compare neither with each other nor with the
@@ -192,8 +192,8 @@ def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human",
     seeds = scores.groupby(["game", "system"])["seed"].count()
     n_seeds = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     page.note(
-        f"Median over seeds ({n_seeds} a game and system) of the elite's mean return on episodes that no selection has"
-        " seen; * on the episodes that crowned it, which is too high."
+        f"Median over seeds ({n_seeds} a game and system) of the elite's mean return in its test, of every start that there"
+        " is or of fresh episodes; * on the episodes that crowned it, which is too high."
     )
     if scores["game"].isin(published_scores().index).any():
         page.note(_PUBLISHED + (_UNCHECKED if recalled else ""))
