@@ -192,8 +192,8 @@ def add_scores(page: Page, scores: pd.DataFrame, reference: Reference = "human",
     seeds = scores.groupby(["game", "system"])["seed"].count()
     n_seeds = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     page.note(
-        f"Median over seeds ({n_seeds} a game and system) of the elite's mean return in its test, of every start that there"
-        " is or of fresh episodes; * on the episodes that crowned it, which is too high."
+        f"Median over seeds ({n_seeds} a game and system) of the elite's mean return in its test, of every start that"
+        " there is or of fresh episodes; * on the episodes that crowned it, which is too high."
     )
     if scores["game"].isin(published_scores().index).any():
         page.note(_PUBLISHED + (_UNCHECKED if recalled else ""))
