@@ -20,10 +20,9 @@ import numpy as np
 
 from gadask.algorithms.algorithm import Algorithm, Brood
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
-from gadask.envs.base import seeds_of_starts, start_of
 from gadask.errors import NodeError
 from gadask.genomes.genome import Genome, Part, count_genes
-from gadask.genomes.seeding import Purpose, env_seed
+from gadask.genomes.seeding import Purpose, env_seed, seeds_of_starts, start_of
 
 
 class Kind(IntEnum):

@@ -19,9 +19,9 @@ import pytest
 from analysis import report
 from analysis.runs import finished_test, load_run
 from gadask.config import load_config
-from gadask.envs.base import start_of
 from gadask.envs.baselines import BASELINES
 from gadask.genomes.genome import to_text
+from gadask.genomes.seeding import start_of
 from gadask.master.evaluate import children_again, choose_genome
 from gadask.master.task import prepare_task
 from gadask.messages import Kind

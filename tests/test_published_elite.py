@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.envs import Env, make_env
-from gadask.envs.base import seeds_of_starts
+from gadask.genomes.seeding import seeds_of_starts
 from gadask.genomes.weights import decode
 from gadask.play.rollout import play_episode
 from gadask.policies import Policy, make_policy

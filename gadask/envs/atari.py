@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, Scalar
 from gadask.envs.atari_start import FreshStart
-from gadask.envs.base import Action, Env, Observation, start_of
+from gadask.envs.base import Action, Env, Observation
 from gadask.envs.screen import SIZE, Look
 from gadask.envs.screen_compiled import open_screen
 from gadask.errors import EnvError
+from gadask.genomes.seeding import start_of
 
 _FRAMES_PER_S = 60
 

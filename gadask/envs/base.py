@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from abc import ABC, abstractmethod
 
 import gymnasium
@@ -30,7 +28,7 @@ class Env(ABC):
     has_paired_tasks: bool = False
     """Whether seeds 2i and 2i + 1 are opposite tasks; see `config.GenerationConfig.paired_tasks`."""
     n_starts: int = 0
-    """How many different episodes the same actions can give: that of a seed is the one of `start_of`. 0: each seed has
+    """How many different episodes the same actions can give: which one a seed means is `seeding.start_of`. 0: each seed has
     its own."""
     action_meanings: tuple[str, ...] = ()
     """Name of each action of a Discrete space; empty where actions have none."""
@@ -60,22 +58,6 @@ class Env(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release what the environment holds; it cannot be used after."""
-
-
-def start_of(seed: int, n_starts: int) -> int:
-    """Return which start, in [0, n_starts), a seed means in an environment that has `n_starts`; uniform."""
-    return int(np.random.default_rng(seed).integers(n_starts))
-
-
-@functools.lru_cache(maxsize=8)
-def seeds_of_starts(n_starts: int) -> tuple[int, ...]:
-    """Return the smallest seed that means each start."""
-    found: dict[int, int] = {}
-    for seed in itertools.count():
-        if len(found) == n_starts:
-            break
-        found.setdefault(start_of(seed, n_starts), seed)
-    return tuple(found[start] for start in range(n_starts))
 
 
 class LaneEnv(ABC):

@@ -9,6 +9,8 @@ node or order of arrival drew the number; that is what makes a retry give the sa
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 import sys
 import threading
@@ -119,6 +121,22 @@ def env_seed(
     drawn_for = episode // 2 if paired else episode
     seed = int(_own.at(run_seed, purpose, generation, 0 if common else slot, drawn_for).integers(_MAX_ENV_SEED))
     return seed // 2 * 2 + episode % 2 if paired else seed
+
+
+def start_of(seed: int, n_starts: int) -> int:
+    """Return which start, in [0, n_starts), a seed means in an environment that has so many; uniform."""
+    return int(np.random.default_rng(seed).integers(n_starts))
+
+
+@functools.lru_cache(maxsize=8)
+def seeds_of_starts(n_starts: int) -> tuple[int, ...]:
+    """Return the smallest seed that means each start."""
+    found: dict[int, int] = {}
+    for seed in itertools.count():
+        if len(found) == n_starts:
+            break
+        found.setdefault(start_of(seed, n_starts), seed)
+    return tuple(found[start] for start in range(n_starts))
 
 
 def seed_global_generators(seed: int) -> None:
