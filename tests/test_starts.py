@@ -1,0 +1,250 @@
+"""A genome plays each start once: no episode is lost, doubled or played twice, and the run is the same."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gadask
+from gadask.config import Config, EnvConfig, config_from_dict
+from gadask.envs import make_env
+from gadask.genomes.seeding import seeds_of_starts, start_of
+from gadask.master.ledger import Heading, Ledger, Quota
+from gadask.master.starts import Starts
+from gadask.master.task import prepare_task
+from gadask.messages import Chunk, Kind, Status, Task
+from gadask.record.directory import read_generations, without_wall_clock
+from gadask.record.episodes import WALL_CLOCK_COLUMNS, read_episodes
+from gadask.rows import BEHAVIOUR, ROW, Rows
+
+N_STARTS = 4
+
+
+def starts(seed: int = 0) -> Starts:
+    """Return starts that are drawn at random, generation 3."""
+
+    @functools.cache
+    def start(kind: Kind, slot: int, episode: int) -> int:
+        return int(np.random.default_rng([seed, kind, slot, episode]).integers(N_STARTS))
+
+    return Starts(3, start)
+
+
+def row(kind: Kind, slot: int, episode: int, status: Status = Status.OK, return_: float = 0.0) -> Rows:
+    table = np.zeros(1, ROW)
+    table["generation"], table["kind"], table["slot"], table["episode"] = 3, kind, slot, episode
+    table["status"], table["return"], table["steps"], table["frames"], table["seconds"] = status, return_, 10, 40, 1.5
+    return Rows(table, {BEHAVIOUR: {0: b"abcd"}} if status is Status.OK else {})
+
+
+def worth(starts: Starts, kind: Kind, slot: int, episode: int) -> float:
+    """Return what an episode gives: it follows from genome and start."""
+    return 100.0 * slot + starts.start_of(kind, slot, episode)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), seed=st.integers(0, 99), n_candidates=st.integers(0, 3), first=st.booleans())
+def test_every_episode_counts_once_and_no_start_is_played_twice(
+    data: st.DataObject, seed: int, n_candidates: int, first: bool
+) -> None:
+    """With chunks of any size, in any order of arrival, some of which fail or come twice."""
+    shared = starts(seed)
+    quota = Quota(3, children=5, child_episodes=3, episodes=8, spare_episodes=2 * first, first=first)
+    ledger = Ledger(quota, n_candidates, starts=shared)
+    counted: list[tuple[int, int, int]] = []
+    well: Counter[tuple[int, int, int]] = Counter()
+    in_flight: list[Chunk] = []
+    n_played, n_failures = 0, 0
+
+    def add(rows: Rows, *, are_filled: bool) -> None:
+        for one, heading in zip(rows.table, ledger.add(rows.table, are_filled=are_filled), strict=True):
+            assert heading in (Heading.COUNTED, Heading.SURPLUS)
+            key = int(one["kind"]), int(one["slot"]), int(one["episode"])
+            if heading == Heading.COUNTED:
+                counted.append(key)
+            if one["status"] == Status.OK:
+                assert one["return"] == worth(shared, Kind(key[0]), *key[1:])
+
+    while not ledger.closed:
+        chunk = ledger.take(data.draw(st.integers(1, 7)))
+        if chunk is not None:
+            in_flight.append(chunk)
+        for _, rows in shared.take_filled():
+            assert (rows.table["seconds"] == 0).all()
+            assert rows.attached(BEHAVIOUR) == dict.fromkeys(range(len(rows)), b"abcd")
+            add(rows, are_filled=True)
+        if not in_flight or ledger.closed or (chunk is not None and data.draw(st.booleans())):
+            continue
+        chunk = in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1)))
+        for slot, episode in chunk.episodes:
+            fails = n_failures < 5 and data.draw(st.integers(0, 9)) == 0
+            n_failures += fails
+            status = Status.ERROR if fails else Status.OK
+            rows = row(chunk.kind, slot, episode, status, worth(shared, chunk.kind, slot, episode))
+            well[chunk.kind, slot, shared.start_of(chunk.kind, slot, episode)] += not fails
+            n_played += 1
+            again = shared.note("node", rows)
+            assert fails or not again
+            ledger.give_back(again)
+            add(rows, are_filled=False)
+    assert max(Counter(counted).values()) == 1
+    assert max(well.values()) == 1
+    if not first:
+        wanted = {(Kind.CHILD, slot, episode) for slot in range(5) for episode in range(3)}
+        wanted |= {(Kind.EVALUATION, slot, episode) for slot in range(n_candidates) for episode in range(8)}
+        assert set(counted) == wanted
+        assert n_played <= len(wanted)
+    assert ledger.played_episodes == n_played
+    assert (ledger.played_steps, ledger.played_frames) == (10 * n_played, 40 * n_played)
+    assert ledger.steps == 10 * sum(ledger.rows[heading] for heading in (Heading.COUNTED, Heading.SURPLUS))
+
+
+def test_those_that_waited_for_an_episode_that_failed_are_played() -> None:
+    ledger = Ledger(Quota(3, children=1, child_episodes=3), starts=Starts(3, lambda *key: 0))
+    shared = ledger.starts
+    assert shared is not None
+    assert ledger.take(10) == Chunk(3, Kind.CHILD, ((0, 0),))
+    assert ledger.take(10) is None
+    assert ledger.n_to_issue == 0
+    failed = row(Kind.CHILD, 0, 0, Status.TIMEOUT)
+    ledger.give_back(shared.note("node", failed))
+    ledger.add(failed.table)
+    assert ledger.n_to_issue == 2  # or nobody would ask for them
+    assert ledger.take(10) == Chunk(3, Kind.CHILD, ((0, 1),))
+    assert ledger.n_to_issue == 0
+    played = row(Kind.CHILD, 0, 1, return_=5)
+    assert shared.note("node", played) == []
+    ledger.add(played.table)
+    ((node, filled),) = shared.take_filled()
+    assert (node, filled.table["episode"].tolist(), filled.table["return"].tolist()) == ("node", [2], [5])
+    ledger.add(filled.table, are_filled=True)
+    assert ledger.closed
+    assert (ledger.played_episodes, ledger.steps) == (2, 30)
+
+
+def test_spare_evaluations_of_a_start_that_is_known_are_not_issued() -> None:
+    quota = Quota(3, children=1, episodes=2, spare_episodes=3, first=True)
+    shared = Starts(3, lambda kind, slot, episode: min(episode, 3))  # 0, 1, and of the spares 2, 3, 3
+    ledger = Ledger(quota, 1, starts=shared)
+    assert ledger.take(9) == Chunk(3, Kind.EVALUATION, ((0, 0), (0, 1), (0, 2), (0, 3)))
+    assert shared.take_filled() == []
+
+
+def test_what_is_known_from_before_is_not_played() -> None:
+    before, after = Starts(3, lambda *key: 7), Starts(4, lambda *key: 7)
+    assert not before.holds(Kind.CHILD, 5, 0)
+    before.note("node", row(Kind.CHILD, 5, 0, return_=12))
+    after.know(Kind.EVALUATION, 0, before.results(Kind.CHILD, [5])[5])
+    ledger = Ledger(Quota(4, children=0, episodes=2), 1, starts=after)
+    assert ledger.take(9) is None
+    ((_, filled),) = after.take_filled()
+    assert filled.table["generation"].tolist() == [4, 4]
+    assert filled.table["return"].tolist() == [12, 12]
+    ledger.add(filled.table, are_filled=True)
+    assert ledger.closed
+    assert ledger.played_frames == 0 < ledger.frames
+
+
+def test_a_start_of_a_seed_is_the_number_of_no_ops() -> None:
+    for seed in (0, 1, 12345):
+        assert 1 + start_of(seed, 30) == np.random.default_rng(seed).integers(1, 31)
+    assert [start_of(seed, 30) for seed in seeds_of_starts(30)] == list(range(30))
+    env: Any = make_env(EnvConfig("ALE/Skiing-v5", {"noop_max": 9}))
+    seen = {start_of(seed, 9): env.reset(seed).tobytes() for seed in range(60)}
+    assert len(seen) == len(set(seen.values())) == 9
+    assert all(env.reset(seed).tobytes() == seen[start_of(seed, 9)] for seed in range(60, 90))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "n_starts"),
+    [({}, 30), ({"noop_max": 0}, 1), ({"noop_max": 5}, 5), ({"repeat_action_probability": 0.25}, 0)],
+)
+def test_a_game_says_how_many_starts_it_has(kwargs: dict[str, Any], n_starts: int) -> None:
+    assert make_env(EnvConfig("ALE/Skiing-v5", kwargs)).n_starts == n_starts
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_starts"),
+    [
+        ({"kind": "nature"}, 30),
+        ({"kind": "nature", "kwargs": {"actions": "sampled"}}, 0),
+        ({"kind": f"{__name__}:silent"}, 0),
+        ({"kind": f"{__name__}:declared"}, 30),
+    ],
+)
+def test_a_policy_that_may_draw_shares_nothing(policy: dict[str, Any], n_starts: int) -> None:
+    config = config_from_dict({"env": {"id": "ALE/Skiing-v5"}, "policy": policy, "noise": {"size": 5_000_000}})
+    assert prepare_task(config).n_starts == n_starts
+
+
+def silent(observation_space: Any, action_space: Any) -> Any:
+    from gadask.policies.convolutional import nature
+
+    return nature(observation_space, action_space)
+
+
+def declared(observation_space: Any, action_space: Any) -> Any:
+    network = silent(observation_space, action_space)
+    network.draws_nothing = True
+    return network
+
+
+def test_tests_have_each_start_once_and_children_again_different_ones() -> None:
+    task = prepare_task(config_from_dict({"preset": "such2017", "env": {"id": "ALE/Skiing-v5"}}))
+    of_elite = [task.start(Kind.TEST, 8, 0, episode) for episode in range(30)]
+    assert sorted(of_elite) == list(range(30))
+    assert len({task.start(Kind.TEST, 8, slot, 0) for slot in range(30)}) == 30
+
+
+def config(preset: str) -> Config:
+    return config_from_dict(
+        {
+            "preset": preset,
+            "env": {"id": "ALE/Frostbite-v5", "max_steps": 40},
+            "noise": {"size": 6_000_000},
+            "generation": {
+                "population": 60 if preset == "ga-dist" else 12,
+                "candidates": 2,
+                "candidate_episodes": 20,
+                "closing": "all",  # at the first results, what counts depends on the machine
+                "min_steps": 0,
+            },
+            "ga": {"parents": 4},
+            "budget": {"generations": 5, "test_episodes": 0},
+        }
+    )
+
+
+@pytest.mark.parametrize("preset", ["such2017", "ga-dist"])
+def test_a_run_is_the_same_as_if_all_were_played(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates evaluated before the next generation, and beside it."""
+
+    def played(name: str, n_starts: int) -> Path:
+        def prepared(config: Config, run_dir: Path | str = "") -> Task:
+            return replace(prepare_task(config, run_dir), n_starts=n_starts)
+
+        monkeypatch.setattr("gadask.master.evolve.prepare_task", prepared)
+        with gadask.cluster("local") as cluster:
+            for _ in gadask.evolve_blocking(config(preset), cluster, tmp_path / name):
+                pass
+        return tmp_path / name
+
+    shared, whole = played("shared", 30), played("whole", 0)
+    for ours, theirs in zip(read_generations(shared), read_generations(whole), strict=True):
+        assert without_wall_clock(ours) == without_wall_clock(theirs)
+        assert episodes(shared, ours["generation"]) == episodes(whole, theirs["generation"])
+        assert (ours["timing"]["played"]["frames"] < ours["frames"]) == bool(ours["candidates"])
+        assert theirs["timing"]["played"]["frames"] == theirs["frames"]
+
+
+def episodes(run_dir: Path, generation: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = read_episodes(run_dir, generation).drop_columns(list(WALL_CLOCK_COLUMNS)).to_pylist()
+    return rows
