@@ -227,15 +227,16 @@ def _film_run(
     elite = state.elite
     if elite is None:
         raise RunDirectoryError(f"{run_dir}: expected an elite to film, found none; evolve another generation")
-    expected = None
+    expected, limit = None, config.env.longest_test
     if seed is None:
+        limit = config.env.max_steps
         recorded = typical_episode(run_dir, config, elite)
         seed, actions = recorded.seeds(config)
         is_whole = max_steps is None or max_steps >= config.env.max_steps
         expected = recorded.return_ if is_whole else None
     else:
         actions = stream(config.seed, Purpose.TEST_ACTIONS, 0, 0, seed)
-    max_steps = min(max_steps or config.env.longest_test, config.env.max_steps)
+    max_steps = min(max_steps or limit, limit)
     played = genome or elite.genome
     normaliser = read_normaliser(run_dir, played)
     film = film_genome(run_dir, config, played, seed, actions, max_steps, max_s, normaliser, with_inputs)

@@ -16,6 +16,7 @@ import tyro
 from analysis.command import run_command
 from analysis.runs import load_study
 from gadask.console.leaving import leave
+from gadask.errors import RunDirectoryError
 from gadask.record import files
 
 KEPT = ("config.toml", "generations.jsonl", "elite_test.json", "sticky_test.json")
@@ -45,14 +46,21 @@ def keep(run_dirs: Sequence[Path], out: Path) -> Path:
     """Copy what `KEPT` names of each run among and below `run_dirs`; returns `out`.
 
     Raises:
-        RunDirectoryError: there is no run that has closed a generation.
+        RunDirectoryError: there is no run that has closed a generation, or there are two of one name.
         RecordError: a run directory is damaged, or `out` cannot be written.
     """
-    for run in load_study(run_dirs):
-        folder = out / run.path.resolve().name
+    runs = load_study(run_dirs)
+    names = [run.path.resolve().name for run in runs]
+    for run, name in zip(runs, names, strict=True):
+        if names.count(name) > 1:
+            raise RunDirectoryError(f"{run.path}: expected runs of different names, found two called {name!r}")
+    for run, folder_name in zip(runs, names, strict=True):
+        folder = out / folder_name
         folder.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
-            if (content := files.read(run.path / name)) is not None:
+            if (content := files.read(run.path / name)) is None:
+                (folder / name).unlink(missing_ok=True)  # of an earlier call
+            else:
                 files.atomic_write(folder / name, content)
     return out
 

@@ -84,14 +84,15 @@ class Arguments:
 
 
 def bars(episodes: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[float, float]]]:
-    """Return one bar an episode; and where a pause was cut out and how long it was, both in seconds.
+    """Return one bar for each played episode; and where a pause was cut out and how long it was, both in seconds.
 
     `episodes` needs `EPISODE_COLUMNS` and `recorded_in`. Added columns: `left` and `right`, seconds since the first
     episode began, pauses cut out; `place` of its node, where a node that comes after another had gone takes over;
     `line` of its process; `what`: `child`, `evaluation`, `late` or `failed`; `turn`, true for every other bar of a
     line.
     """
-    table = episodes.sort_values("start_s", ignore_index=True)
+    played = episodes[episodes["seconds"] > 0]  # others were filled from an episode of the same genome and start
+    table = played.sort_values("start_s", ignore_index=True)
     start = table["start_s"].to_numpy() - table["start_s"].min()
     end = start + table["seconds"].to_numpy()
     busy_until = np.maximum.accumulate(end)

@@ -23,7 +23,7 @@ from gadask.record.directory import holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
 from gadask.record.frames import episode_frame, generation_frame
 
-_NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.episode_timeout_s", "budget.")
+_NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.test_max_steps", "env.episode_timeout_s", "budget.")
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def stored_config(table: dict[str, Any]) -> Config:
     """Return the config that a run directory holds, in which settings may stand where they stood in earlier times."""
     table = dict(table)
     if isinstance(env := table.get("env", {}), dict):
-        table["env"] = {"preprocessing": "gadask"} | env  # what every run had before it was a setting
+        table["env"] = {"preprocessing": "gadask", "test_max_steps": math.inf} | env  # before they were settings
     if isinstance(old := table.get("ga"), dict) and isinstance(table.get("generation", {}), dict):
         moved = {key: value for key, value in old.items() if new_name(f"ga.{key}")}
         table["ga"] = {key: value for key, value in old.items() if key not in moved}

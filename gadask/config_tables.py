@@ -62,12 +62,12 @@ class EnvConfig:
     """Which axis of a picture holds its channels, where that cannot be told: `first` or `last`."""
     preprocessing: Preprocessing = "gadask"
     """For Atari: whose pictures and starts of episodes. `such2017` and `ga-dist` follow these programs, `gadask` has
-    pictures that are made fastest. No other environment looks at it."""
+    the pictures that take the least time. No other environment looks at it."""
     max_steps: int = 5000
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
     test_max_steps: int | None = None
-    """The same for episodes of a test of the elite, where they may be longer. `inf`, like leaving it out, is
-    `max_steps`."""
+    """The same for episodes of a test of the elite, where they may be longer; left out, they are not. Where a preset
+    sets it, `inf` in a file and `None` as a flag take it away."""
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0

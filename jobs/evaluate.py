@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gadask.master.evaluate import PlayedTest
     from gadask.messages import Task
     from gadask.record.checkpoint import State
+    from gadask.record.elite_test import EliteTest
 
 _FILMS = (".gif", ".mp4")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -48,7 +49,8 @@ class Arguments:
     """Directory of the run, which may still be going on."""
     nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
     episodes: int = 1000
-    """Episodes of the genome, and of each baseline; fewer where the genome has fewer different ones."""
+    """Episodes of the genome, and of each baseline. A genome that has few different ones plays each once, whatever this
+    says."""
     genome: str = "last"
     """`last`: the last elite. `best`: the elite with the best mean over its evaluation episodes in any generation. Or a
     genome: noise indices joined by `-`."""
@@ -166,11 +168,13 @@ async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan]
     from gadask.master.evaluate import play_genomes
     from gadask.messages import Status
     from gadask.record import files
+    from gadask.record.elite_test import write_elite_test
     from gadask.record.episodes import to_parquet
 
     nodes = arguments.nodes
     print(f"playing {config.env.id} with {config.policy.kind} on {nodes.where}")
     frames, failed = [], []
+    sticky_test = None
     # A separate folder: the run's may hold the keys of a cluster that it is being evolved on.
     async with nodes.open(arguments.run_dir / "evaluation") as cluster:
         for name, plan in plans.items():
@@ -190,19 +194,22 @@ async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan]
                 failed.append(f"{name[:80]}: {n_failed} of {len(played.rows)} episodes failed: {played.reason}")
             frame = pd.DataFrame({key: rows[key] for key in ("slot", "episode", "return", "steps")})
             frames.append(_seeded(frame, plan.task, plan.brood.generation).assign(player=name))
-            _keep_sticky_test(arguments.run_dir, state, plan, played)
+            if plan.sticky and not arguments.env:
+                sticky_test = _sticky_test(state, plan, played)
     if arguments.baselines:
         frames += await asyncio.to_thread(_baselines, config.env, frames[0])
     episodes = pd.concat(frames, ignore_index=True)
     n_starts = plans[arguments.genome].task.n_starts
-    _print_table(arguments, config, episodes, {arguments.genome} if n_starts else set())
-    if n_starts:
+    _print_table(arguments, config, episodes, {arguments.genome} if n_starts and not failed else set())
+    if n_starts and not failed:
         print(f"{n_starts} different episodes are all that a genome has here: each was played once, the mean is exact")
     for line in failed:
         print(line)
     out = _out(arguments)
     files.atomic_write(out, to_parquet(pa.Table.from_pandas(episodes, preserve_index=False)))
     print(f"episodes: {out}")
+    if sticky_test is not None:
+        write_elite_test(arguments.run_dir, sticky_test)
     if arguments.film is not None:
         first = frames[0]
         middle = first.loc[(first["return"] - first["return"].median()).abs().idxmin()]
@@ -210,21 +217,20 @@ async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan]
         await _film(arguments, genome, int(middle["env_seed"]))
 
 
-def _keep_sticky_test(run_dir: Path, state: State, plan: Plan, played: PlayedTest) -> None:
-    """Write what the run's last elite reached with sticky actions, for the report."""
+def _sticky_test(state: State, plan: Plan, played: PlayedTest) -> EliteTest | None:
+    """Return what the run's last elite reached with sticky actions, for the report; None of another genome."""
     import numpy as np
 
     from gadask.genomes.genome import to_text
-    from gadask.record.elite_test import EliteTest, write_elite_test
+    from gadask.record.elite_test import EliteTest
 
     elite = state.elite
-    if not plan.sticky or elite is None or plan.brood.candidates != (elite.genome,):
-        return
+    if elite is None or plan.brood.candidates != (elite.genome,):
+        return None
     values = played.values[np.isfinite(played.values)].tolist()
     n_failed = len(played.rows) - len(values)
     text = to_text(elite.genome)
-    test = EliteTest(elite.generation, text, tuple(values), n_failed, played.reason, sticky=plan.sticky)
-    write_elite_test(run_dir, test)
+    return EliteTest(elite.generation, text, tuple(values), n_failed, played.reason, sticky=plan.sticky)
 
 
 def _out(arguments: Arguments) -> Path:

@@ -237,7 +237,8 @@ def _known_test(config: Config, run_dir: Path) -> str | None:
     if test is None or not n_episodes:
         return None
     if test.error:
-        return f"{test.text}; another --budget.test-episodes than {n_episodes} tests it again"
+        again = "gadask.evaluate" if test.n_starts else f"another --budget.test-episodes than {n_episodes}"
+        return f"{test.text}; {again} tests it again"
     return f"{test.text}, which covers the {n_episodes} asked for" if test.n_episodes > n_episodes else None
 
 

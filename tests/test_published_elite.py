@@ -2,7 +2,7 @@
 
 Its genome, in their noise table, through gadask's initial parameters, mutations, network and preprocessing: the returns
 prove all of these at once, by something that nobody here made. One wrong pixel, weight or action leads to other
-episodes. The genome is not part of gadask: the test is skipped where the file of it does not lie.
+episodes. The genome is not part of gadask: the test is skipped where its file is not there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POWER = 0.002
 N_SAMPLES = 250_000_000
 _MAX_STEPS = 100_000
 
-pytestmark = pytest.mark.skipif(not GENOME.exists(), reason=f"{GENOME} does not lie here")
+pytestmark = pytest.mark.skipif(not GENOME.exists(), reason=f"{GENOME} is not there")
 
 
 class TheirNoise:

@@ -1,4 +1,4 @@
-"""Atari 2600 games with the preprocessing of Such et al. 2017 (arXiv 1712.06567), of ga-dist, or one's own.
+"""Atari 2600 games with the preprocessing of Such et al. 2017 (arXiv 1712.06567), of ga-dist, or gadask's own.
 
 A step plays one action for 4 frames; the observation is the maximum of the last two frames in grey, resized to 84×84,
 stacked with those of the three steps before. An episode starts with 1–30 no-ops, their number drawn from its seed, then
@@ -10,7 +10,7 @@ rewards. So a genome that draws nothing has `noop_max` different episodes. Where
 | --- | --- | --- | --- |
 | `resize` | `area` | `bilinear`, of greys that are not rounded: float32 from 0 to 1 | `area`: bytes |
 | `maximum_of` | `greys` | `greys` | `colours`, and then grey |
-| `fire_reset` | `frame`: FIRE for a frame | `steps`: FIRE for a step, then the second action for one | `steps` |
+| `fire_reset` | `frame`: FIRE for a frame | `steps`: FIRE for a step, then action 2, counted from 0, for one | `steps` |
 | `first_stack` | `zeros` before the first picture | `zeros` | `repeated`: the first picture in all places |
 | `first_maxpool` | false | true: the first picture is a maximum as well | false: only after whole steps |
 
@@ -142,7 +142,7 @@ class AtariEnv(Env):
             self._fire_frames = whole_steps if fire_reset == "steps" else [ale_py.Action.FIRE]
         first = [self._noop] * bool(noop_max) + self._fire_frames
         if repeat_action_probability and not noop_max:
-            first = []  # FIRE may be left out for the no-op that an emulator begins with
+            first = []  # instead of FIRE the no-op may be repeated that an emulator begins with
         self._start.begin_with(first[0] if first else None)
         self._n_started = len(first[:1])
         self._frameskip = frameskip
@@ -170,7 +170,7 @@ class AtariEnv(Env):
         before = [self._noop] * n_noops + self._fire_frames
         self._last_action = self._noop
         if len(before) == 1 and self._first_maxpool:  # the frame before it is part of the picture
-            self._start.load_again()
+            self._start.load_again()  # one start of 30, in games without FIRE
             n_played = 0
         else:
             self._start.restart()

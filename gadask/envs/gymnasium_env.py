@@ -80,9 +80,7 @@ def _check_old_game(id_: str) -> None:
 
         gymnasium.register_envs(ale_py)
     if f"ALE/{game[1]}-v5" in gymnasium.registry:
-        raise EnvError(
-            f"env.id: expected 'ALE/{game[1]}-v5', found {id_!r}; it has the preprocessing of Such et al. 2017"
-        )
+        raise EnvError(f"env.id: expected 'ALE/{game[1]}-v5', found {id_!r}; env.preprocessing chooses its pictures")
 
 
 def _wrapped(env: gymnasium.Env, name: str) -> gymnasium.Env:

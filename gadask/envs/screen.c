@@ -1,4 +1,4 @@
-/* What the emulator shows in grey, and shrunk: see screen.py, which makes the tables. */
+/* What the emulator shows in grey, and shrunk: see screen_compiled.py, which makes the tables. */
 
 #include <immintrin.h>
 #include <stdint.h>

@@ -75,7 +75,6 @@ class CompiledScreen(ABC):
         self._frames = np.zeros((2, height, width), np.uint8)
         self._table = np.full(_N_EVEN, _UNKNOWN, np.uint8)
         """What stands for each even colour."""
-        self._library = library
         self._n_pixels = c_int32(height * width)
         self._to_grey = getattr(library, f"to_grey_{instructions}")
         # Looking up an array's address takes a tenth of the time of all this.

@@ -153,7 +153,7 @@ def needs_test(config: Config, run_dir: Path | str, elite: Elite | None) -> bool
     """Whether the elite is still to be tested: on as many episodes as the budget asks for, or on more than before.
 
     A test on more episodes than asked for holds those that are asked for, one of every start all that there are. One of
-    which too many episodes failed is made again only with another number of episodes.
+    which too many episodes failed is made again only with another number of episodes, one of every start not by itself.
     """
     n_episodes = config.budget.test_episodes
     if not n_episodes or elite is None:

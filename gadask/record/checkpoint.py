@@ -30,7 +30,7 @@ from gadask.observations import Moments
 FORMAT = 2
 """Version of the checkpoint's format. One of format 1 is read too: it is of a run of truncation selection."""
 
-_MAY_CHANGE = ("budget.", "env.episode_timeout_s", "env.rehearsal_timeout_s")
+_MAY_CHANGE = ("budget.", "env.episode_timeout_s", "env.rehearsal_timeout_s", "env.test_max_steps")
 _WALL_CLOCK = frozenset({"timing", "log", "sha256"})
 
 

@@ -35,7 +35,7 @@ class EliteTest:
     error: str = ""
     """Why there is no test: too many of its episodes failed."""
     n_starts: int = 0
-    """Different episodes that the elite has, if the test is of each of them once; 0: there is no end of them."""
+    """Different episodes that the elite has, if the test is of each of them once; 0: each seed has its own."""
     sticky: float = 0.0
     """Probability that the game repeated an action, where the run's own game does not; see `jobs/evaluate.py`."""
     process_s: float = 0.0
@@ -54,9 +54,14 @@ class EliteTest:
     @property
     def standard_error(self) -> float:
         """Standard error of the mean; NaN for one episode, and where the mean is exact."""
-        if self.n_starts or len(self.returns) < 2:
+        if self.is_exact or len(self.returns) < 2:
             return math.nan
         return float(np.std(self.returns, ddof=1) / len(self.returns) ** 0.5)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the mean is that of all episodes that the elite can have."""
+        return bool(self.n_starts and not self.n_failed)
 
     @property
     def episodes_text(self) -> str:
@@ -69,7 +74,7 @@ class EliteTest:
     @property
     def mean_text(self) -> str:
         """The mean, with its standard error unless it is exact."""
-        return f"{self.mean:,.1f}" if self.n_starts else f"{self.mean:,.1f} ± {self.standard_error:,.1f}"
+        return f"{self.mean:,.1f}" if self.is_exact else f"{self.mean:,.1f} ± {self.standard_error:,.1f}"
 
     @property
     def text(self) -> str:

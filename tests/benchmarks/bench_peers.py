@@ -170,7 +170,7 @@ def _config(seed: int) -> Config:
     settings: dict[str, Any] = {
         "preset": "such2017",
         "seed": seed,
-        "env": {"id": _SHORT_GAME, "max_steps": _SHORT_STEPS},
+        "env": {"id": _SHORT_GAME, "max_steps": _SHORT_STEPS, "preprocessing": "gadask"},
         "generation": {"population": _POPULATION, "candidates": 2, "candidate_episodes": 1},
         "ga": {"parents": 10},
         "budget": {"generations": 4, "test_episodes": 0},

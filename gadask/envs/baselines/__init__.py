@@ -69,8 +69,8 @@ class BaselineEpisodes:
 def play_baseline(name: str, env: EnvConfig, seeds: Sequence[int]) -> BaselineEpisodes:
     """Play one episode for each of `seeds`, which are the environment's seeds, by the baseline `name` of `env.id`.
 
-    The baseline's own random numbers follow from the seeds too. An episode is cut after `env.max_steps` steps, as any
-    other is. Raises `EnvError` if the environment has no such baseline.
+    The baseline's own random numbers follow from the seeds too. An episode is cut where one of
+    a test is. Raises `EnvError` if the environment has no such baseline.
     """
     if name not in BASELINES.get(env.id, ()):
         known = ", ".join(BASELINES.get(env.id, ())) or f"none for {env.id!r}, only for {', '.join(BASELINES)}"
@@ -88,7 +88,7 @@ def _play(name: str, env: EnvConfig, seeds: Sequence[int]) -> tuple[NDArray[np.f
         lanes.reset(lane, seed)
     baseline = _CLASSES[env.id][name](lanes, np.random.default_rng(seeds))
     returns = np.zeros(len(seeds))
-    for _ in range(env.max_steps):
+    for _ in range(env.longest_test):
         live = ~lanes.over
         if not live.any():
             break

@@ -110,7 +110,7 @@ static inline void copy_bytes(const Network *net, uint8_t *to, int from, int n) 
     memcpy(to, (const uint8_t *)net->image + from, n);
 }
 
-/* Cut an image of bytes into blocks. */
+/* Cut an image into blocks of bytes. */
 static void take_bytes(Network *net) {
   const int width = 4 * net->block_columns;
   const int columns = net->width < width - net->left ? net->width : width - net->left; /* no patch reaches the rest */
