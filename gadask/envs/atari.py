@@ -10,7 +10,7 @@ rewards. So a genome that draws nothing has `noop_max` different episodes. Where
 | --- | --- | --- | --- |
 | `resize` | `area` | `bilinear`, of greys that are not rounded: float32 from 0 to 1 | `area`: bytes |
 | `maximum_of` | `greys` | `greys` | `colours`, and then grey |
-| `fire_reset` | `frame`: FIRE for a frame | `steps`: FIRE for a step, then action 2, counted from 0, for one | `steps` |
+| `fire_reset` | `frame`: FIRE for a frame | `steps`: FIRE for a step, then action 2 (from 0) for one | `steps` |
 | `first_stack` | `zeros` before the first picture | `zeros` | `repeated`: the first picture in all places |
 | `first_maxpool` | false | true: the first picture is a maximum as well | false: only after whole steps |
 
