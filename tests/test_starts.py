@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gadask
+from gadask.algorithms.algorithm import Brood
 from gadask.config import Config, EnvConfig, config_from_dict
 from gadask.envs import make_env
 from gadask.genomes.seeding import seeds_of_starts, start_of
+from gadask.master.dispatch import Arrival, Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.starts import Starts
 from gadask.master.task import prepare_task
@@ -128,6 +133,109 @@ def test_those_that_waited_for_an_episode_that_failed_are_played() -> None:
     ledger.add(filled.table, are_filled=True)
     assert ledger.closed
     assert (ledger.played_episodes, ledger.steps) == (2, 30)
+
+
+def test_children_that_cannot_count_any_more_are_not_issued_again() -> None:
+    """They waited for one that failed when the last child arrived, or that was stopped later, beside candidates."""
+    ledger = Ledger(Quota(3, children=1, child_episodes=2, episodes=1, first=True), starts=starts_by_slot())
+    shared = ledger.starts
+    assert shared is not None
+    assert ledger.take(3) == Chunk(3, Kind.CHILD, ((0, 0), (1, 0), (2, 0)))  # (0, 1), (1, 1) and (2, 1) wait
+    failed, played = row(Kind.CHILD, 1, 0, Status.ERROR), row(Kind.CHILD, 0, 0)
+    ledger.give_back(shared.note("node", Rows.joined([failed, played])))
+    ((_, filled),) = shared.take_filled()
+    ledger.add(played.table)
+    ledger.add(filled.table, are_filled=True)
+    assert ledger.children_closed
+    ledger.add_candidates(1)
+    ledger.give_back(shared.note("node", row(Kind.CHILD, 2, 0, Status.STOPPED)))
+    assert ledger.n_to_issue == 1
+    assert ledger.take(9) == Chunk(3, Kind.EVALUATION, ((0, 0),))
+    assert ledger.n_to_issue == 0
+    assert ledger.take(9) is None
+
+
+def test_evaluations_are_issued_again_though_there_are_spares_and_children_go_on() -> None:
+    quota = Quota(3, children=2, episodes=3, spare_episodes=2, first=True)
+    shared = Starts(3, lambda kind, slot, episode: max(0, episode - 2))  # 0, 0, 0, and of the spares 1, 2
+    ledger = Ledger(quota, 1, starts=shared)
+    assert ledger.take(9) == Chunk(3, Kind.EVALUATION, ((0, 0), (0, 3), (0, 4)))
+    assert ledger.take(3) == Chunk(3, Kind.CHILD, ((0, 0), (1, 0), (2, 0)))
+    assert ledger.n_to_issue == 0
+    ledger.give_back(shared.note("node", row(Kind.EVALUATION, 0, 0, Status.ERROR)))
+    assert ledger.n_to_issue == 2
+    assert ledger.take(9) == Chunk(3, Kind.EVALUATION, ((0, 1),))  # for which (0, 2) waits
+    assert ledger.n_to_issue == 0
+    assert ledger.take(1) == Chunk(3, Kind.CHILD, ((3, 0),))
+
+
+def starts_by_slot() -> Starts:
+    """Return starts of which each genome has one."""
+    return Starts(3, lambda kind, slot, episode: 0)
+
+
+def test_arrivals_that_give_nothing_back_leave_nothing_behind() -> None:
+    """Or to issue would take longer with every chunk that came back, until the stack is full."""
+    ledger = Ledger(Quota(3, children=1, child_episodes=3), starts=starts_by_slot())
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            ledger.give_back([])
+        size_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size_bytes < 10_000
+    assert ledger.take(1) == Chunk(3, Kind.CHILD, ((0, 0),))
+
+
+def test_rows_that_name_no_episode_that_is_played_say_nothing() -> None:
+    """What the ledger books as malformed, late or a duplicate; what waits goes on waiting."""
+    shared = starts_by_slot()
+    ledger = Ledger(Quota(3, children=1, child_episodes=2), starts=shared)
+    ledger.take(9)
+    odd = [row(Kind.CHILD, slot, episode, return_=9) for slot, episode in ((-1, 0), (0, -1), (0, 1), (1, 0))]
+    unknown, late = row(Kind.CHILD, 0, 0, return_=9), row(Kind.CHILD, 0, 0, return_=9)
+    unknown.table["kind"], late.table["generation"] = 255, 2
+    assert shared.note("node", Rows.joined([*odd, unknown, late])) == []
+    assert shared.take_filled() == []
+    played = row(Kind.CHILD, 0, 0, return_=5)
+    shared.note("node", Rows.joined([played, row(Kind.CHILD, 0, 0, return_=9)]))
+    ((_, filled),) = shared.take_filled()
+    assert filled.table["return"].tolist() == [5]
+
+
+def test_what_is_filled_arrives_before_what_came_with_its_episode() -> None:
+    """Two evaluations that are the same, and a spare one that came together with the first: the two count."""
+    quota = Quota(3, children=0, episodes=2, spare_episodes=1, first=True)
+    ledger = Ledger(quota, 1, starts=Starts(3, lambda kind, slot, episode: episode // 2))
+
+    async def arrivals() -> list[tuple[int, bool, Heading]]:
+        found = []
+        async for batch in Instant().play(ledger, Brood(3, (), ((1,),))):
+            for arrival in batch:
+                headings = ledger.add(arrival.rows.table, are_filled=arrival.are_filled)
+                for one, heading in zip(arrival.rows.table, headings, strict=True):
+                    found.append((int(one["episode"]), arrival.are_filled, Heading(int(heading))))
+        return found
+
+    counted, surplus = Heading.COUNTED, Heading.SURPLUS
+    assert asyncio.run(arrivals()) == [(0, False, counted), (1, True, counted), (2, False, surplus)]
+
+
+class Instant(Dispatcher):
+    """Plays at once all that is issued, a chunk an episode."""
+
+    def __init__(self) -> None:
+        self._nodes = cast("Any", SimpleNamespace(playing={}))
+        self._chunks: list[Chunk] = []
+
+    def _fill(self, ledger: Ledger, brood: Brood) -> None:
+        while (chunk := ledger.take(1)) is not None:
+            self._chunks.append(chunk)
+
+    async def _next_arrivals(self) -> list[Arrival]:
+        chunks, self._chunks = self._chunks, []
+        return [Arrival("node", row(chunk.kind, *chunk.episodes[0])) for chunk in chunks]
 
 
 def test_spare_evaluations_of_a_start_that_is_known_are_not_issued() -> None:

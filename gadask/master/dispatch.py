@@ -145,10 +145,7 @@ class Dispatcher:
                     " and some came back unusable; nodes and master may be of different versions"
                 )
             arrivals = await self._next_arrivals()
-            if starts is not None:
-                for arrival in arrivals:
-                    ledger.give_back(starts.note(arrival.node, arrival.rows))
-            yield arrivals
+            yield arrivals if starts is None else [each for arrival in arrivals for each in _shared(arrival, ledger)]
 
     async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
         """Stop what is still played of these kinds; the rows come back as `STOPPED`."""
@@ -306,6 +303,14 @@ class Dispatcher:
         if self._watch is not None and self._watch.done():
             self._watch.result()
         self._nodes.check()
+
+
+def _shared(arrival: Arrival, ledger: Ledger) -> list[Arrival]:
+    """Return an arrival and what is filled from it."""
+    assert ledger.starts is not None
+    ledger.give_back(ledger.starts.note(arrival.node, arrival.rows))
+    filled = [Arrival(node, rows, are_filled=True) for node, rows in ledger.starts.take_filled()]
+    return [arrival, *filled]
 
 
 _chunk_numbers = count()

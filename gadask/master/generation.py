@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,11 +175,12 @@ class GenerationPlayer:
             for slot, genome in enumerate(brood.candidates):
                 ledger.starts.know(Kind.EVALUATION, slot, self._known.get(genome, {}))
 
-    def _remember(self, ledger: Ledger, brood: Brood, scored: Sequence[Scored], genomes: Iterable[Genome]) -> None:
+    def _remember(self, ledger: Ledger, brood: Brood, scored: Sequence[Scored], genomes: Collection[Genome]) -> None:
         """Keep what these genomes have given, of all that may become candidates."""
         if ledger.starts is None:
             return
-        slots = {child.genome: child.slot for child in scored}
+        steps = {part for genome in genomes for part in genome[-1:]}
+        slots = {child.genome: child.slot for child in scored if child.step in steps}
         if self._settings.late == "admit":
             slots.clear()  # a child of the generation before may have the same slot
         by_candidate = ledger.starts.results(Kind.EVALUATION, range(len(brood.candidates)))

@@ -8,7 +8,7 @@ counted rows.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -96,7 +96,7 @@ class Ledger:
         self._seen: set[tuple[int, int, int, int]] = set()
         self._issued: set[tuple[int, int, int]] = set()
         self._n_issued: Counter[Kind] = Counter()
-        self._n_given_back = 0
+        self._before_queue: deque[tuple[Kind, int, int]] = deque()
         self._uncounted: set[int] = set()
         self._admissible = admissible
         self._queue: Iterator[tuple[Kind, int, int]] = (
@@ -112,10 +112,12 @@ class Ledger:
         self._n_evaluations = [0] * n_candidates
         slots, episodes = range(n_candidates), range(quota.episodes)
         spare = range(quota.episodes, quota.episodes + quota.spare_episodes) if quota.first else range(0)
+        left = chain(self._before_queue, self._queue) if not self.children_closed else ()
+        self._before_queue = deque()
         self._queue = chain(
             ((quota.kind, slot, episode) for slot, episode in product(slots, episodes)),
             ((quota.kind, slot, episode) for episode, slot in product(spare, slots)),
-            self._queue if not self.children_closed else (),
+            left,
         )
 
     @property
@@ -138,10 +140,10 @@ class Ledger:
 
     @property
     def n_to_issue(self) -> int:
-        """Episodes of the quota that were not issued yet, or are to be issued again."""
+        """Episodes of the quota that were not issued yet, and those that are to be issued again."""
         n_children = self.quota.children * self.quota.child_episodes - self._n_issued[Kind.CHILD]
         n_evaluations = len(self._n_evaluations) * self.quota.episodes - self._n_issued[self.quota.kind]
-        return max(0, n_children) + max(0, n_evaluations) + self._n_given_back
+        return max(0, n_children) + max(0, n_evaluations) + len(self._issued.intersection(self._before_queue))
 
     @property
     def n_children(self) -> int:
@@ -158,38 +160,62 @@ class Ledger:
         if self.closed:
             return None
         same: list[tuple[Kind, int, int]] = []
-        while len(same) < n_episodes and (taken := list(islice(self._queue, n_episodes - len(same)))):
-            for place, episode in enumerate(taken):
-                if same and episode[0] is not same[0][0]:
-                    self._queue = chain(taken[place:], self._queue)
-                    return self._chunk(same)
-                if self._issue(*episode):
-                    same.append(episode)
-        return self._chunk(same) if same else None
+        while len(same) < n_episodes and (taken := self._next(n_episodes - len(same), same[0][0] if same else None)):
+            same += self._issue(taken)
+        if not same:
+            return None
+        return Chunk(self.quota.generation, same[0][0], tuple((slot, episode) for _, slot, episode in same))
 
     def give_back(self, episodes: Iterable[tuple[Kind, int, int]]) -> None:
-        """Issue these (kind, slot, episode) again, before any other: they waited for an episode that failed."""
-        given = list(episodes)
-        self._n_given_back += len(given)
-        self._queue = chain(given, self._queue)
+        """Issue these (kind, slot, episode) again, before any other: they waited for an episode that failed.
 
-    def _chunk(self, episodes: list[tuple[Kind, int, int]]) -> Chunk:
-        return Chunk(self.quota.generation, episodes[0][0], tuple((slot, episode) for _, slot, episode in episodes))
+        Children that cannot count any more are not.
+        """
+        children_closed = self.children_closed
+        given = [episode for episode in episodes if not (children_closed and episode[0] is Kind.CHILD)]
+        self._before_queue.extendleft(reversed(given))
 
-    def _issue(self, kind: Kind, slot: int, episode: int) -> bool:
-        """Book that an episode is issued; returns whether it is to be played."""
-        key = kind, slot, episode
-        is_spare = kind is not Kind.CHILD and episode >= self.quota.episodes
-        if is_spare and self.starts is not None and self.starts.has(*key):
-            return False  # nor does it count: it would say nothing new
-        if key in self._issued:
-            self._n_given_back -= 1
-        else:
-            self._issued.add(key)
-            self._n_issued[kind] += 1
-            if kind is Kind.CHILD:
-                self._uncounted.add(slot)
-        return self.starts is None or not self.starts.holds(*key)
+    def _next(self, n_episodes: int, kind: Kind | None) -> list[tuple[Kind, int, int]]:
+        """Take up to `n_episodes` of one kind, by default of the one that is next; none where another is next."""
+        before = self._before_queue
+        taken = [before.popleft() for _ in range(min(n_episodes, len(before)))]
+        taken += islice(self._queue, n_episodes - len(taken))
+        if not taken:
+            return taken
+        kind = taken[0][0] if kind is None else kind
+        same = [episode for episode in taken if episode[0] is kind]
+        if len(same) < len(taken):
+            before.extendleft(episode for episode in reversed(taken) if episode[0] is not kind)
+        return same
+
+    def _issue(self, episodes: list[tuple[Kind, int, int]]) -> list[tuple[Kind, int, int]]:
+        """Book that episodes of one kind are issued; returns those that are to be played."""
+        kind = episodes[0][0]
+        played = episodes
+        if self.starts is not None:
+            episodes, played = self._shared(episodes, self.starts)
+        n_before = len(self._issued)
+        self._issued.update(episodes)
+        self._n_issued[kind] += len(self._issued) - n_before
+        if kind is Kind.CHILD:
+            self._uncounted.update(slot for _, slot, _ in episodes)
+        return played
+
+    def _shared(
+        self, episodes: list[tuple[Kind, int, int]], starts: Starts
+    ) -> tuple[list[tuple[Kind, int, int]], list[tuple[Kind, int, int]]]:
+        """Return which episodes are issued, and which of these are to be played.
+
+        A spare one whose start is known, or is being played, would say nothing new.
+        """
+        issued, played = [], []
+        for episode in episodes:
+            is_spare = episode[0] is not Kind.CHILD and episode[2] >= self.quota.episodes
+            if not (is_spare and starts.has(*episode)):
+                issued.append(episode)
+                if not starts.holds(*episode):
+                    played.append(episode)
+        return issued, played
 
     def add(self, rows: NDArray[np.void], *, are_filled: bool = False) -> NDArray[np.uint8]:
         """Book rows of dtype `ROW` in order of arrival; returns the `Heading` of each.

@@ -49,6 +49,8 @@ class Starts:
     """By kind, slot and start."""
     _waiting: dict[tuple[Kind, int, int], list[int]] = field(default_factory=dict)
     """The episodes that wait for a start that is being played."""
+    _playing: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    """The start of each (kind, slot, episode) that others may wait for."""
     _filled: list[tuple[str, Rows]] = field(default_factory=list)
     """What no one has taken yet, and the node of each."""
 
@@ -70,6 +72,7 @@ class Starts:
             self._waiting[key].append(episode)
         else:
             self._waiting[key] = []
+            self._playing[kind, slot, episode] = key[2]
             return False
         return True
 
@@ -80,20 +83,20 @@ class Starts:
         """
         again: list[tuple[Kind, int, int]] = []
         behaviours = rows.attached(BEHAVIOUR)
-        for place, row in enumerate(rows.table):
-            kind, slot = Kind(row["kind"]), int(row["slot"])
-            if row["generation"] != self.generation:
+        fields = zip(*(rows.table[name].tolist() for name in _FIELDS), strict=True)
+        for place, (generation, number, slot, episode, status) in enumerate(fields):
+            start = self._playing.pop((number, slot, episode), None) if generation == self.generation else None
+            if start is None:
                 continue
-            key = kind, slot, self.start_of(kind, slot, int(row["episode"]))
-            waiting = self._waiting.pop(key, None)
-            if waiting is None:
-                continue
-            if row["status"] == Status.OK:
+            kind = Kind(number)
+            key = kind, slot, start
+            waiting = self._waiting.pop(key)
+            if status == Status.OK:
                 self._results[key] = Result(rows.table[place : place + 1], behaviours.get(place), node)
-                for episode in waiting:
-                    self._fill(key, episode)
+                for other in waiting:
+                    self._fill(key, other)
             else:
-                again.extend((kind, slot, episode) for episode in waiting)
+                again.extend((kind, slot, other) for other in waiting)
         return again
 
     def take_filled(self) -> list[tuple[str, Rows]]:
@@ -116,3 +119,6 @@ class Starts:
         kind, slot, _ = key
         result = self._results[key]
         self._filled.append((result.node, result.filled(self.generation, kind, slot, episode)))
+
+
+_FIELDS = ("generation", "kind", "slot", "episode", "status")
