@@ -91,8 +91,8 @@ def bars(episodes: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[float, float]
     `line` of its process; `what`: `child`, `evaluation`, `late` or `failed`; `turn`, true for every other bar of a
     line.
     """
-    played = episodes[episodes["seconds"] > 0]  # others were filled from an episode of the same genome and start
-    table = played.sort_values("start_s", ignore_index=True)
+    took_time = episodes["seconds"] > 0  # others were filled from an episode of the same genome and start
+    table = episodes[took_time if took_time.any() else slice(None)].sort_values("start_s", ignore_index=True)
     start = table["start_s"].to_numpy() - table["start_s"].min()
     end = start + table["seconds"].to_numpy()
     busy_until = np.maximum.accumulate(end)

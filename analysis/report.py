@@ -189,7 +189,7 @@ def _tested(test: EliteTest, elite: object) -> str:
 def _summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) -> list[tuple[str, str]]:
     frame, config = run.generations, run.config
     last = frame.iloc[-1]
-    process_s, wall_s = frame["process_s"].sum(), frame["wall_s"].sum()
+    process_s, wall_s, played = frame["process_s"].sum(), frame["wall_s"].sum(), frame["frames_played"].sum()
     n_nodes, n_processes = frame["nodes"].max(), frame["processes"].max()
     rows = [
         ("generations", f"{len(frame):,}{_budget(config.budget.generations, len(frame))}"),
@@ -208,7 +208,7 @@ def _summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) 
         ),
         ("core-hours", f"{_core_hours(frame)}{_CHARGED[bool(frame['core_hours'].sum())]}"),
         ("process time", ", ".join(f"{_share(frame, f'{part}_s')} {what}" for part, what in _PROCESS_TIME.items())),
-        ("speed", f"{last['frames'] / wall_s:,.0f} frames/s, {last['frames'] / process_s:,.0f} a process"),
+        ("speed", f"{played / wall_s:,.0f} frames/s, {played / process_s:,.0f} a process"),
     ]
     return rows
 

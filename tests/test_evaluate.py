@@ -195,6 +195,9 @@ def test_an_elite_of_atari_is_tested_on_every_start_and_beside_them_with_sticky_
     kept = json.loads((run_dir / "sticky_test.json").read_text())
     assert (kept["sticky"], kept["returns"]) == (0.25, sticky["return"].tolist())
     assert json.loads((run_dir / "elite_test.json").read_text()) == test
+    other = call("evaluate.py", run_dir, "--episodes", 2, "--sticky", 0.5, "--env", "noop_max=20")
+    assert other.returncode == 0, other.stderr
+    assert json.loads((run_dir / "sticky_test.json").read_text()) == kept  # that was another game
     assert report_rows(run_dir)["with sticky actions"].endswith(" over 6 episodes with sticky actions (0.25)")
     assert report_rows(run_dir)["elite test"].endswith(" over all 30 starts")
 

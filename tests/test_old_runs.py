@@ -11,9 +11,11 @@ import pytest
 
 import gadask
 from gadask.algorithms import make_algorithm
+from gadask.config import PRESETS, config_to_dict, stored_config
+from gadask.errors import ConfigError
 from gadask.genomes.genome import from_text, to_text
 from gadask.record.checkpoint import decode
-from gadask.record.directory import RunDirectory, read_generations
+from gadask.record.directory import RunDirectory, check_same_run, read_generations
 from tests.local_runs import run
 
 OLD = Path(__file__).parent / "data" / "before_the_seam"
@@ -48,3 +50,17 @@ def test_it_goes_on(old_run: Path) -> None:
     lines = run(replace(config, budget=replace(config.budget, generations=3)), old_run, processes=1, resume=True)
     assert [line["generation"] for line in read_generations(old_run)] == [0, 1, 2]
     assert lines[2]["parents"] == ["-".join(map(str, genome)) for genome in stored["parents"]]
+
+
+@pytest.mark.parametrize("preset", ["such2017", "ga-dist"])
+def test_a_presets_run_keeps_the_pictures_and_tests_that_it_had(preset: str) -> None:
+    """Settings of later times, which presets set otherwise."""
+    table = config_to_dict(PRESETS[preset])
+    for key in ("preprocessing", "test_max_steps"):
+        table["env"].pop(key, None)
+    stored = stored_config(table)
+    assert (stored.env.preprocessing, stored.env.test_max_steps) == ("gadask", None)
+    assert stored_config(config_to_dict(stored)) == stored
+    with pytest.raises(ConfigError, match=r"env\.preprocessing: expected 'gadask' as in the run directory"):
+        check_same_run(stored, PRESETS[preset])
+    check_same_run(stored, replace(PRESETS[preset], env=replace(PRESETS[preset].env, preprocessing="gadask")))

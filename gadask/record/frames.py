@@ -30,7 +30,8 @@ _TIMES = ("wall_s", "process_s", "busy_s", "discarded_s", "idle_s", "nodes", "pr
 def generation_frame(run_dir: Path | str) -> pd.DataFrame:
     """Return the log as a frame, one row a generation; empty where there is no log.
 
-    Columns: `generation`; `frames`, `steps`, `episodes` of the whole run when it closed; `children` and `child_mean`,
+    Columns: `generation`; `frames`, `steps`, `episodes` of the whole run when it closed, and `frames_played` in this
+    generation, which are fewer where episodes were filled from the same one; `children` and `child_mean`,
     and those of `QUANTILES`: number and returns of the counted children; `counted_steps` and `all_steps`: mean episode
     length of counted and of all children, in agent steps; `failed` episodes; `elite` (genome as text), `elite_mean`,
     `elite_error` (standard error of the mean that crowned it, where that was in this generation), `elite_episodes`,
@@ -62,6 +63,7 @@ def generation_row(line: dict[str, Any]) -> dict[str, Any]:
     return {
         "generation": line["generation"],
         **{name: line["total"][name] for name in ("frames", "steps", "episodes")},
+        "frames_played": timing.get("played", line)["frames"],  # runs of earlier versions played all
         "children": children["n"],
         "child_mean": children["mean"],
         **{column: children["quantiles"].get(name) for column, name in QUANTILES.items()},

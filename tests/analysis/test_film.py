@@ -18,7 +18,7 @@ from analysis import film
 from analysis.camera import film_episode
 from analysis.film import Recorded, film_elite, film_genome, film_wall, typical_episode
 from gadask.algorithms.algorithm import Elite
-from gadask.config import Config, EnvConfig
+from gadask.config import Config, EnvConfig, dump_config
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genomes.seeding import stream
 from gadask.master.evaluate import choose_genome
@@ -143,6 +143,18 @@ def test_any_gymnasium_environment_is_filmed(run: Path) -> None:
     assert frames[0].shape == (292, 320, 3)
     expected = Swatch().render().repeat(8, axis=0).repeat(8, axis=1)
     assert np.abs(frames[0][:240].astype(int) - expected).mean() < 12  # 1200 colours became 255
+
+
+def test_a_chosen_episode_may_be_as_long_as_one_of_a_test(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = read_run(run)
+    longer = replace(config, env=replace(config.env, test_max_steps=config.env.max_steps + 4))
+    (run / "config.toml").write_text(dump_config(longer))
+    limits: list[int] = []
+    monkeypatch.setattr(film, "film_genome", lambda *arguments: limits.append(arguments[5]))
+    for seed, max_steps in ((3, None), (None, None), (3, 2), (None, 10**6)):
+        film_elite(run, max_steps=max_steps, seed=seed)
+    recorded, of_test = config.env.max_steps, config.env.max_steps + 4
+    assert limits == [of_test, recorded, 2, recorded]
 
 
 def test_cartpole_is_filmed_as_it_was_played(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_a_bar_stands_where_its_episode_was_played() -> None:
     assert table.loc[table["line"] == 0, "turn"].tolist() == [True, False, True]
 
 
+def test_a_row_that_was_filled_has_no_bar() -> None:
+    """It names the node, the process and the time of the episode it comes from, long ago and far away."""
+    table, pauses = bars(episodes([("gone", 3, -5000.0, 0.0, 1), ("a", 0, 0.0, 2.0, 1), ("a", 0, 2.0, 1.0, 1)]))
+    assert not pauses
+    assert table["left"].tolist() == pytest.approx([0, 2])
+    assert table["line"].nunique() == 1
+
+
 def test_pauses_of_all_processes_are_cut_out_and_short_ones_are_not() -> None:
     table, pauses = bars(
         episodes([("a", 1, 0.0, 200.0, 0), ("a", 0, 0.0, 10.0, 0), ("a", 0, 230.0, 5.0, 1), ("a", 0, 1235.0, 5.0, 2)])
