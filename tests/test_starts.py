@@ -140,7 +140,7 @@ def test_children_that_cannot_count_any_more_are_not_issued_again() -> None:
     ledger = Ledger(Quota(3, children=1, child_episodes=2, episodes=1, first=True), starts=starts_by_slot())
     shared = ledger.starts
     assert shared is not None
-    assert ledger.take(3) == Chunk(3, Kind.CHILD, ((0, 0), (1, 0), (2, 0)))  # (0, 1), (1, 1) and (2, 1) wait
+    assert ledger.take(4) == Chunk(3, Kind.CHILD, ((0, 0), (1, 0), (2, 0), (3, 0)))  # (0, 1), (1, 1) and (2, 1) wait
     failed, played = row(Kind.CHILD, 1, 0, Status.ERROR), row(Kind.CHILD, 0, 0)
     ledger.give_back(shared.note("node", Rows.joined([failed, played])))
     ((_, filled),) = shared.take_filled()
@@ -242,7 +242,9 @@ def test_spare_evaluations_of_a_start_that_is_known_are_not_issued() -> None:
     quota = Quota(3, children=1, episodes=2, spare_episodes=3, first=True)
     shared = Starts(3, lambda kind, slot, episode: min(episode, 3))  # 0, 1, and of the spares 2, 3, 3
     ledger = Ledger(quota, 1, starts=shared)
-    assert ledger.take(9) == Chunk(3, Kind.EVALUATION, ((0, 0), (0, 1), (0, 2), (0, 3)))
+    chunk = ledger.take(9)
+    assert chunk == Chunk(3, Kind.EVALUATION, ((0, 0), (0, 1), (0, 2), (0, 3)))
+    assert shared.note("node", Rows.joined(row(chunk.kind, *pair) for pair in chunk.episodes)) == []
     assert shared.take_filled() == []
 
 

@@ -2,8 +2,9 @@
 
 Where an environment has few starts and policies draw nothing, an episode follows from the genome and its start: without
 sticky actions an Atari game has as many as there can be no-ops, 30. So a genome plays each start once in a generation,
-and what it gave there is the result of every episode that means it, whenever that is issued: logs, elites and parents
-are what they would be if all were played.
+and what it gave there is the result of every episode that means it, whenever that is issued. With `closing = "all"`
+logs, elites and parents are what they would be if all were played. With `"first"` spare evaluations of a known start
+are not issued, so that fewer episodes and frames are counted.
 """
 
 from __future__ import annotations
