@@ -199,6 +199,13 @@ def draw_ga_dist(panel: figure, game: str, end: float, lines: Lines, beyond: lis
     return np.concatenate([median, lower, upper])
 
 
+def draw_median(panel: figure, curve: pd.DataFrame, color: str, size: int) -> None:
+    """Draw a median, columns `frames` and `median`, as steps, with dots of `size` pixels at both ends."""
+    panel.step(curve["frames"], curve["median"], mode="before", color=color, line_width=2)
+    ends = curve.iloc[[0, -1]] if len(curve) else curve
+    panel.scatter(ends["frames"], ends["median"], color=color, size=size)
+
+
 def name_beyond(panel: figure, beyond: Sequence[str], width: int) -> None:
     """Name above a panel of `width` pixels what is out of its range."""
     if beyond:
@@ -251,9 +258,7 @@ def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
     band = curve[["lower", "upper"]].to_numpy().repeat(2, axis=0)[1:]
     if len(curve) and not np.isnan(band).any():
         panel.varea(x, band[:, 0], band[:, 1], color=color, alpha=0.2)
-    panel.step(curve["frames"], curve["median"], mode="before", color=color, line_width=2)
-    ends = curve.iloc[[0, -1]] if len(curve) else curve
-    panel.scatter(ends["frames"], ends["median"], color=color, size=6)
+    draw_median(panel, curve, color, size=6)
 
 
 def _draw_recalled(

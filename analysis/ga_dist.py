@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.command import run_command
-from analysis.curves import CROSSING, draw_ga_dist, elite_at, learning_curves, name_beyond, value_range
+from analysis.curves import CROSSING, draw_ga_dist, draw_median, elite_at, learning_curves, name_beyond, value_range
 from analysis.figures import PALETTE, Lines, check_suffix, engineering, frames_label, legend_strip, new_figure, save
 from analysis.published import ga_dist_curves
 from analysis.runs import load_study, study_frame
@@ -200,9 +200,7 @@ def _draw_runs(panel: figure, generations: pd.DataFrame, median: pd.DataFrame, c
     for _, run in generations.groupby("run", sort=False):
         panel.step(run["frames"], run["elite_mean"], mode="before", color=color, line_width=1, line_alpha=0.4)
     if len(median):
-        panel.step(median["frames"], median["median"], mode="before", color=color, line_width=2)
-        ends = median.iloc[[0, -1]]
-        panel.scatter(ends["frames"], ends["median"], color=color, size=5)
+        draw_median(panel, median, color, size=5)
 
 
 def _seeds(generations: pd.DataFrame) -> str:

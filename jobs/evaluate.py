@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 
     from gadask.algorithms.algorithm import Brood
     from gadask.genomes.genome import Genome
-    from gadask.master.evaluate import PlayedTest
     from gadask.messages import Task
     from gadask.record.checkpoint import State
-    from gadask.record.elite_test import EliteTest
 
 _FILMS = (".gif", ".mp4")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -194,14 +192,16 @@ async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan]
                 failed.append(f"{name[:80]}: {n_failed} of {len(played.rows)} episodes failed: {played.reason}")
             frame = pd.DataFrame({key: rows[key] for key in ("slot", "episode", "return", "steps")})
             frames.append(_seeded(frame, plan.task, plan.brood.generation).assign(player=name))
-            if plan.sticky and not arguments.env:
-                sticky_test = _sticky_test(state, plan, played)
+            elite = state.elite
+            if plan.sticky and not arguments.env and elite is not None and plan.brood.candidates == (elite.genome,):
+                sticky_test = played.as_test(elite, sticky=plan.sticky)
     if arguments.baselines:
         frames += await asyncio.to_thread(_baselines, config.env, frames[0])
     episodes = pd.concat(frames, ignore_index=True)
     n_starts = plans[arguments.genome].task.n_starts
-    _print_table(arguments, config, episodes, {arguments.genome} if n_starts and not failed else set())
-    if n_starts and not failed:
+    is_exact = n_starts > 0 and not failed
+    _print_table(arguments, config, episodes, {arguments.genome} if is_exact else set())
+    if is_exact:
         print(f"{n_starts} different episodes are all that a genome has here: each was played once, the mean is exact")
     for line in failed:
         print(line)
@@ -215,22 +215,6 @@ async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan]
         middle = first.loc[(first["return"] - first["return"].median()).abs().idxmin()]
         genome = plans[arguments.genome].brood.candidates[0]
         await _film(arguments, genome, int(middle["env_seed"]))
-
-
-def _sticky_test(state: State, plan: Plan, played: PlayedTest) -> EliteTest | None:
-    """Return what the run's last elite reached with sticky actions, for the report; None of another genome."""
-    import numpy as np
-
-    from gadask.genomes.genome import to_text
-    from gadask.record.elite_test import EliteTest
-
-    elite = state.elite
-    if elite is None or plan.brood.candidates != (elite.genome,):
-        return None
-    values = played.values[np.isfinite(played.values)].tolist()
-    n_failed = len(played.rows) - len(values)
-    text = to_text(elite.genome)
-    return EliteTest(elite.generation, text, tuple(values), n_failed, played.reason, sticky=plan.sticky)
 
 
 def _out(arguments: Arguments) -> Path:

@@ -6,8 +6,6 @@ import asyncio
 import functools
 import tracemalloc
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,18 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gadask
 from gadask.algorithms.algorithm import Brood
-from gadask.config import Config, EnvConfig, config_from_dict
+from gadask.config import EnvConfig, config_from_dict
 from gadask.envs import make_env
 from gadask.genomes.seeding import seeds_of_starts, start_of
 from gadask.master.dispatch import Arrival, Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.starts import Starts
 from gadask.master.task import prepare_task
-from gadask.messages import Chunk, Kind, Status, Task
-from gadask.record.directory import read_generations, without_wall_clock
-from gadask.record.episodes import WALL_CLOCK_COLUMNS, read_episodes
+from gadask.messages import Chunk, Kind, Status
 from gadask.rows import BEHAVIOUR, ROW, Rows
 
 N_STARTS = 4
@@ -312,49 +307,3 @@ def test_tests_have_each_start_once_and_children_again_different_ones() -> None:
     of_elite = [task.start(Kind.TEST, 8, 0, episode) for episode in range(30)]
     assert sorted(of_elite) == list(range(30))
     assert len({task.start(Kind.TEST, 8, slot, 0) for slot in range(30)}) == 30
-
-
-def config(preset: str) -> Config:
-    return config_from_dict(
-        {
-            "preset": preset,
-            "env": {"id": "ALE/Frostbite-v5", "max_steps": 40},
-            "noise": {"size": 6_000_000},
-            "generation": {
-                "population": 60 if preset == "ga-dist" else 12,
-                "candidates": 2,
-                "candidate_episodes": 20,
-                "closing": "all",  # at the first results, what counts depends on the machine
-                "min_steps": 0,
-            },
-            "ga": {"parents": 4},
-            "budget": {"generations": 5, "test_episodes": 0},
-        }
-    )
-
-
-@pytest.mark.parametrize("preset", ["such2017", "ga-dist"])
-def test_a_run_is_the_same_as_if_all_were_played(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Candidates evaluated before the next generation, and beside it."""
-
-    def played(name: str, n_starts: int) -> Path:
-        def prepared(config: Config, run_dir: Path | str = "") -> Task:
-            return replace(prepare_task(config, run_dir), n_starts=n_starts)
-
-        monkeypatch.setattr("gadask.master.evolve.prepare_task", prepared)
-        with gadask.cluster("local") as cluster:
-            for _ in gadask.evolve_blocking(config(preset), cluster, tmp_path / name):
-                pass
-        return tmp_path / name
-
-    shared, whole = played("shared", 30), played("whole", 0)
-    for ours, theirs in zip(read_generations(shared), read_generations(whole), strict=True):
-        assert without_wall_clock(ours) == without_wall_clock(theirs)
-        assert episodes(shared, ours["generation"]) == episodes(whole, theirs["generation"])
-        assert (ours["timing"]["played"]["frames"] < ours["frames"]) == bool(ours["candidates"])
-        assert theirs["timing"]["played"]["frames"] == theirs["frames"]
-
-
-def episodes(run_dir: Path, generation: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_episodes(run_dir, generation).drop_columns(list(WALL_CLOCK_COLUMNS)).to_pylist()
-    return rows

@@ -59,10 +59,34 @@ def played_frames(run_dir: Path) -> list[int]:
     return [line["timing"]["played"]["frames"] for line in read_generations(run_dir)]
 
 
-def counted(run_dir: Path, generation: int) -> list[Row]:
-    """Return the episodes that count, but for what clocks and nodes say."""
+def episodes(run_dir: Path, generation: int) -> list[Row]:
+    """Return all that was recorded, but for what clocks and nodes say."""
     rows: list[Row] = read_episodes(run_dir, generation).drop_columns(list(WALL_CLOCK_COLUMNS)).to_pylist()
-    return [one for one in rows if one["counted"]]
+    return rows
+
+
+def counted(run_dir: Path, generation: int) -> list[Row]:
+    return [one for one in episodes(run_dir, generation) if one["counted"]]
+
+
+@pytest.mark.parametrize(("preset", "population"), [("such2017", 12), ("ga-dist", 60)])
+def test_a_run_is_the_same_as_if_all_were_played(
+    preset: str, population: int, tmp_path: Path, with_starts: Callable[[int], None]
+) -> None:
+    """Candidates evaluated before the next generation, and beside it."""
+    # `closing` is not ga-dist's here: at the first results, what is played beside the quota depends on the machine.
+    config = assault(preset, generations=5, population=population, candidates=2, closing="all")
+    with_starts(30)
+    shared = run(config, tmp_path / "shared")
+    with_starts(0)
+    whole = run(config, tmp_path / "whole")
+    assert shared == whole
+    played = zip(played_frames(tmp_path / "shared"), played_frames(tmp_path / "whole"), strict=True)
+    for line, (ours, theirs) in zip(shared, played, strict=True):
+        number = line["generation"]
+        assert episodes(tmp_path / "shared", number) == episodes(tmp_path / "whole", number)
+        assert (ours < line["frames"]) == bool(line["candidates"])
+        assert theirs == line["frames"]
 
 
 def test_a_run_that_closes_first_selects_the_same_on_one_process(

@@ -11,7 +11,7 @@ Here are the definitions, in numpy; `screen_compiled` has the same pictures in a
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,6 @@ class Look(NamedTuple):
     def dtype(self) -> type[np.generic]:
         """Of a picture: bytes, or float32 from 0 to 1."""
         return np.float32 if self.resize == "bilinear" else np.uint8
-
-
-class Screen(Protocol):
-    """The screen of one emulator."""
-
-    def keep(self) -> None:
-        """Keep the present frame for the next picture."""
-
-    def shrink(self, with_kept: bool) -> None:
-        """Make the picture of the present frame, or of the larger of it and the one that was kept."""
 
 
 class PlainScreen:

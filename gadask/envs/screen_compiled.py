@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gadask import compiled
 from gadask.envs.palette import N_COLOURS, Palette, grey_bytes, grey_floats
 from gadask.envs.resize import between, overlaps
-from gadask.envs.screen import SIZE, Look, PlainScreen, Screen
+from gadask.envs.screen import SIZE, Look, PlainScreen
 
 INSTRUCTION_SETS = ("avx512vbmi", "avx2")
 """Suffixes of the library's functions; a processor that can run one can run those after it."""
@@ -41,7 +41,7 @@ _ODD, _NEW = 1, 2
 _PRESENT, _KEPT = 0, 1
 
 
-def open_screen(ale: Any, picture: NDArray[Any], look: Look) -> Screen:
+def open_screen(ale: Any, picture: NDArray[Any], look: Look) -> PlainScreen | CompiledScreen:
     """Return the screen of an emulator with a game, compiled where that can be; see `PlainScreen`."""
     library = load()
     instructions = compiled.instruction_set(library)
@@ -54,8 +54,7 @@ def compiled_screen(
     ale: Any, picture: NDArray[Any], look: Look, library: ctypes.CDLL, instructions: str
 ) -> CompiledScreen:
     """Return the screen of a look as the library has it, by functions with the suffix `instructions`."""
-    kind = CompiledFloats if look.resize == "bilinear" else _OF_BYTES[look.maximum_of]
-    return kind(ale, picture, library, instructions)
+    return _KINDS[look](ale, picture, library, instructions)
 
 
 @functools.cache
@@ -98,7 +97,7 @@ class CompiledScreen(ABC):
     def _write(self, other: int) -> None:
         """Make the picture of the larger of the present frame and one of the two."""
 
-    def _lookup(self, source: c_void_p, target: c_void_p) -> Any:
+    def _looks_up(self, source: c_void_p, target: c_void_p) -> Any:
         """Return what looks up all of `source` in the table, to `target`."""
         return functools.partial(self._to_grey, source, self._n_pixels, self._table_address, target)
 
@@ -109,7 +108,7 @@ class CompiledGreys(CompiledScreen):
     def __init__(self, ale: Any, picture: NDArray[Any], library: ctypes.CDLL, instructions: str) -> None:
         """Make tables for the height of the frames."""
         super().__init__(ale, picture, library, instructions)
-        self._look_up = [self._lookup(frame, frame) for frame in self._addresses]
+        self._look_up = [self._looks_up(frame, frame) for frame in self._addresses]
         self._area = _Area(library, self._frames.shape[1], picture)
         self._shrink = [self._area.of(self._addresses[_PRESENT], other) for other in self._addresses]
 
@@ -138,7 +137,7 @@ class CompiledColours(CompiledScreen):
         self._pairs = np.zeros((_N_EVEN, _N_EVEN), np.uint8)
         self._greys = np.zeros_like(self._frames[_PRESENT])
         greys = c_void_p(self._greys.ctypes.data)
-        self._look_up = [self._lookup(frame, greys) for frame in self._addresses]
+        self._look_up = [self._looks_up(frame, greys) for frame in self._addresses]
         pairs = c_void_p(self._pairs.ctypes.data)
         self._grey_of_larger = functools.partial(library.grey_of_larger, *self._addresses, self._n_pixels, pairs, greys)
         self._area = _Area(library, self._frames.shape[1], picture)
@@ -175,7 +174,7 @@ class CompiledFloats(CompiledScreen):
         self._ranks = np.zeros(N_COLOURS, np.uint8)  # of each colour
         self._values = np.zeros(N_COLOURS, np.float32)  # of each rank
         self._n_ranks = 0
-        self._look_up = [self._lookup(frame, frame) for frame in self._addresses]
+        self._look_up = [self._looks_up(frame, frame) for frame in self._addresses]
         _, height, width = self._frames.shape
         rows, columns = between(height, SIZE), between(width, SIZE)
         padded = [np.pad(each, (0, _PADDED - SIZE)) for each in columns]
@@ -214,7 +213,11 @@ class CompiledFloats(CompiledScreen):
         self._interpolate[other]()
 
 
-_OF_BYTES: dict[str, type[CompiledScreen]] = {"greys": CompiledGreys, "colours": CompiledColours}
+_KINDS: dict[Look, type[CompiledScreen]] = {
+    Look("area", "greys"): CompiledGreys,
+    Look("area", "colours"): CompiledColours,
+    Look("bilinear", "greys"): CompiledFloats,
+}
 
 
 class _Area:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, groupby
 
@@ -26,6 +26,7 @@ from gadask.errors import ClusterError, NodeError
 from gadask.master.ledger import Ledger
 from gadask.master.nodes import POLL_S, Nodes, scheduler_errors
 from gadask.master.pace import Pace
+from gadask.master.starts import Starts
 from gadask.messages import Chunk, Kind, Status, Task, pack_brood, pack_chunk
 from gadask.node import plugin
 from gadask.node.node import LANE_ROUNDS
@@ -136,8 +137,8 @@ class Dispatcher:
         starts = ledger.starts
         while not ledger.closed:
             self._fill(ledger, brood)
-            if starts is not None and (filled := starts.take_filled()):
-                yield [Arrival(node, rows, are_filled=True) for node, rows in filled]
+            if starts is not None and (filled := _filled(starts)):
+                yield filled
                 continue
             if self._nodes.playing and not self._in_flight and not self._again:
                 raise ClusterError(
@@ -145,7 +146,7 @@ class Dispatcher:
                     " and some came back unusable; nodes and master may be of different versions"
                 )
             arrivals = await self._next_arrivals()
-            yield arrivals if starts is None else [each for arrival in arrivals for each in _shared(arrival, ledger)]
+            yield arrivals if starts is None else list(_shared(arrivals, ledger, starts))
 
     async def close_generation(self, generation: int, kinds: tuple[Kind, ...]) -> None:
         """Stop what is still played of these kinds; the rows come back as `STOPPED`."""
@@ -305,12 +306,17 @@ class Dispatcher:
         self._nodes.check()
 
 
-def _shared(arrival: Arrival, ledger: Ledger) -> list[Arrival]:
-    """Return an arrival and what is filled from it."""
-    assert ledger.starts is not None
-    ledger.give_back(ledger.starts.note(arrival.node, arrival.rows))
-    filled = [Arrival(node, rows, are_filled=True) for node, rows in ledger.starts.take_filled()]
-    return [arrival, *filled]
+def _shared(arrivals: Iterable[Arrival], ledger: Ledger, starts: Starts) -> Iterator[Arrival]:
+    """Yield each arrival, and behind it what is filled from it."""
+    for arrival in arrivals:
+        ledger.give_back(starts.note(arrival.node, arrival.rows))
+        yield arrival
+        yield from _filled(starts)
+
+
+def _filled(starts: Starts) -> list[Arrival]:
+    """Return the rows that need not be played and that nobody has taken."""
+    return [Arrival(node, rows, are_filled=True) for node, rows in starts.take_filled()]
 
 
 _chunk_numbers = count()

@@ -7,7 +7,6 @@ different episodes (`Task.n_starts`), a test is of each of them.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,21 @@ class PlayedTest:
     """Why the first episode failed that did; empty if none did."""
     process_s: float
     """Process time of everything that was played."""
+
+    def as_test(self, elite: Elite, *, n_starts: int = 0, sticky: float = 0.0) -> EliteTest:
+        """Return it as a test of `elite`, which played them all; further arguments as in `EliteTest`."""
+        values = tuple(self.values[np.isfinite(self.values)].tolist())
+        n_failed = len(self.rows) - len(values)
+        return EliteTest(
+            elite.generation,
+            to_text(elite.genome),
+            values,
+            n_failed,
+            self.reason,
+            n_starts=n_starts,
+            sticky=sticky,
+            process_s=self.process_s,
+        )
 
 
 async def play_genomes(
@@ -118,7 +132,6 @@ async def evaluate_elite(
         raise RunDirectoryError(f"{run_dir}: expected an elite to test, found none; evolve at least one generation")
     n_starts = prepare_task(config).n_starts
     n_episodes = n_starts or n_episodes
-    of_elite = functools.partial(EliteTest, elite.generation, to_text(elite.genome), n_starts=n_starts)
     try:
         played = await play_genomes(
             config,
@@ -131,11 +144,11 @@ async def evaluate_elite(
             node_timeout_s=node_timeout_s,
         )
     except EvolutionError as error:
-        write_elite_test(run_dir, of_elite((), n_episodes, error=str(error)))
+        genome = to_text(elite.genome)
+        none = EliteTest(elite.generation, genome, (), n_episodes, error=str(error), n_starts=n_starts)
+        write_elite_test(run_dir, none)
         raise
-    values = played.values[np.isfinite(played.values)].tolist()
-    n_failed = len(played.rows) - len(values)
-    test = of_elite(tuple(values), n_failed, played.reason, process_s=played.process_s)
+    test = played.as_test(elite, n_starts=n_starts)
     write_elite_test(run_dir, test)
     return test
 
