@@ -170,7 +170,7 @@ class _Births:
 
         Without `parent_rows` it is a new network, whose weight means nothing.
         """
-        if generation not in self._children or part.startswith("@"):
+        if generation not in self._children or part.startswith(("@", "u")):
             return None
         gene, _, weight = part.partition("*")
         parent, genes, weights, returns, steps = self._children[generation]

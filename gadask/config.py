@@ -23,6 +23,7 @@ from gadask.config_tables import (
     BudgetConfig,
     Channels,
     EnvConfig,
+    ESConfig,
     GAConfig,
     GenerationConfig,
     NoiseConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "BudgetConfig",
     "Channels",
     "Config",
+    "ESConfig",
     "EnvConfig",
     "GAConfig",
     "GenerationConfig",
@@ -81,6 +83,7 @@ class Config:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     ga: GAConfig = field(default_factory=GAConfig)
     random_search: RandomSearchConfig = field(default_factory=RandomSearchConfig)
+    es: ESConfig = field(default_factory=ESConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
     def _repr_html_(self) -> str:

@@ -23,6 +23,7 @@ EliteEvaluation = Literal["barrier", "overlapped"]
 Precision = Literal["float32", "int8"]
 Preprocessing = Literal["gadask", "such2017", "ga-dist"]
 Truncation = Literal["such2017", "ga-dist"]
+OptimiserKind = Literal["adam", "momentum"]
 
 _MAX_COUNT = 2**31 - 1
 
@@ -128,7 +129,8 @@ class AlgorithmConfig:
     """Which algorithm evolves. Its own settings are in its own table; those of other algorithms have no effect."""
 
     kind: str = "truncation"
-    """`truncation` (table `ga`), `random-search` (table `random_search`), or `package.module:factory`."""
+    """`truncation` (table `ga`), `random-search` (table `random_search`), `openai-es` (table `es`), or
+    `package.module:factory`."""
     kwargs: dict[str, Value] = field(default_factory=dict)
     """Passed to the factory of an algorithm that is not gadask's own."""
 
@@ -252,6 +254,41 @@ class RandomSearchConfig:
         """Yield what must be true of these settings."""
         yield power_rule("random_search.mutation_power", self.mutation_power)
         yield several_rule(generation)
+
+
+@dataclass(frozen=True)
+class ESConfig:
+    """The evolution strategy of OpenAI: pairs of children around one centre."""
+
+    algorithm = "openai-es"
+
+    sigma: float = 0.02
+    """Standard deviation of the noise that a child is away from the centre."""
+    learning_rate: float = 0.01
+    """Of the optimiser."""
+    optimiser: OptimiserKind = "adam"
+    """What moves the centre: `adam`, or `momentum`, which is gradient descent with it."""
+    momentum: float = 0.9
+    """Of gradient descent: how much of the last direction is kept."""
+    weight_decay: float = 0.005
+    """Times the centre is added to the gradient."""
+    anchor_every: int = 16
+    """Generations after which the centre is stored as numbers. Nodes that come later, films and a resumed run begin
+    there."""
+
+    def rules(self, generation: GenerationConfig) -> Iterator[Rule]:
+        """Yield what must be true of these settings beside those of the generation."""
+        yield power_rule("es.sigma", self.sigma)
+        for key in ("learning_rate", "weight_decay"):
+            found = getattr(self, key)
+            yield Rule(0 <= found < math.inf, f"es.{key}", "a finite number of at least 0", found)
+        yield Rule(0 <= self.momentum < 1, "es.momentum", "0 to below 1", self.momentum)
+        yield count_rule("es.anchor_every", self.anchor_every, 1)
+        with_es = "with algorithm.kind = 'openai-es'"
+        population, late = generation.population, generation.late
+        yield Rule(population % 2 == 0, "generation.population", f"an even number {with_es}", population)
+        yield Rule(generation.candidates > 0, "generation.candidates", f"at least 1 {with_es}", generation.candidates)
+        yield Rule(late == "drop", "generation.late", f"'drop' {with_es}", late)
 
 
 @dataclass(frozen=True)

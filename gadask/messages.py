@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gadask.algorithms.algorithm import Algorithm, Brood
+from gadask.algorithms.algorithm import Algorithm, Brood, moving, slots_per_task
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.errors import NodeError
 from gadask.genomes.genome import Genome, Part, count_genes
@@ -114,13 +114,23 @@ class Task:
     """Different episodes that a genome can have, by the rehearsal; 0: each seed has its own."""
     client_id: str = ""
     """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
-    anchors: str = ""
-    """Folder of the run's anchors, as nodes see it."""
+    run_dir: str = ""
+    """The run directory, with the content of anchors and updates, as nodes see it."""
 
     @property
     def n_genes(self) -> int:
         """Noise indices that a genome can use: 0 … `n_genes − 1`."""
         return count_genes(self.noise.size, self.n_params)
+
+    @property
+    def n_vectors(self) -> int:
+        """Vectors that the algorithm's optimiser keeps beside a base's parameters."""
+        moves = moving(self.algorithm)
+        return moves.optimiser.n_vectors if moves is not None else 0
+
+    def task_slot(self, kind: Kind, slot: int) -> int:
+        """Return the slot whose random streams an episode in `slot` has: children that meet the same task share one."""
+        return slot - slot % slots_per_task(self.algorithm) if kind is Kind.CHILD else slot
 
     def start(self, kind: Kind, generation: int, slot: int, episode: int) -> int:
         """Return which of the `n_starts` an episode has."""
@@ -134,6 +144,7 @@ class Task:
         """Return the environment's seed for one episode; `n_starts` tests of a genome have every start once."""
         if kind is Kind.TEST and self.n_starts:
             return seeds_of_starts(self.n_starts)[(slot + episode) % self.n_starts]
+        slot = self.task_slot(kind, slot)
         common, paired = self.common_random_numbers, self.paired_tasks
         return env_seed(self.run_seed, kind.purpose, generation, slot, episode, common=common, paired=paired)
 

@@ -6,16 +6,19 @@ those of the generation before arrive in the middle of the next.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 
-from gadask.algorithms.algorithm import Brood
+from gadask.algorithms.algorithm import Brood, moving
+from gadask.genomes.genome import to_text
 from gadask.master.dispatch import Arrival
+from gadask.master.generation import Settled
 from gadask.master.ledger import Ledger
-from gadask.messages import Chunk, Status
+from gadask.messages import Chunk, Status, Task
 from gadask.node.plugin import NodeInfo
 from gadask.rows import ROW, Rows
 
@@ -85,3 +88,16 @@ class SilentReporter:
 
     async def send_progress(self, make_event: object) -> None:
         """Tell nobody."""
+
+
+def settled_by(task: Task) -> Settled:
+    """Return what gives a moving algorithm its anchors: numbers that nobody computes, named as they would be."""
+
+    async def settled(brood: Brood, state: Any) -> Any:
+        moves = moving(task.algorithm)
+        genome = None if moves is None else moves.due(state)
+        if moves is None or genome is None:
+            return state
+        return moves.anchored(state, hashlib.sha256(to_text(genome).encode()).hexdigest()[:32])
+
+    return settled

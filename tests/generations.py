@@ -34,7 +34,7 @@ def task_of(config: Config, n_params: int = 10) -> Task:
 def first_state(config: Config) -> State:
     """Return the state before generation 0."""
     algorithm = make_algorithm(config)
-    return State(algorithm=algorithm.to_json(algorithm.start(())))
+    return State(algorithm=algorithm.to_json(algorithm.start((), 1)))
 
 
 def state_of(

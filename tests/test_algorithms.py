@@ -48,7 +48,7 @@ class Step(NamedTuple):
 def lived(config: Config, algorithm: Algorithm[Any], n_generations: int, origin: Genome = ()) -> Iterator[Step]:
     """Play generations whose returns are drawn, with ties, and a child and an evaluation that failed."""
     draw = random.Random(config.seed)
-    state = algorithm.start(origin)
+    state = algorithm.start(origin, N_GENES)
     candidates: tuple[Genome, ...] = ()
     is_overlapped = config.generation.elite_evaluation == "overlapped"
     for number in range(n_generations):
@@ -91,7 +91,7 @@ def test_its_state_survives_json(kind: str, evaluation: str) -> None:
     config = small(kind, elite_evaluation=evaluation)
     algorithm = make_algorithm(config)
     for origin in ((), (17, 4), ("0" * 32,)):
-        states = [algorithm.start(origin), *(one.after for one in lived(config, algorithm, 5, origin))]
+        states = [algorithm.start(origin, N_GENES), *(one.after for one in lived(config, algorithm, 5, origin))]
         for state in states:
             document = json.loads(json.dumps(algorithm.to_json(state), allow_nan=False))
             assert document == algorithm.to_json(state)
@@ -141,7 +141,7 @@ def test_order_of_arrival_has_no_part_in_it(kind: str, evaluation: str) -> None:
 def test_it_keeps_to_its_room(kind: str, evaluation: str) -> None:
     config = small(kind, elite_evaluation=evaluation)
     algorithm = make_algorithm(config)
-    assert algorithm.elite(algorithm.start(())) is None
+    assert algorithm.elite(algorithm.start((), N_GENES)) is None
     for one in lived(config, algorithm, 5):
         assert len(algorithm.bases(one.after)) <= algorithm.n_bases
         assert len(algorithm.nominate(one.after, one.closed.scored)) <= config.generation.candidates
@@ -154,8 +154,8 @@ def test_it_keeps_to_its_room(kind: str, evaluation: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_children_of_generation_0_are_made_from_the_start(kind: str) -> None:
     algorithm = make_algorithm(small(kind))
-    assert algorithm.bases(algorithm.start(())) == ()
-    assert algorithm.bases(algorithm.start((17, 4))) == ((17, 4),)
+    assert all(len(base) == 1 for base in algorithm.bases(algorithm.start((), N_GENES)))  # new networks at most
+    assert algorithm.bases(algorithm.start((17, 4), N_GENES)) == ((17, 4),)
 
 
 @pytest.mark.parametrize("name", ["frostbite", "kangaroo", "bandit", "cartpole", "hopper"])
@@ -163,7 +163,7 @@ def test_truncation_chooses_as_it_always_has(name: str) -> None:
     recorded = json.loads(gzip.decompress((RUNS / f"{name}.json.gz").read_bytes()))
     config = config_from_dict(tomllib.loads(recorded["config"]))
     settings, algorithm = config.generation, make_algorithm(config)
-    state = algorithm.start(())
+    state = algorithm.start((), N_GENES)
     candidates: tuple[Genome, ...] = ()
     broods: dict[int, Brood] = {}
     is_overlapped = settings.elite_evaluation == "overlapped"

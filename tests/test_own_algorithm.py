@@ -148,7 +148,7 @@ def test_a_wrong_answer_is_one_line(what: str, expected: str) -> None:
 
 
 def ask_everything(algorithm: Algorithm[Any]) -> None:
-    state = algorithm.start((5,))
+    state = algorithm.start((5,), 1000)
     algorithm.bases(state)
     made = algorithm.children(Brood(1, ((5,), (6,))), np.arange(6), 100)
     assert [len(column) for column in algorithm.children(Brood(1), np.arange(0), 100)] == [0, 0, 0]

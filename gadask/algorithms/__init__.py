@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gadask.algorithms.algorithm import Algorithm
-from gadask.algorithms.guarded import Guarded
+from gadask.algorithms.guarded import guarded
+from gadask.algorithms.openai_es import OpenAIES
 from gadask.algorithms.random_search import RandomSearch
 from gadask.algorithms.truncation import Truncation
 from gadask.blame import in_one_line
@@ -24,6 +25,7 @@ from gadask.imports import find_user_function, import_user_module
 ALGORITHMS: dict[str, Callable[[Config], Algorithm[Any]]] = {
     "truncation": Truncation.of,
     "random-search": RandomSearch.of,
+    "openai-es": OpenAIES.of,
 }
 """By `algorithm.kind`."""
 
@@ -46,4 +48,4 @@ def make_algorithm(config: Config) -> Algorithm[Any]:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's function raises
         raise ConfigError(f"algorithm.kind: {kind!r} cannot make an algorithm: {in_one_line(error)}") from error
-    return Guarded(kind, algorithm)
+    return guarded(kind, algorithm)

@@ -21,12 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gadask.genomes.genome import Genome, Step
+from gadask.genomes.optimisers import Optimiser
+from gadask.genomes.updates import Update
 from gadask.observations import Normaliser
 from gadask.tables import html_table
 
@@ -127,8 +129,11 @@ class Algorithm(Protocol[State]):
     def n_bases(self) -> int:
         """How many bases a generation has at most: nodes make room for their weights."""
 
-    def start(self, first: Genome) -> State:
-        """Return the state before generation 0, whose children are made from `first`; new networks if it is empty."""
+    def start(self, first: Genome, n_genes: int) -> State:
+        """Return the state before generation 0, whose children are made from `first`; new networks if it is empty.
+
+        A gene that it draws is in [0, n_genes).
+        """
 
     def bases(self, state: State) -> tuple[Genome, ...]:
         """Return what the next generation's children are made from, at most `n_bases` genomes."""
@@ -159,3 +164,34 @@ class Algorithm(Protocol[State]):
 
         Raises `RecordError` for anything else; the text names the key, and what was expected and found.
         """
+
+
+@runtime_checkable
+class Moving(Protocol[State]):
+    """What an algorithm has beside, whose bases are moved by updates: see `genomes/updates.py`."""
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """What moves them; the same for the whole run."""
+
+    def update_genes(self, generation: int, n_pairs: int, n_genes: int) -> NDArray[np.int64]:
+        """Return the genes that the weights of a generation's update belong to, shape `(n_pairs,)`."""
+
+    def updates(self, state: State) -> tuple[Update, ...]:
+        """Return the updates that `tell` has made, for the run directory."""
+
+    def due(self, state: State) -> Genome | None:
+        """Return the genome that is to become an anchor before the next generation; None of none."""
+
+    def anchored(self, state: State, digest: str) -> State:
+        """Return the state in which the genome that was due is the anchor with this digest."""
+
+
+def moving(algorithm: Algorithm[Any]) -> Moving[Any] | None:
+    """Return the algorithm, if its bases are moved by updates."""
+    return algorithm if isinstance(algorithm, Moving) else None
+
+
+def slots_per_task(algorithm: Algorithm[Any]) -> int:
+    """Return how many successive slots have the same tasks: 1 where the algorithm has no `slots_per_task`."""
+    return getattr(algorithm, "slots_per_task", 1)

@@ -10,13 +10,31 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Elite, Json, Scored
+from gadask.algorithms.algorithm import (
+    Algorithm,
+    Brood,
+    Children,
+    Closed,
+    Elite,
+    Json,
+    Moving,
+    Scored,
+    moving,
+    slots_per_task,
+)
 from gadask.blame import in_one_line
 from gadask.errors import ConfigError, EvolutionError, GadaskError, GenomeError
 from gadask.genomes.genome import Genome, from_json, to_json
+from gadask.genomes.optimisers import Optimiser
+from gadask.genomes.updates import Update
 
 _Result = TypeVar("_Result")
 _METHODS = [name for name in vars(Algorithm) if not name.startswith("_")]
+
+
+def guarded(kind: str, algorithm: Algorithm[Any]) -> Guarded:
+    """Return the algorithm with its answers checked; raises `ConfigError` for what has not an algorithm's methods."""
+    return Guarded(kind, algorithm) if moving(algorithm) is None else GuardedMoving(kind, algorithm)
 
 
 @dataclass(frozen=True)
@@ -50,9 +68,14 @@ class Guarded:
         """As the algorithm says."""
         return self.algorithm.n_bases
 
-    def start(self, first: Genome) -> Any:
+    @property
+    def slots_per_task(self) -> int:
+        """As the algorithm says, 1 by default."""
+        return slots_per_task(self.algorithm)
+
+    def start(self, first: Genome, n_genes: int) -> Any:
         """Return the state before generation 0."""
-        return self._asked(lambda: self.algorithm.start(first))
+        return self._asked(lambda: self.algorithm.start(first, n_genes))
 
     def bases(self, state: Any) -> tuple[Genome, ...]:
         """Return the next generation's bases, at most `n_bases`."""
@@ -134,3 +157,37 @@ class Guarded:
 
     def _wrong(self, what: str) -> EvolutionError:
         return EvolutionError(f"algorithm.kind: {self.kind!r}: {what}")
+
+
+@dataclass(frozen=True)
+class GuardedMoving(Guarded):
+    """The same for an algorithm whose bases are moved by updates."""
+
+    @property
+    def _moving(self) -> Moving[Any]:
+        assert isinstance(self.algorithm, Moving)
+        return self.algorithm
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """As the algorithm says."""
+        return self._moving.optimiser
+
+    def update_genes(self, generation: int, n_pairs: int, n_genes: int) -> NDArray[np.int64]:
+        """Return the genes of an update: as many as pairs, and such as there are."""
+        genes = self._asked(lambda: np.asarray(self._moving.update_genes(generation, n_pairs, n_genes), np.int64))
+        if genes.shape != (n_pairs,) or not ((genes >= 0) & (genes < n_genes)).all():
+            raise self._wrong(f"update_genes: expected {n_pairs} noise indices below {n_genes}, found {genes}")
+        return genes
+
+    def updates(self, state: Any) -> tuple[Update, ...]:
+        """Return the updates that were made."""
+        return self._asked(lambda: self._moving.updates(state))
+
+    def due(self, state: Any) -> Genome | None:
+        """Return the genome that is to become an anchor."""
+        return self._asked(lambda: self._moving.due(state))
+
+    def anchored(self, state: Any, digest: str) -> Any:
+        """Return the state with that anchor."""
+        return self._asked(lambda: self._moving.anchored(state, digest))

@@ -52,7 +52,7 @@ class RandomSearch:
         """One at most."""
         return 1
 
-    def start(self, first: Genome) -> Found:
+    def start(self, first: Genome, n_genes: int) -> Found:
         """Return the state before generation 0."""
         return Found((first,) if first else ())
 

@@ -65,7 +65,7 @@ class Truncation:
         """As many as parents."""
         return self.ga.parents
 
-    def start(self, first: Genome) -> Parents:
+    def start(self, first: Genome, n_genes: int) -> Parents:
         """Return the state before generation 0, whose only parent is `first`, if that is not empty."""
         return Parents((first,) if first else ())
 

@@ -1,8 +1,8 @@
 """Anchors: weights that are stored as numbers, because no noise gives them.
 
 An anchor is a float32 vector of all parameters. It lies in the run directory as `anchors/DIGEST.safetensors`, which any
-reader of safetensors opens, with the one tensor `parameters`; a genome names it by its digest. A node reads it when it
-first decodes a genome that begins with it, so that the run directory must lie where all nodes see it.
+reader of safetensors opens, with the tensor `parameters`, and `optimiser` where an optimiser goes on from it; a genome
+names it by its digest. A node reads it when it first decodes a genome that begins with it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from gadask.errors import GenomeError
 FOLDER = "anchors"
 """Name of their folder in a run directory."""
 
-_NAME = "parameters"
+_PARAMETERS, _OPTIMISER = "parameters", "optimiser"
 
 
-def anchor_digest(weights: NDArray[np.float32]) -> str:
-    """Return what names these weights: 32 hexadecimal digits of the SHA-256 of their bytes, little-endian."""
-    return hashlib.sha256(np.ascontiguousarray(weights, "<f4").tobytes()).hexdigest()[:32]
+def anchor_digest(vectors: NDArray[np.float32]) -> str:
+    """Return what names an anchor: 32 hexadecimal digits of the SHA-256 of its bytes, little-endian.
+
+    `vectors` are its parameters, shape `(n_params,)`, or those and the optimiser's vectors in rows behind them.
+    """
+    return hashlib.sha256(np.ascontiguousarray(vectors, "<f4").tobytes()).hexdigest()[:32]
 
 
 def anchor_path(folder: Path | str, digest: str) -> Path:
@@ -33,26 +36,42 @@ def anchor_path(folder: Path | str, digest: str) -> Path:
     return Path(folder) / f"{digest}.safetensors"
 
 
-def anchor_content(weights: NDArray[np.float32]) -> bytes:
-    """Return the content of an anchor's file."""
-    return save({_NAME: np.ascontiguousarray(weights, np.float32)})
+def anchor_content(vectors: NDArray[np.float32]) -> bytes:
+    """Return the content of an anchor's file; `vectors` as for `anchor_digest`."""
+    rows = np.ascontiguousarray(np.atleast_2d(vectors), np.float32)
+    return save({_PARAMETERS: rows[0], **({_OPTIMISER: rows[1:].copy()} if len(rows) > 1 else {})})
 
 
 def read_anchor(folder: Path | str, digest: str, n_params: int) -> NDArray[np.float32]:
-    """Return an anchor's weights, float32, shape `(n_params,)`.
+    """Return an anchor's parameters, float32, shape `(n_params,)`; raises as `read_vectors` does."""
+    parameters: NDArray[np.float32] = read_vectors(folder, digest, n_params, 0)[0]
+    return parameters
+
+
+def read_vectors(folder: Path | str, digest: str, n_params: int, n_vectors: int) -> NDArray[np.float32]:
+    """Return an anchor's vectors, float32, shape `(1 + n_vectors, n_params)`, the parameters first.
+
+    Those of the optimiser are zeros where the anchor has none.
 
     Raises:
         GenomeError: the file is missing, damaged, or of another network.
     """
     path = anchor_path(folder, digest)
     try:
-        weights = load(path.read_bytes())[_NAME]
+        tensors = load(path.read_bytes())
+        rows = np.atleast_2d(tensors[_PARAMETERS])
     except OSError as error:
         raise GenomeError(
             f"{path}: cannot read this anchor: {error.strerror}; all nodes must see the run directory"
         ) from None
     except (SafetensorError, LookupError):
-        raise GenomeError(f"{path}: damaged: expected a safetensors file with a tensor {_NAME!r}") from None
-    if weights.shape != (n_params,) or weights.dtype != np.float32 or anchor_digest(weights) != digest:
+        raise GenomeError(f"{path}: damaged: expected a safetensors file with a tensor {_PARAMETERS!r}") from None
+    kept = tensors.get(_OPTIMISER, np.zeros((0, n_params), np.float32))
+    is_whole = rows.shape == (1, n_params) and kept.ndim == 2 and kept.shape[1] == n_params
+    if not is_whole or anchor_digest(whole := np.concatenate([rows, kept])) != digest or whole.dtype != np.float32:
         raise GenomeError(f"{path}: damaged: expected {n_params} float32 parameters with the digest {digest}")
-    return weights
+    if len(kept) not in (0, n_vectors) and n_vectors:
+        raise GenomeError(f"{path}: expected {n_vectors} vectors of the optimiser, found {len(kept)}")
+    vectors = np.zeros((1 + n_vectors, n_params), np.float32)
+    vectors[: len(whole)] = whole[: len(vectors)]
+    return vectors

@@ -1,6 +1,7 @@
 """Genomes: recipes for weights, as Python values, text and JSON.
 
-A genome names a vector of parameters that never travels: an origin, and steps that are added to it one after the other.
+A genome names a vector of parameters that never travels: an origin, and steps or updates that follow one after the
+other.
 
 | part | Python | text | what it does |
 | --- | --- | --- | --- |
@@ -8,6 +9,7 @@ A genome names a vector of parameters that never travels: an origin, and steps t
 | origin | `"9f…"` | `@9f…` | an anchor: weights that are stored as numbers, by their digest; see `anchors` |
 | step | `4042` | `4042` | adds the noise at index 4042, times the *step weight* of the run, its mutation power |
 | step | `(88, -0.01)` | `88*-0.01` | adds the noise at index 88, times −0.01 |
+| update | `"u3.5e…"` | `u3.5e…` | moves along a weighted sum of noise, as an optimiser says; see `updates` |
 
 So a genome of the genetic algorithm is a tuple of noise indices (Such et al. 2017, arXiv 1712.06567). In text, parts
 are joined by `-`, as in ga-dist's logs: `17-4042-88*-0.01`. `weights.py` turns genomes into parameters; this module
@@ -30,9 +32,10 @@ Step = int | tuple[int, float]
 """A gene, which is a noise index, or a gene and the weight that its noise is given."""
 Part = Step | str
 Genome = tuple[Part, ...]
-"""An origin (`int` or `str`) and the steps after it."""
+"""An origin (`int`, or an anchor's `str`), and steps and updates (`str`) after it."""
 
 _ANCHOR = re.compile(r"[0-9a-f]{32}")
+_UPDATE = re.compile(r"u\d{1,19}\.[0-9a-f]{32}")
 _JOINT = re.compile(r"(?<![*E])-")  # and not the sign of a weight or of its exponent
 _LARGEST_GENE = 2**63 - 1
 
@@ -60,7 +63,7 @@ def split_text(text: str) -> list[str]:
 
 
 def to_json(genome: Genome) -> list[object]:
-    """Return the genome as JSON holds it: integers, digests, and lists of gene and weight."""
+    """Return the genome as JSON holds it: integers, texts, and lists of gene and weight."""
     return [list(part) if isinstance(part, tuple) else part for part in genome]
 
 
@@ -71,6 +74,16 @@ def from_json(document: object) -> Genome:
     if not _is_genome(genome):
         raise GenomeError(f"expected a list of noise indices, found {str(document)[:80]}")
     return genome
+
+
+def is_update(part: Part) -> bool:
+    """Whether a part of a genome is an update."""
+    return isinstance(part, str) and part.startswith("u")
+
+
+def stored_parts(genome: Genome) -> tuple[str, ...]:
+    """Return the parts whose content lies in the run directory: anchors and updates."""
+    return tuple(part for part in genome if isinstance(part, str))
 
 
 def step(gene: int, weight: float, step_weight: float) -> Step:
@@ -114,12 +127,12 @@ def check_genes(genome: Genome, n_genes: int) -> None:
 def _part_to_text(part: Part) -> str:
     if isinstance(part, tuple):
         return f"{part[0]}*{part[1]!r}".replace("e", "E")
-    return f"@{part}" if isinstance(part, str) else str(part)
+    return f"@{part}" if isinstance(part, str) and not is_update(part) else str(part)
 
 
 def _part_from_text(text: str) -> Part:
-    if text.startswith("@"):
-        return text[1:]
+    if text.startswith(("@", "u")):
+        return text.removeprefix("@")
     gene, star, weight = text.partition("*")
     return (int(gene), float(weight)) if star else int(gene)
 
@@ -132,6 +145,8 @@ def _is_genome(parts: Sequence[object]) -> bool:
 
 
 def _is_step(part: object) -> bool:
+    if isinstance(part, str):
+        return _UPDATE.fullmatch(part) is not None
     if not isinstance(part, tuple):
         return _is_gene(part)
     return len(part) == 2 and _is_gene(part[0]) and type(part[1]) is float and math.isfinite(part[1])

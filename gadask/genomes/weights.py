@@ -3,21 +3,23 @@
 A genome's origin gives the first parameters: `initialise(noise[g : g + n_params])` of its noise index, or an anchor's.
 Each step then adds `weight × noise[g : g + n_params]` (Such et al. 2017, arXiv 1712.06567, where all weights are the
 mutation power). Additions are made one after the other in genome order, so decoding from an ancestor's weights gives
-the same bits as decoding from the start.
+the same bits as decoding from the start. Updates are made likewise, by `decode_vectors`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gadask.errors import GenomeError
-from gadask.genomes.genome import Genome, unfold
+from gadask.genomes.genome import Genome, is_update, unfold
 from gadask.genomes.noise import Noise
+from gadask.genomes.optimisers import Optimiser
+from gadask.genomes.updates import Summands, descend
 
 with warnings.catch_warnings():
     # PyTorch has no read-only tensors and says so, once a process; noise is only ever an operand.
@@ -69,6 +71,49 @@ def decode(
     before = out if ancestor is None else ancestor
     for step in steps:
         if isinstance(step, str):
-            raise GenomeError(f"an anchor is where a genome begins, found {step} behind the first part")
+            raise GenomeError(f"expected a step behind the first part, found {step}")
         mutate(out, before, noise, *unfold(step, step_weight))
         before = out
+
+
+def decode_vectors(
+    out: NDArray[np.float32],
+    parts: Genome,
+    noise: Noise,
+    initialise: Callable[[torch.Tensor], torch.Tensor],
+    step_weight: float,
+    optimiser: Optimiser,
+    updates: Mapping[str, Summands],
+    ancestor: NDArray[np.float32] | None = None,
+    *,
+    anchor: Callable[[str], NDArray[np.float32]],
+    columns: tuple[int, int] | None = None,
+) -> None:
+    """Write columns of the vectors of a genome that may have updates to `out`, shape `(1 + n_vectors, n_params)`.
+
+    As `decode` does, but for `columns`, first and end, by default all; others are left alone. `ancestor` has the shape
+    of `out`, and so has what `anchor(digest)` returns. A call that was broken off may be made again.
+    """
+    n_params = out.shape[1]
+    first, end = columns or (0, n_params)
+    if ancestor is not None:
+        block = ancestor[:, first:end].copy()
+    elif parts and isinstance(parts[0], str) and not is_update(parts[0]):
+        block, parts = anchor(parts[0])[:, first:end].copy(), parts[1:]
+    else:
+        initial = torch.empty(n_params)
+        decode(initial, parts[:1], noise, initialise, step_weight)
+        block, parts = np.zeros((len(out), end - first), np.float32), parts[1:]
+        block[0] = initial.numpy()[first:end]
+    pending: list[Summands] = []
+    for part in (*parts, None):
+        if isinstance(part, str):
+            pending.append(updates[part])
+            continue
+        descend(block, pending, noise, optimiser, first)
+        pending.clear()
+        if part is not None:
+            gene, weight = unfold(part, step_weight)
+            parameters = torch.from_numpy(block[0])
+            torch.add(parameters, as_tensor(noise.slice(gene + first, end - first)), alpha=weight, out=parameters)
+    out[:, first:end] = block

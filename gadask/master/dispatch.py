@@ -124,8 +124,20 @@ class Dispatcher:
         self._nodes.begin_waiting()
         self._arrivals = _Arrivals(self._client)
         self._watch = asyncio.create_task(self._watch_nodes())
-        while not self.nodes:
-            self._check()
+        await self.any_node()
+
+    def check(self) -> None:
+        """Raise `ClusterError` if the scheduler is lost or no node was there for too long."""
+        if self._watch is not None and self._watch.done():
+            self._watch.result()
+        self._nodes.check()
+
+    async def any_node(self) -> str:
+        """Wait for a usable node, and return its address; raises as `check` does."""
+        while True:
+            self.check()
+            if nodes := self._nodes.playing:
+                return min(nodes)
             await self._nodes.wait()
 
     async def play(self, ledger: Ledger, brood: Brood) -> AsyncIterator[list[Arrival]]:
@@ -261,7 +273,7 @@ class Dispatcher:
     async def _next_arrivals(self) -> list[Arrival]:
         """Wait for results, but not for long, so that new nodes get work."""
         assert self._arrivals is not None
-        self._check()
+        self.check()
         if self._next is None and not self._arrivals.is_empty():
             self._next = asyncio.ensure_future(self._arrivals.__anext__())
         if self._next is None:
@@ -298,12 +310,6 @@ class Dispatcher:
                 self._nodes.drop(item.address)
         self._again.append(replace(item, n_errors=n_errors))
         return None
-
-    def _check(self) -> None:
-        """Raise `ClusterError` if the scheduler is lost or no node was there for too long."""
-        if self._watch is not None and self._watch.done():
-            self._watch.result()
-        self._nodes.check()
 
 
 def _shared(arrivals: Iterable[Arrival], ledger: Ledger, starts: Starts) -> Iterator[Arrival]:

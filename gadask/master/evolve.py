@@ -22,6 +22,7 @@ from gadask.config import Config
 from gadask.dashboard.events import end_event, run_event
 from gadask.dashboard.reporter import Reporter
 from gadask.errors import GadaskError
+from gadask.master.anchoring import Anchoring
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher
 from gadask.master.generation import CoreHours, Generation, GenerationPlayer, OnProgress
@@ -80,7 +81,8 @@ async def evolve(
             if not state.algorithm:  # a directory that was made without one
                 state = first_state(task, Start())
             state = replace(state, noise_digest=dispatcher.digest)
-            player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours)
+            settled = Anchoring(client, task, dispatcher, directory).settled
+            player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours, settled)
             while not budget_reached(config.budget, state):
                 generation, table = await player.play_generation(state)
                 state = generation.state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,6 +74,8 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 CoreHours = Callable[[], float]
+Settled = Callable[[Brood, Any], Awaitable[Any]]
+"""Returns an algorithm's state, after a brood, once the run directory holds what its genomes name."""
 
 
 class GenerationPlayer:
@@ -87,8 +89,9 @@ class GenerationPlayer:
         reporter: Reporter,
         on_progress: OnProgress | None,
         core_hours: CoreHours,
+        settled: Settled,
     ) -> None:
-        """Play what `config` says on the dispatcher's nodes."""
+        """Play what `config` says on the dispatcher's nodes; `settled` is asked for each state that `tell` returns."""
         self._settings = config.generation
         self._budget = config.budget
         self._task = task
@@ -96,6 +99,7 @@ class GenerationPlayer:
         self._reporter = reporter
         self._on_progress = on_progress
         self._core_hours = core_hours
+        self._settled = settled
         self._charged_core_hours = 0.0
         self._algorithm = task.algorithm
         self._fitness = Fitness(config)
@@ -138,6 +142,7 @@ class GenerationPlayer:
 
         candidates = evaluated(brood.candidates, *self._fitness.finite(books.selectable(Kind.EVALUATION)))
         after = algorithm.tell(before, Closed(number, scored, candidates))
+        after = await self._settled(brood, after)
         elite = algorithm.elite(after)
         timing = self._timing(ledger)
         table, headings = books.rows().table, books.headings()

@@ -71,7 +71,9 @@ def find_start(config: Config, n_params: int) -> Start:
 def first_state(task: Task, start: Start) -> State:
     """Return the state before generation 0 of a run that begins with `start`."""
     algorithm = task.algorithm
-    return State(algorithm=algorithm.to_json(algorithm.start(start.first)), observations=start.observations)
+    return State(
+        algorithm=algorithm.to_json(algorithm.start(start.first, task.n_genes)), observations=start.observations
+    )
 
 
 def _genome_of(text: str) -> Genome:

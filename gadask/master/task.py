@@ -11,7 +11,6 @@ from pathlib import Path
 from gadask.algorithms import make_algorithm
 from gadask.config import Config, check_config
 from gadask.errors import ConfigError, GadaskError
-from gadask.genomes.anchors import FOLDER
 from gadask.genomes.genome import count_genes
 from gadask.master.fitness import Fitness
 from gadask.master.rehearsal_process import rehearse
@@ -24,10 +23,11 @@ _facts: dict[str, Facts] = {}
 def prepare_task(config: Config, run_dir: Path | str = "") -> Task:
     """Return what nodes must know; what the config plays is rehearsed unless this process has seen it already.
 
-    Nodes look for anchors in `run_dir`. Raises `ConfigError`, `EnvError` or `PolicyError` for what no node could play.
+    Nodes look for anchors and updates in `run_dir`. Raises `ConfigError`, `EnvError` or `PolicyError` for what no node
+    could play.
     """
     (task,) = prepare_tasks([config])
-    return replace(task, anchors=str(Path(run_dir).absolute() / FOLDER) if run_dir else "")
+    return replace(task, run_dir=str(Path(run_dir).absolute()) if run_dir else "")
 
 
 def prepare_tasks(configs: Iterable[Config]) -> list[Task]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gadask.genomes.genome import Genome
+from gadask.genomes.updates import Summands
 from gadask.messages import Kind, Task
 from gadask.observations import Normaliser
 from gadask.rows import Rows
@@ -33,6 +35,19 @@ class DecodeJob:
     row: int
     ancestor_row: int
     parts: Genome
+    columns: tuple[int, int] | None = None
+    """First and end, where a row is filled by several processes at once."""
+    updates: Mapping[str, Summands] = field(default_factory=dict)
+    """Those among `parts`."""
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """One row of the node's shared weights for a process to write to a file, float32."""
+
+    task_number: int
+    row: int
+    path: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class PlayJob:
     normaliser: Normaliser | None = None
 
 
-Job = DecodeJob | PlayJob
+Job = DecodeJob | WriteJob | PlayJob
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class NewTask:
     number: int
     task: Task
     n_rows: int
+    """Vectors that there is room for; a genome takes as many as its algorithm's optimiser keeps, and one more."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,7 @@ class Answer:
     rows: Rows
     """One an episode, in the job's order; none of a genome to decode."""
     failure: str = ""
-    """Why the genome was not decoded."""
+    """Why the genome was not decoded, or not written."""
 
 
 WORDS_PER_PROCESS = 3

@@ -7,21 +7,24 @@ freed when the run ends. A run whose master was killed does not say that it ends
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gadask.algorithms.algorithm import Brood
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
+from gadask.genomes.genome import Genome
 from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.ancestors import Ancestors, Decoding
 from gadask.node.batch import Batch
 from gadask.node.cores import granted_cores
 from gadask.node.forkserver import ForkServer
-from gadask.node.jobs import DecodeJob, Job, PlayJob
-from gadask.node.plan import plan_episodes, plan_slots, weights_needed
+from gadask.node.jobs import Job, PlayJob, WriteJob
+from gadask.node.plan import decode_jobs, plan_episodes, plan_slots, weights_needed
 from gadask.node.pool import Pool
 from gadask.rows import Rows
 
@@ -118,6 +121,22 @@ class Node:
                 state.parts.remove(part)
                 state.heard_at = time.monotonic()
 
+    def vectors(self, task: Task, genome: Genome) -> bytes:
+        """Return a genome's parameters, and the optimiser's vectors behind them, float32."""
+        part = _Part(lambda: True)
+        state = self._state_of(task, part)
+        try:
+            with state.weights.ready([genome], [genome]) as rows_of:
+                assert rows_of is not None  # it is always wanted
+                with tempfile.TemporaryDirectory(prefix="gadask-") as folder:
+                    path = Path(folder) / "vectors"
+                    self._finish([WriteJob(state.number, rows_of[genome], str(path))])
+                    return path.read_bytes()
+        finally:
+            with self._lock:
+                state.parts.remove(part)
+                state.heard_at = time.monotonic()
+
     def close_generation(self, task: Task, kind: Kind, generation: int) -> None:
         """Stop episodes of this kind in this generation and those before; later chunks of them come back unplayed."""
         state = self._state_of(task)
@@ -167,23 +186,27 @@ class Node:
             if state is None:
                 if task.noise != self.noise:
                     raise NodeError(f"this node's noise table is {self.noise}, the run needs {task.noise}")
-                number = self.pool.add_task(task, n_rows := 4 * task.n_genomes)
-                state = _TaskState(number, task.client_id, self._ancestors(number, n_rows), 0.0)
+                n_rows = 4 * task.n_genomes
+                number = self.pool.add_task(task, n_rows * (1 + task.n_vectors))
+                state = _TaskState(number, task.client_id, self._ancestors(task, number, n_rows), 0.0)
                 self._tasks[task.run_id] = state
             state.heard_at = time.monotonic()
             if part is not None:
                 state.parts.append(part)
             return state
 
-    def _ancestors(self, number: int, n_rows: int) -> Ancestors:
+    def _ancestors(self, task: Task, number: int, n_rows: int) -> Ancestors:
         def decode(decodings: Sequence[Decoding]) -> None:
-            jobs = [DecodeJob(number, each.row, each.ancestor_row, each.missing_parts) for each in decodings]
-            batch = self.pool.submit(jobs)
-            batch.wait()
-            if batch.failures:
-                raise NodeError(f"cannot decode a genome: {batch.failures[0]}")
+            self._finish([job for each in decodings for job in decode_jobs(task, number, each, self.pool.n_processes)])
 
         return Ancestors(n_rows, decode)
+
+    def _finish(self, jobs: Sequence[Job]) -> None:
+        """Have jobs done that decode genomes; raises `NodeError` where one fails."""
+        batch = self.pool.submit(jobs)
+        batch.wait()
+        if batch.failures:
+            raise NodeError(f"cannot decode a genome: {batch.failures[0]}")
 
     def _drop(self, run_id: str) -> None:
         with self._lock:

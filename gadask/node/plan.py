@@ -1,17 +1,24 @@
-"""What the episodes of a chunk start from: weights that a node has, and a step that is added to them."""
+"""What the episodes of a chunk start from: weights that a node has, and a step that is added to them.
+
+And how the processes of a node share the work of decoding these weights.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 import numpy as np
 
-from gadask.algorithms.algorithm import Brood
+from gadask.algorithms.algorithm import Brood, moving
+from gadask.errors import GenomeError, NodeError
 from gadask.genomes.genome import Genome, unfold
+from gadask.genomes.stored import read_updates
 from gadask.messages import Chunk, Kind, Task
-from gadask.node.jobs import PlannedEpisode
+from gadask.node.ancestors import Decoding
+from gadask.node.jobs import DecodeJob, PlannedEpisode
 
 _NEW = -1  # a row of a new network, made from noise alone
 _NO_GENE = -1  # of a genome that is played as it is
@@ -50,6 +57,25 @@ def plan_episodes(chunk: Chunk, slots: dict[int, Recipe], rows_of: dict[Genome, 
         row = rows_of[one.base] if one.base else _NEW
         planned.extend(PlannedEpisode(slot, episode, row, one.gene, one.weight) for _, episode in episodes)
     return planned
+
+
+def decode_jobs(task: Task, number: int, decoding: Decoding, n_processes: int) -> list[DecodeJob]:
+    """Return the jobs that fill a row: one, or with updates one a process, each with a share of the columns.
+
+    Raises `NodeError` where an update cannot be read.
+    """
+    job = DecodeJob(number, decoding.row, decoding.ancestor_row, decoding.missing_parts)
+    moves = moving(task.algorithm)
+    if moves is None:
+        return [job]
+    genes_of = partial(moves.update_genes, n_genes=task.n_genes)
+    try:
+        updates = read_updates(task.run_dir, job.parts, genes_of)
+    except GenomeError as error:
+        raise NodeError(f"cannot decode a genome: {error}") from None
+    bounds = np.linspace(0, task.n_params, n_processes + 1).astype(int).tolist()
+    shares = [(first, end) for first, end in pairwise(bounds) if end > first]
+    return [replace(job, updates=updates, columns=columns) for columns in shares]
 
 
 def _of_candidate(task: Task, brood: Brood, candidate: Genome) -> Recipe:

@@ -20,15 +20,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gadask.algorithms.algorithm import moving
 from gadask.config import NoiseConfig
 from gadask.contract import AnnouncedBehaviour
 from gadask.envs import Env, make_env
-from gadask.genomes.anchors import read_anchor
+from gadask.genomes.anchors import read_vectors
 from gadask.genomes.noise import Noise, NoiseTable
 from gadask.genomes.seeding import Stream
-from gadask.genomes.weights import decode, mutate
+from gadask.genomes.stored import stored_path
+from gadask.genomes.weights import decode, decode_vectors, mutate
 from gadask.messages import Kind, Status
-from gadask.node.jobs import SEVERAL, STOP_ALL, WORDS_PER_PROCESS, Answer, DecodeJob, NewTask, PlannedEpisode, PlayJob
+from gadask.node.jobs import (
+    SEVERAL,
+    STOP_ALL,
+    WORDS_PER_PROCESS,
+    Answer,
+    DecodeJob,
+    NewTask,
+    PlannedEpisode,
+    PlayJob,
+    WriteJob,
+)
 from gadask.node.packets import receive, send
 from gadask.observations import OBSERVED_SLOTS
 from gadask.play.lanes import Beginning, Lanes, Played, open_lanes
@@ -78,10 +90,10 @@ class Player:
         self._noise = noise
         self._index = index
         self._words = words
-        shape = (new.n_rows, new.task.n_params)
-        mapping = mmap.mmap(weights_fd, 4 * shape[0] * shape[1])
+        mapping = mmap.mmap(weights_fd, 4 * new.n_rows * new.task.n_params)
         os.close(weights_fd)  # the mapping has its own
-        self._weights = torch.from_numpy(np.frombuffer(mapping, np.float32).reshape(shape))
+        self._vectors = np.frombuffer(mapping, np.float32).reshape(-1, 1 + new.task.n_vectors, new.task.n_params)
+        self._weights = torch.from_numpy(self._vectors)[:, 0]
         self._env: Env | None = None
         self._policy: Policy | None = None
         self._lanes: Lanes | None = None
@@ -89,27 +101,46 @@ class Player:
         self._behaviour = AnnouncedBehaviour(env_id, n_behaviour) if n_behaviour else None
         self._streams = [Stream() for _ in range(max(1, new.task.n_lanes))]  # for sampled actions, one a lane
 
-    def decode(self, job_number: int, job: DecodeJob) -> Answer:
-        """Fill one row of the node's weights."""
+    def decode(self, job_number: int, job: DecodeJob | WriteJob) -> Answer:
+        """Fill one row of the node's weights, or some columns of it, or write one to a file."""
         self._words[2] = time.monotonic_ns()
         failure = ""
-        ancestor = self._weights[job.ancestor_row] if job.ancestor_row >= 0 else None
         for attempt in range(2):
             try:
-                decode(
-                    self._weights[job.row],
-                    job.parts,
-                    self._noise,
-                    lambda noise: self._made()[1].initialise(noise),  # with an ancestor no environment is needed
-                    self._task.algorithm.step_weight,
-                    ancestor,
-                    anchor=lambda digest: read_anchor(self._task.anchors, digest, self._task.n_params),
-                )
+                if isinstance(job, WriteJob):
+                    self._vectors[job.row].tofile(job.path)
+                else:
+                    self._decode(job)
                 break
             except (Exception, SystemExit) as error:  # whatever an environment or a policy raises becomes a reason
                 if attempt == 1:
                     failure = _one_line(error)
         return Answer(job_number, Rows(), failure)
+
+    def _decode(self, job: DecodeJob) -> None:
+        task = self._task
+        made_from = job.parts, self._noise, self._initialised, task.algorithm.step_weight
+        moves = moving(task.algorithm)
+        if moves is None:
+            ancestor = self._weights[job.ancestor_row] if job.ancestor_row >= 0 else None
+            decode(self._weights[job.row], *made_from, ancestor, anchor=lambda digest: self._anchor(digest)[0])
+        else:
+            decode_vectors(
+                self._vectors[job.row],
+                *made_from,
+                moves.optimiser,
+                job.updates,
+                self._vectors[job.ancestor_row] if job.ancestor_row >= 0 else None,
+                anchor=self._anchor,
+                columns=job.columns,
+            )
+
+    def _initialised(self, noise: torch.Tensor) -> torch.Tensor:
+        return self._made()[1].initialise(noise)  # made when asked for: with an ancestor no environment is needed
+
+    def _anchor(self, digest: str) -> NDArray[np.float32]:
+        path = stored_path(self._task.run_dir, digest)
+        return read_vectors(path.parent, digest, self._task.n_params, self._task.n_vectors)
 
     def play(self, job_number: int, job: PlayJob) -> Answer:
         """Play the job's episodes, in order or in lanes; the rest of them is not played once the job is stopped."""
@@ -215,9 +246,10 @@ class Player:
 
     def _seeds(self, job: PlayJob, planned: PlannedEpisode, sampled: bool, lane: int = 0) -> Beginning:
         """Return the environment's seed and, for a policy that samples its actions, a stream at its start."""
-        key = job.generation, planned.slot, planned.episode
-        stream = self._streams[lane].at(self._task.run_seed, job.kind.action_purpose, *key) if sampled else None
-        return self._task.env_seed(job.kind, *key), stream
+        task, kind = self._task, job.kind
+        key = job.generation, task.task_slot(kind, planned.slot), planned.episode
+        stream = self._streams[lane].at(task.run_seed, kind.action_purpose, *key) if sampled else None
+        return task.env_seed(kind, job.generation, planned.slot, planned.episode), stream
 
     def _load(
         self,
@@ -254,7 +286,7 @@ class Player:
         """Drop environment and weights."""
         self._discard_env()
         self._lanes = None
-        del self._weights
+        del self._weights, self._vectors
 
     def _discard_env(self) -> None:
         """Drop an environment that raised, however it takes it."""

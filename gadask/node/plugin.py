@@ -20,6 +20,7 @@ from tornado.ioloop import PeriodicCallback
 
 from gadask.config import NoiseConfig
 from gadask.errors import NodeError
+from gadask.genomes.genome import from_text
 from gadask.messages import Kind, Task, unpack_brood, unpack_chunk
 from gadask.node.memory_kills import memory_kills
 from gadask.node.node import Node
@@ -143,9 +144,7 @@ def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
     worker = get_worker()
     key = worker.get_current_task()
     secede()
-    node = _node()
-    if identity(node.digest) != expected:
-        raise NodeError(f"this node has {identity(node.digest)}; the run has {expected}")
+    node = _expected_node(expected)
 
     def is_wanted() -> bool:
         task = worker.state.tasks.get(key)
@@ -153,6 +152,22 @@ def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
 
     rows = node.play(*unpack_brood(made_from), unpack_chunk(chunk), is_wanted)
     return ChunkResult(worker.address, rows.packed())
+
+
+def vectors(made_from: bytes, genome: str, expected: str) -> bytes:
+    """Return the vectors of a genome, float32, that this Dask worker's node has or makes; arguments as for `play`."""
+    secede()
+    node = _expected_node(expected)
+    task, _ = unpack_brood(made_from)
+    return node.vectors(task, from_text(genome))
+
+
+def _expected_node(expected: str) -> Node:
+    """Return this Dask worker's node; raises `NodeError` if its `identity` is another."""
+    node = _node()
+    if identity(node.digest) != expected:
+        raise NodeError(f"this node has {identity(node.digest)}; the run has {expected}")
+    return node
 
 
 def answer(question: Callable[..., object], *args: object, dask_worker: Worker) -> bytes:

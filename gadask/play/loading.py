@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from gadask.algorithms import make_algorithm
-from gadask.config import Config
+from gadask.algorithms.algorithm import moving
+from gadask.config import Config, NoiseConfig
 from gadask.envs import make_env
-from gadask.genomes.anchors import FOLDER, read_anchor
+from gadask.genomes.anchors import FOLDER, read_anchor, read_vectors
 from gadask.genomes.genome import Genome, check_genes, count_genes
-from gadask.genomes.noise import LazyNoise
-from gadask.genomes.weights import decode
+from gadask.genomes.noise import LazyNoise, Noise, NoiseTable
+from gadask.genomes.stored import read_updates
+from gadask.genomes.weights import decode, decode_vectors
 from gadask.play.lanes import FirstLane
 from gadask.policies import Policy, make_policy
 
@@ -39,10 +41,42 @@ def load_genome(policy: Policy | FirstLane, genome: Genome, config: Config, run_
     there.
     """
     n_params = policy.flat.numel()
-    check_genes(genome, count_genes(config.noise.size, n_params))
-    anchor = functools.partial(read_anchor, Path(run_dir) / FOLDER, n_params=n_params)
-    step_weight = make_algorithm(config).step_weight
-    decode(policy.flat, genome, LazyNoise(config.noise), policy.initialise, step_weight, anchor=anchor)
+    n_genes = count_genes(config.noise.size, n_params)
+    check_genes(genome, n_genes)
+    algorithm = make_algorithm(config)
+    moves = moving(algorithm)
+    if moves is None:
+        anchor = functools.partial(read_anchor, Path(run_dir) / FOLDER, n_params=n_params)
+        noise = LazyNoise(config.noise)
+        decode(policy.flat, genome, noise, policy.initialise, algorithm.step_weight, anchor=anchor)
+        return
+    genes_of = functools.partial(moves.update_genes, n_genes=n_genes)
+    updates = read_updates(run_dir, genome, genes_of)
+    n_vectors = moves.optimiser.n_vectors
+    vectors = np.zeros((1 + n_vectors, n_params), np.float32)
+    n_samples = n_params * sum(len(one.genes) for one in updates.values())
+    with _noise_for(config.noise, n_samples) as noise_there:
+        decode_vectors(
+            vectors,
+            genome,
+            noise_there,
+            policy.initialise,
+            algorithm.step_weight,
+            moves.optimiser,
+            updates,
+            anchor=lambda digest: read_vectors(Path(run_dir) / FOLDER, digest, n_params, n_vectors),
+        )
+    policy.flat.copy_(torch.from_numpy(vectors[0]))
+
+
+@contextmanager
+def _noise_for(config: NoiseConfig, n_samples: int) -> Iterator[Noise]:
+    """Yield the noise in the form that takes less time for so many samples: the whole table for more than it has."""
+    if n_samples <= config.size:
+        yield LazyNoise(config)
+    else:
+        with NoiseTable.generate(config) as table:
+            yield table
 
 
 @contextmanager

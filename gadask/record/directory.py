@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Json
 from gadask.config import Config, dump_config, load_stored_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
-from gadask.genomes.anchors import FOLDER, anchor_content, anchor_digest, anchor_path
+from gadask.genomes.anchors import anchor_content, anchor_digest
+from gadask.genomes.stored import FOLDERS, stored_path
 from gadask.record import CLUSTER_FOLDER, files
 from gadask.record.checkpoint import (
     Checkpoint,
@@ -108,7 +109,7 @@ class RunDirectory:
             checkpoint = encode(Checkpoint(state or State(), config, 0, log_digest.hexdigest()))
             try:
                 if anchor is not None:
-                    _write_anchor(path, anchor)
+                    _store(path, anchor_digest(anchor), anchor_content(anchor))
                 files.atomic_write(path / _CHECKPOINT, checkpoint)
                 # Last: a directory without it holds no run, and `create` may use it again.
                 files.atomic_write(path / _CONFIG, dump_config(config).encode())
@@ -117,7 +118,8 @@ class RunDirectory:
             except (OSError, RecordError):
                 for name in (_CONFIG, _CHECKPOINT, _LOCK):
                     (path / name).unlink(missing_ok=True)
-                shutil.rmtree(path / FOLDER, ignore_errors=True)
+                for folder in FOLDERS:
+                    shutil.rmtree(path / folder, ignore_errors=True)
                 raise
             return cls(path, config, lock, checkpoint, log_digest)
         except (OSError, RecordError, RunDirectoryError) as error:
@@ -186,6 +188,16 @@ class RunDirectory:
             _logger.warning("%s: going on with other code, which may play otherwise: %s", self.path, "; ".join(found))
         files.atomic_write(path, json.dumps([*entries, entry], indent=1, allow_nan=False).encode() + b"\n")
 
+    def store(self, part: str, content: bytes) -> None:
+        """Write the content of an anchor or an update, before a genome that names it is played or recorded.
+
+        Raises `RecordError` if it cannot be written.
+        """
+        try:
+            _store(self.path, part, content)
+        except OSError as error:
+            raise RecordError(f"{stored_path(self.path, part)}: cannot write this file: {error.strerror}") from None
+
     def close_generation(self, episodes: pa.Table, line: Json, state: State) -> None:
         """Record the generation `state.generation`, the one after the last that was closed.
 
@@ -249,7 +261,7 @@ class RunDirectory:
         for table in sorted((self.path / _EPISODES).glob("*.parquet")):
             if re.fullmatch(r"\d{6,}", table.stem) and int(table.stem) > self._generation:
                 files.remove(table)
-        for directory in (self.path, self.path / _EPISODES):
+        for directory in (self.path, *(self.path / name for name in (_EPISODES, *FOLDERS))):
             for temporary in files.temporary_files(directory):
                 files.remove(temporary)
 
@@ -279,8 +291,8 @@ def read_run(path: Path | str) -> tuple[Config, State]:
 
 def _refuse_used(path: Path) -> None:
     """Raise unless the directory is empty, but for what its cluster or a process killed while it made it left there."""
-    leftovers = {path / _LOCK, path / _CHECKPOINT, path / FOLDER, path / CLUSTER_FOLDER, *files.temporary_files(path)}
-    if set(path.iterdir()) - leftovers:
+    leftovers = {path / name for name in (_LOCK, _CHECKPOINT, CLUSTER_FOLDER, *FOLDERS)}
+    if set(path.iterdir()) - leftovers - {*files.temporary_files(path)}:
         what = "holds a run already" if (path / _CONFIG).exists() else "is not empty"
         raise RunDirectoryError(
             f"{path}: {what}; use --resume (resume=True) to go on with its run, or choose another directory"
@@ -294,10 +306,10 @@ def _refuse_used(path: Path) -> None:
         files.remove(temporary)
 
 
-def _write_anchor(path: Path, weights: NDArray[np.float32]) -> None:
-    anchor = anchor_path(path / FOLDER, anchor_digest(weights))
-    anchor.parent.mkdir(exist_ok=True)
-    files.atomic_write(anchor, anchor_content(weights))
+def _store(path: Path, part: str, content: bytes) -> None:
+    file = stored_path(path, part)
+    file.parent.mkdir(exist_ok=True)
+    files.atomic_write(file, content)
 
 
 def _is_unplayed(checkpoint: bytes) -> bool:
