@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,8 @@ def test_twenty_generations_are_those_of_plain_numpy(optimiser: str, tmp_path: P
 
 def plain_adam() -> Callable[[NDArray[np.float32], NDArray[np.float32], int], NDArray[np.float32]]:
     one, two = np.float32(1 - 0.9), np.float32(1 - 0.999)
-    mean = square = np.float32(0)
+    mean: Any = np.float32(0)
+    square: Any = np.float32(0)
 
     def step(centre: NDArray[np.float32], gradient: NDArray[np.float32], t: int) -> NDArray[np.float32]:
         nonlocal mean, square
@@ -84,18 +86,20 @@ def plain_adam() -> Callable[[NDArray[np.float32], NDArray[np.float32], int], ND
         mean = np.float32(0.9) * mean + one * gradient
         square = np.float32(0.999) * square + two * gradient**2
         rate = np.float32(0.05 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t))
-        return centre - rate * mean / (np.sqrt(square) + np.float32(1e-8))
+        moved: NDArray[np.float32] = centre - rate * mean / (np.sqrt(square) + np.float32(1e-8))
+        return moved
 
     return step
 
 
 def plain_momentum() -> Callable[[NDArray[np.float32], NDArray[np.float32], int], NDArray[np.float32]]:
-    mean = np.float32(0)
+    mean: Any = np.float32(0)
 
     def step(centre: NDArray[np.float32], gradient: NDArray[np.float32], t: int) -> NDArray[np.float32]:
         nonlocal mean
         mean = np.float32(0.9) * mean + np.float32(1 - 0.9) * (gradient + np.float32(0.005) * centre)
-        return centre - np.float32(0.05) * mean
+        moved: NDArray[np.float32] = centre - np.float32(0.05) * mean
+        return moved
 
     return step
 
