@@ -1,8 +1,8 @@
 """Configuration: frozen dataclasses, TOML in and out, presets.
 
 A config file holds the tables of `Config` and nothing else; an unknown key, a wrong type or an impossible
-value is a `ConfigError` that names the key. `preset = "such2017"` or `"ga-dist"` at the top of the file sets
-every field that the file leaves out to the values of that publication; see `PRESETS`.
+value is a `ConfigError` that names the key. `preset = "such2017"`, or another of `PRESETS`, at the top of the file sets
+every field that the file leaves out to the values of that publication.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Config:
 
     seed: int = 0
     """Everything random in a run follows from it, but for the noise table. At most 2⁶³ − 1."""
-    preset: Literal["none", "such2017", "ga-dist"] = "none"
+    preset: Literal["none", "such2017", "ga-dist", "salimans2017-atari", "salimans2017-mujoco"] = "none"
     """Published settings for every field that the file leaves out."""
     env: EnvConfig = field(default_factory=EnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -93,6 +93,13 @@ class Config:
         return html_table(f"config, preset {self.preset}: what differs from it", given)
 
 
+_SALIMANS_2017 = GenerationConfig(
+    population=5000,
+    closing="first",
+    min_steps=10_000,
+    elite_evaluation="overlapped",
+    candidates=1,
+)
 PRESETS: dict[str, Config] = {
     "none": Config(),
     "such2017": Config(
@@ -115,8 +122,24 @@ PRESETS: dict[str, Config] = {
         ga=GAConfig(truncation="ga-dist"),
         budget=BudgetConfig(frames=1e9),
     ),
+    "salimans2017-atari": Config(
+        preset="salimans2017-atari",
+        env=EnvConfig(preprocessing="ga-dist"),
+        policy=PolicyConfig(kind="salimans2017"),
+        algorithm=AlgorithmConfig("openai-es"),
+        generation=_SALIMANS_2017,
+        budget=BudgetConfig(frames=1e9),
+    ),
+    "salimans2017-mujoco": Config(
+        preset="salimans2017-mujoco",
+        env=EnvConfig(id="Swimmer-v5", max_steps=1000),
+        policy=PolicyConfig(kind="mlp", kwargs={"hidden": "64,64"}, normalise=True),
+        algorithm=AlgorithmConfig("openai-es"),
+        generation=_SALIMANS_2017,
+    ),
 }
-"""Published settings: Such et al. 2017 (arXiv 1712.06567), as their program for GPUs has them, and ga-dist (2018)."""
+"""Published settings: Such et al. 2017 (arXiv 1712.06567), as their program for GPUs has them; ga-dist (2018); Salimans
+et al. 2017 (arXiv 1703.03864)."""
 
 
 def load_config(path: Path | str) -> Config:

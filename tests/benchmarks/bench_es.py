@@ -1,9 +1,10 @@
 """What an update of OpenAI-ES costs: `python -m tests.benchmarks.bench_es [--pairs 500]`.
 
-On one node of two processes, with the 4 million parameters of `such2017` and Adam: the time from an update's file to the
-centre in shared memory, beside one `torch.mv` of the same rows of noise on two threads, and beside sending the centre
-to the node through Dask, whose payload is 16 MB (medians; the three take turns). Then how long a node takes that joins
-at generation 1,000, from its noise table to its first episode, and what an episode of small runs costs on the wire.
+On one node of two processes, with the 4 million parameters of `such2017` and Adam: the time from an update's file to
+the centre in shared memory, beside one `torch.mv` of the same rows of noise on two threads, and beside sending the
+centre to the node through Dask, whose payload is 16 MB (medians; the three take turns). Then how long a node takes
+that joins at generation 1,000, from its noise table to its first episode, and what an episode of small runs costs on
+the wire.
 """
 
 from __future__ import annotations
