@@ -23,7 +23,7 @@ from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.starts import Starts
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, Status
-from gadask.rows import BEHAVIOUR, ROW, Rows
+from gadask.rows import BEHAVIOUR, REASON, ROW, Rows
 
 N_STARTS = 4
 
@@ -42,7 +42,11 @@ def row(kind: Kind, slot: int, episode: int, status: Status = Status.OK, return_
     table = np.zeros(1, ROW)
     table["generation"], table["kind"], table["slot"], table["episode"] = 3, kind, slot, episode
     table["status"], table["return"], table["steps"], table["frames"], table["seconds"] = status, return_, 10, 40, 1.5
-    return Rows(table, {BEHAVIOUR: {0: b"abcd"}} if status is Status.OK else {})
+    return Rows(table, {BEHAVIOUR: {0: b"abcd"}} if status is Status.OK else {REASON: {0: b"why"}})
+
+
+def places(rows: Rows, status: Status) -> list[int]:
+    return np.flatnonzero(rows.table["status"] == status).tolist()
 
 
 def worth(starts: Starts, kind: Kind, slot: int, episode: int) -> float:
@@ -61,6 +65,7 @@ def test_every_episode_counts_once_and_no_start_is_played_twice(
     ledger = Ledger(quota, n_candidates, starts=shared)
     counted: list[tuple[int, int, int]] = []
     well: Counter[tuple[int, int, int]] = Counter()
+    badly: Counter[tuple[int, int, int]] = Counter()
     in_flight: list[Chunk] = []
     n_played, n_failures = 0, 0
 
@@ -79,24 +84,27 @@ def test_every_episode_counts_once_and_no_start_is_played_twice(
             in_flight.append(chunk)
         for _, rows in shared.take_filled():
             assert (rows.table["seconds"] == 0).all()
-            assert rows.attached(BEHAVIOUR) == dict.fromkeys(range(len(rows)), b"abcd")
+            assert rows.attached(BEHAVIOUR) == dict.fromkeys(places(rows, Status.OK), b"abcd")
+            assert rows.attached(REASON) == dict.fromkeys(places(rows, Status.ERROR), b"why")
             add(rows, are_filled=True)
         if not in_flight or ledger.closed or (chunk is not None and data.draw(st.booleans())):
             continue
         chunk = in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1)))
         for slot, episode in chunk.episodes:
-            fails = n_failures < 5 and data.draw(st.integers(0, 9)) == 0
+            start = shared.start_of(chunk.kind, slot, episode)
+            fails = n_failures < 8 and data.draw(st.integers(0, 0 if badly[chunk.kind, slot, start] else 9)) == 0
             n_failures += fails
             status = Status.ERROR if fails else Status.OK
             rows = row(chunk.kind, slot, episode, status, worth(shared, chunk.kind, slot, episode))
-            well[chunk.kind, slot, shared.start_of(chunk.kind, slot, episode)] += not fails
+            (badly if fails else well)[chunk.kind, slot, start] += 1
             n_played += 1
             again = shared.note("node", rows)
             assert fails or not again
             ledger.give_back(again)
             add(rows, are_filled=False)
     assert max(Counter(counted).values()) == 1
-    assert max(well.values()) == 1
+    assert max(well.values(), default=1) == 1
+    assert max(badly.values(), default=0) <= 2
     if not first:
         wanted = {(Kind.CHILD, slot, episode) for slot in range(5) for episode in range(3)}
         wanted |= {(Kind.EVALUATION, slot, episode) for slot in range(n_candidates) for episode in range(8)}
@@ -128,6 +136,33 @@ def test_those_that_waited_for_an_episode_that_failed_are_played() -> None:
     ledger.add(filled.table, are_filled=True)
     assert ledger.closed
     assert (ledger.played_episodes, ledger.steps) == (2, 30)
+
+
+@pytest.mark.parametrize("status", [Status.ERROR, Status.TIMEOUT, Status.NONFINITE])
+def test_a_start_that_failed_twice_has_failed_for_all_that_mean_it(status: Status) -> None:
+    """Those that wait, and those that are issued later; whatever is stopped has not failed."""
+    shared = starts_by_slot()
+
+    def holds(episode: int) -> bool:
+        return shared.holds(Kind.CHILD, 0, episode)
+
+    def note(episode: int, status: Status) -> list[tuple[Kind, int, int]]:
+        return shared.note("node", row(Kind.CHILD, 0, episode, status))
+
+    assert [holds(0), holds(1)] == [False, True]
+    assert note(0, status) == [(Kind.CHILD, 0, 1)]
+    assert not shared.has(Kind.CHILD, 0, 1)
+    assert not holds(1)
+    assert note(1, Status.STOPPED) == []
+    assert [holds(1), holds(2)] == [False, True]
+    assert note(1, status) == []
+    assert holds(3)
+    ((node, filled),) = shared.take_filled()
+    assert (node, filled.table["episode"].tolist()) == ("node", [2, 3])
+    assert (filled.table["status"] == status).all()
+    assert not filled.table["seconds"].any()
+    assert filled.reasons() == {0: "why", 1: "why"}
+    assert shared.results(Kind.CHILD, [0]) == {0: {}}  # the next generation tries again
 
 
 def test_children_that_cannot_count_any_more_are_not_issued_again() -> None:
