@@ -112,10 +112,14 @@ def test_a_run_that_was_resumed_is_the_same(tmp_path: Path) -> None:
     """Though it has forgotten what its candidates gave before, and plays that again."""
     whole = run(assault("such2017"), tmp_path / "whole", processes=1)
     run(assault("such2017", generations=2), tmp_path / "resumed", processes=1)
-    assert run(assault("such2017"), tmp_path / "resumed", processes=1, resume=True) == whole
+    told: list[Progress] = []
+    options: dict[str, Any] = {"processes": 1, "resume": True, "on_progress": told.append}
+    assert run(assault("such2017"), tmp_path / "resumed", **options) == whole
     ours, theirs = played_frames(tmp_path / "resumed"), played_frames(tmp_path / "whole")
     assert ours[2] > theirs[2]
     assert ours[:2] + ours[3:] == theirs[:2] + theirs[3:]
+    assert told[-1].frames_played == sum(ours[2:]) < told[-1].frames
+    assert [one.frames_played for one in told] == sorted(one.frames_played for one in told)
     for generation in range(4):
         assert counted(tmp_path / "resumed", generation) == counted(tmp_path / "whole", generation)
 
