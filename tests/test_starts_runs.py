@@ -11,6 +11,7 @@ from typing import Any, Literal
 import psutil
 import pytest
 
+from gadask.clusters.base import DASK_CONFIG
 from gadask.config import Config, config_from_dict
 from gadask.master.generation import Progress
 from gadask.master.task import prepare_task
@@ -124,8 +125,16 @@ def test_a_run_that_was_resumed_is_the_same(tmp_path: Path) -> None:
         assert counted(tmp_path / "resumed", generation) == counted(tmp_path / "whole", generation)
 
 
-def test_what_waited_for_a_node_that_died_is_not_lost(tmp_path: Path) -> None:
-    """Its chunks are played elsewhere, candidates beside children; each episode counts once, with the same result."""
+@pytest.mark.parametrize("who", ["Dask", "gadask"])
+def test_what_waited_for_a_node_that_died_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """Its chunks are played elsewhere, candidates beside children; each episode counts once, with the same result.
+
+    Dask gives them to the other node by itself, as long as it does not suspect that they kill nodes.
+    """
+    if who == "gadask":
+        monkeypatch.setitem(DASK_CONFIG, "distributed.scheduler.allowed-failures", 0)
     overlapped = assault("such2017", elite_evaluation="overlapped")
     whole = run(overlapped, tmp_path / "whole", processes=1)
     killed: list[int] = []
