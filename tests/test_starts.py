@@ -18,6 +18,7 @@ from gadask.algorithms.algorithm import Brood
 from gadask.config import EnvConfig, config_from_dict
 from gadask.envs import make_env
 from gadask.genomes.seeding import seeds_of_starts, start_of
+from gadask.master.books import Books
 from gadask.master.dispatch import Arrival, Dispatcher
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.starts import Starts
@@ -234,38 +235,50 @@ def test_rows_that_name_no_episode_that_is_played_say_nothing() -> None:
     assert filled.table["return"].tolist() == [5]
 
 
-def test_what_is_filled_arrives_before_what_came_with_its_episode() -> None:
-    """Two evaluations that are the same, and a spare one that came together with the first: the two count."""
+@pytest.mark.parametrize(("chunk_size", "counted"), [(1, {0: False, 1: True}), (9, {0: False, 2: False})])
+def test_what_is_filled_arrives_behind_its_episode_and_what_counts_is_what_is_selected_by(
+    chunk_size: int, counted: dict[int, bool]
+) -> None:
+    """Two evaluations that are the same, 0 and 1, and 2, a spare one, come together; the first two to arrive count.
+
+    In one chunk with 0 the spare is before 1, which is filled: another start in the place of the same one again. None is
+    preferred for what it gives.
+    """
     quota = Quota(3, children=0, episodes=2, spare_episodes=1, first=True)
     ledger = Ledger(quota, 1, starts=Starts(3, lambda kind, slot, episode: episode // 2))
+    books = Books()
 
-    async def arrivals() -> list[tuple[int, bool, Heading]]:
-        found = []
-        async for batch in Instant().play(ledger, Brood(3, (), ((1,),))):
+    async def book() -> None:
+        async for batch in Instant(chunk_size).play(ledger, Brood(3, (), ((1,),))):
             for arrival in batch:
-                headings = ledger.add(arrival.rows.table, are_filled=arrival.are_filled)
-                for one, heading in zip(arrival.rows.table, headings, strict=True):
-                    found.append((int(one["episode"]), arrival.are_filled, Heading(int(heading))))
-        return found
+                books.add(arrival, ledger.add(arrival.rows.table, are_filled=arrival.are_filled))
 
-    counted, surplus = Heading.COUNTED, Heading.SURPLUS
-    assert asyncio.run(arrivals()) == [(0, False, counted), (1, True, counted), (2, False, surplus)]
+    asyncio.run(book())
+    are_filled = {int(arrival.rows.table["episode"][0]): arrival.are_filled for arrival, _ in books.arrivals}
+    selected_by = books.selectable(Kind.EVALUATION).table
+    assert {episode: are_filled.get(episode, False) for episode in selected_by["episode"].tolist()} == counted
+    assert selected_by["return"].tolist() == [float(episode // 2) for episode in counted]
+    assert (ledger.rows[Heading.COUNTED], ledger.rows[Heading.SURPLUS]) == (2, 1)
 
 
 class Instant(Dispatcher):
-    """Plays at once all that is issued, a chunk an episode."""
+    """Plays at once all that is issued; the result is the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunk_size: int) -> None:
         self._nodes = cast("Any", SimpleNamespace(playing={}))
         self._chunks: list[Chunk] = []
+        self._chunk_size = chunk_size
 
     def _fill(self, ledger: Ledger, brood: Brood) -> None:
-        while (chunk := ledger.take(1)) is not None:
+        while (chunk := ledger.take(self._chunk_size)) is not None:
             self._chunks.append(chunk)
 
     async def _next_arrivals(self) -> list[Arrival]:
         chunks, self._chunks = self._chunks, []
-        return [Arrival("node", row(chunk.kind, *chunk.episodes[0])) for chunk in chunks]
+        return [
+            Arrival("node", Rows.joined(row(one.kind, *pair, return_=pair[1] // 2) for pair in one.episodes))
+            for one in chunks
+        ]
 
 
 def test_spare_evaluations_of_a_start_that_is_known_are_not_issued() -> None:
