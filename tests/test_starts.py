@@ -241,8 +241,8 @@ def test_what_is_filled_arrives_behind_its_episode_and_what_counts_is_what_is_se
 ) -> None:
     """Two evaluations that are the same, 0 and 1, and 2, a spare one, come together; the first two to arrive count.
 
-    In one chunk with 0 the spare is before 1, which is filled: another start in the place of the same one again. None is
-    preferred for what it gives.
+    In one chunk with 0 the spare is before 1, which is filled: another start in the place of the same one again. No
+    start is preferred for what it gives.
     """
     quota = Quota(3, children=0, episodes=2, spare_episodes=1, first=True)
     ledger = Ledger(quota, 1, starts=Starts(3, lambda kind, slot, episode: episode // 2))
