@@ -148,7 +148,8 @@ def _playing_times(children: pd.DataFrame) -> NDArray[np.float64]:
     """Return how long each child of a generation takes to play, shape `(children,)`, also those that were filled in."""
     seconds = children["seconds"].astype(np.float64).where(children["seconds"] > 0)
     of_its_length = seconds.groupby(children["steps"].to_numpy()).transform("mean")
-    return seconds.fillna(of_its_length).fillna(0.0).to_numpy()
+    times: NDArray[np.float64] = seconds.fillna(of_its_length).fillna(0.0).to_numpy()
+    return times
 
 
 def plot_length_bias(
