@@ -8,7 +8,8 @@ of ga-dist's cluster, the 720 cores of Such et al. 2017, and more).
 For the last one a generation is played again by drawing children with replacement from those it had: all processes
 begin at once, each plays one child after another, and the first N to end count. Playing times are the recorded ones. A
 run that was itself closed at the first results lacks the long episodes that were cut off, so that its own bias is
-understated.
+understated. An episode that was filled from one that is the same took no time; in what is played again nothing is
+shared, so that it takes as long as those that were played and have its length.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def first_n_closing(
     rows = []
     for number in chosen:
         own = children[children["recorded_in"] == number]
-        seconds = np.maximum(own["seconds"].to_numpy(np.float64), 1e-6)
+        seconds = np.maximum(_playing_times(own), 1e-6)
         steps, returns = own["steps"].to_numpy(), own["return"].to_numpy()
         for n_processes in processes:
             outcomes = []
@@ -141,6 +142,14 @@ def finished_children(episodes: pd.DataFrame) -> pd.DataFrame:
     `episodes` needs the columns `kind` and `status`.
     """
     return episodes[(episodes["kind"] == "child") & (episodes["status"] == "ok")]
+
+
+def _playing_times(children: pd.DataFrame) -> NDArray[np.float64]:
+    """Return how long each child of a generation takes to play, shape `(children,)`, also those that were filled in."""
+    seconds = children["seconds"].astype(np.float64).where(children["seconds"] > 0)
+    of_its_length = seconds.groupby(children["steps"].to_numpy()).transform("mean")
+    times: NDArray[np.float64] = seconds.fillna(of_its_length).fillna(0.0).to_numpy()
+    return times
 
 
 def plot_length_bias(

@@ -177,6 +177,8 @@ def _of_what(test: EliteTest | None) -> str:
     """Return in words what a test is made of."""
     if test is not None and test.n_starts:
         return f"which is of every start that there is, {test.n_starts} without sticky actions,"
+    if test is not None and test.n_possible:
+        return f"on starts that were drawn anew, at most {test.n_possible} different ones without sticky actions,"
     return "on episodes that no selection has seen"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gadask.config import Config, config_from_dict
 
@@ -22,6 +23,11 @@ _LONGEST = (
     "tests/faults/",
     "tests/test_run.py",
 )
+
+
+# Both measure wall time: on a busy machine any property test might fail.
+settings.register_profile("gadask", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gadask")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

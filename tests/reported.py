@@ -16,7 +16,7 @@ def line(number: int, elite: float | None = 100.0) -> dict[str, Any]:
     """A line of the log, with what the page reads."""
     return {
         "generation": number,
-        "timing": {"elapsed_s": 60.0 * (number + 1), "wall_s": 60.0, "processes": 62},
+        "timing": {"elapsed_s": 60.0 * (number + 1), "wall_s": 60.0, "processes": 62, "played": {"frames": 1_500_000}},
         "elite": None if elite is None else {"genome": "1-2", "mean": elite},
         "candidates": [{"genome": "1-2", "mean": elite, "standard_error": 5.0, "episodes": 30}],
         "lengths": {"counted": {"mean": 600.0}, "all": {"mean": 650.0}},

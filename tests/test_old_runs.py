@@ -1,4 +1,4 @@
-"""A run directory of before the seam (commit 7932c23), whose config and checkpoint have another form, goes on."""
+"""Run directories of before: one whose config and checkpoint have another form (commit 7932c23), presets, tests."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gadask
 from gadask.algorithms import make_algorithm
-from gadask.config import PRESETS, config_to_dict, stored_config
+from gadask.config import PRESETS, config_from_dict, config_to_dict, dump_config, stored_config
 from gadask.errors import ConfigError
 from gadask.genomes.genome import from_text, to_text
 from gadask.record.checkpoint import decode
 from gadask.record.directory import RunDirectory, check_same_run, read_generations
+from gadask.record.elite_test import EliteTest, read_elite_test, write_elite_test
 from tests.local_runs import run
 
 OLD = Path(__file__).parent / "data" / "before_the_seam"
@@ -64,3 +66,36 @@ def test_a_presets_run_keeps_the_pictures_and_tests_that_it_had(preset: str) -> 
     with pytest.raises(ConfigError, match=r"env\.preprocessing: expected 'gadask' as in the run directory"):
         check_same_run(stored, PRESETS[preset])
     check_same_run(stored, replace(PRESETS[preset], env=replace(PRESETS[preset].env, preprocessing="gadask")))
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"env": {"id": "ALE/Skiing-v5"}}, "200 episodes of at most 30 different starts"),
+        ({"env": {"id": "ALE/Skiing-v5", "kwargs": {"noop_max": 7}}}, "200 episodes of at most 7 different starts"),
+        ({"env": {"id": "ALE/Skiing-v5", "kwargs": {"repeat_action_probability": 0.25}}}, "200 fresh episodes"),
+        ({"policy": {"kind": "such2017", "kwargs": {"actions": "sampled"}}}, "200 fresh episodes"),
+        ({"policy": {"kind": "my.module:network"}}, "200 fresh episodes"),
+        ({"env": {"id": "CartPole-v1"}, "policy": {"kind": "mlp"}}, "200 fresh episodes"),
+        (None, "200 fresh episodes"),
+    ],
+)
+def test_an_elite_test_of_drawn_starts_says_so_where_the_config_tells_it(
+    tmp_path: Path, config: dict[str, Any] | None, text: str
+) -> None:
+    if config is not None:
+        (tmp_path / "config.toml").write_text(dump_config(config_from_dict(config)))
+    write_elite_test(tmp_path, EliteTest(2, "7", (1.0, 3.0) * 100))
+    test = read_elite_test(tmp_path)
+    assert test is not None
+    assert test.episodes_text == text
+    assert test.mean_text == "2.0 ± 0.1"
+
+
+def test_an_elite_test_of_every_start_or_with_sticky_actions_is_what_its_file_says(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(dump_config(config_from_dict({"env": {"id": "ALE/Skiing-v5"}})))
+    of_starts, sticky = EliteTest(2, "7", (1.0,) * 30, n_starts=30), EliteTest(2, "7", (1.0,) * 9, sticky=0.25)
+    for test in (of_starts, sticky):
+        write_elite_test(tmp_path, test)
+    assert read_elite_test(tmp_path) == of_starts
+    assert read_elite_test(tmp_path, sticky=True) == sticky

@@ -32,7 +32,7 @@ COUNTS = st.integers(0, 10**18)
 TIMING = Timing(wall_s=8.0, process_s=496.0, busy_s=471.2, discarded_s=0.0, nodes=2, processes=62)
 PROGRESS = Progress(
     generation=12, n_counted=250, n_wanted=1000, best=1234.0, elite=Elite((1,), 2755.7, 30, 11), frames=250_000_000,
-    elapsed_s=3600.0, nodes=2, processes=62,
+    frames_played=9_000_000, elapsed_s=3600.0, nodes=2, processes=62,
 )  # fmt: skip
 CONFIG = Config(budget=BudgetConfig(frames=1e9))
 
@@ -41,7 +41,8 @@ def generation(
     number: int = 7, best: float = 1040.0, median: float = 120.0, elite: float | None = 880.3, frames: int = 2_340_000,
     new_frames: int = 160_000, wall_s: float = 8.0,
 ) -> Generation:  # fmt: skip
-    line = {"children": {"quantiles": {"0.5": median, "1": best}}, "frames": new_frames}
+    played = {"timing": {"played": {"frames": new_frames}}}
+    line = {"children": {"quantiles": {"0.5": median, "1": best}}, "frames": 2 * new_frames, **played}
     crowned = None if elite is None else Elite((1,), elite, 30, number)
     return Generation(number, State(frames=frames), crowned, replace(TIMING, wall_s=wall_s), line)
 
@@ -136,7 +137,9 @@ def test_a_terminal_shows_where_the_run_stands(monkeypatch: pytest.MonkeyPatch) 
         display.update(PROGRESS)
         clock.now_s = 110.0
         output.truncate(0)
-        display.update(replace(PROGRESS, frames=PROGRESS.frames + 248_000))
+        filled_in = 100_000
+        frames, played = PROGRESS.frames + 248_000 + filled_in, PROGRESS.frames_played + 248_000
+        display.update(replace(PROGRESS, frames=frames, frames_played=played))
         shown = "\n".join(plain(output.getvalue()))
     for text in ("generation 12", "250/1000 episodes", "best 1,234.0", "elite 2,755.7", "2 × 31 processes, 95% busy"):
         assert text in shown
@@ -171,12 +174,12 @@ def test_rates_forget_what_is_long_past(monkeypatch: pytest.MonkeyPatch) -> None
     clock = Clock(0.0)
     monkeypatch.setattr(progress, "time", clock)
     with ProgressDisplay(CONFIG, console) as display:
-        display.update(replace(PROGRESS, frames=0))
+        display.update(replace(PROGRESS, frames_played=0))
         clock.now_s = 1000.0
-        display.update(replace(PROGRESS, frames=10**6))
+        display.update(replace(PROGRESS, frames_played=10**6))
         clock.now_s = 1010.0
         output.truncate(0)
-        display.update(replace(PROGRESS, frames=10**6 + 1000))
+        display.update(replace(PROGRESS, frames_played=10**6 + 1000))
         assert "100/s" in output.getvalue()
 
 
@@ -194,7 +197,8 @@ def test_an_overrun_budget_is_shown_as_full(monkeypatch: pytest.MonkeyPatch) -> 
         Progress,
         generation=st.integers(0, 10**9), n_counted=COUNTS, n_wanted=COUNTS, best=FINITE | st.just(-math.inf),
         elite=st.none() | st.builds(Elite, st.just((1,)), FINITE, st.just(30), st.just(0)), frames=COUNTS,
-        elapsed_s=st.floats(0, 1e12), nodes=st.integers(0, 10**6), processes=st.integers(0, 10**8),
+        frames_played=COUNTS, elapsed_s=st.floats(0, 1e12), nodes=st.integers(0, 10**6),
+        processes=st.integers(0, 10**8),
     ),
     st.sampled_from([BudgetConfig(), BudgetConfig(frames=1e9), BudgetConfig(generations=3, hours=1e-9)]),
     st.booleans(),

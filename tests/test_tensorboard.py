@@ -56,6 +56,16 @@ def test_every_generation_is_a_point_of_every_scalar(tmp_path: Path) -> None:
     assert {"episode_length/counted", "episode_length/all", "process_time/busy_share"} < found.keys()
 
 
+def test_speed_is_of_frames_that_were_played(tmp_path: Path) -> None:
+    *_, line = read_generations(write_run(tmp_path / "run", synthetic_config(20), 1))
+    line |= {"frames": 9000}
+    line["timing"] |= {"wall_s": 2.0, "processes": 4, "played": {"frames": 4000}}
+    speeds = [scalars(line)[f"speed/frames_per_s{of}"] for of in ("", "_of_a_process")]
+    assert speeds == [2000, 500]
+    del line["timing"]["played"]  # as in runs from before
+    assert scalars(line)["speed/frames_per_s"] == 4500
+
+
 def test_generations_are_added_as_they_close_and_runs_are_kept_apart(tmp_path: Path) -> None:
     a, b = (write_run(tmp_path / name, synthetic_config(20, seed), 2) for seed, name in enumerate("ab"))
     with ScalarWriter() as writer:

@@ -22,6 +22,7 @@ from gadask.clusters.base import NodeCounts
 from gadask.config import Config
 from gadask.master.budget import budget_share
 from gadask.master.generation import Generation, Progress
+from gadask.record.generations import frames_played
 from gadask.units import count_text
 
 _RATE_WINDOW_S = 20.0
@@ -73,7 +74,7 @@ class ProgressDisplay(LiveDisplay):
     def update(self, progress: Progress) -> None:
         """Show where the run stands."""
         now_s = time.monotonic()
-        self._frames.append((now_s, progress.frames))
+        self._frames.append((now_s, progress.frames_played))
         while now_s - self._frames[0][0] > _RATE_WINDOW_S:
             self._frames.popleft()
         self._progress = progress
@@ -171,7 +172,7 @@ def generation_line(generation: Generation) -> str:
     line, timing = generation.line, generation.timing
     quantiles = line["children"]["quantiles"]
     elite = score_text(generation.elite.mean) if generation.elite else "-"
-    rate = line["frames"] / timing.wall_s if timing.wall_s else 0.0
+    rate = frames_played(line) / timing.wall_s if timing.wall_s else 0.0
     return (
         f"gen {generation.number:>4}  best {score_text(quantiles['1']):>9}  median {score_text(quantiles['0.5']):>9}"
         f"  elite {elite:>9}  {count_text(generation.state.frames):>5} fr  {count_text(rate):>5}/s"

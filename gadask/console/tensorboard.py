@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from gadask.errors import UsageError
-from gadask.record.generations import read_generations
+from gadask.record.generations import frames_played, read_generations
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -94,11 +94,11 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
     """Return the scalars of a generation, given its line of the log; what it does not have, or no float32, is left out.
 
     Returns: `elite/mean`, and by quantile `children/0` to `children/1`. Mean length of children's episodes in agent
-    steps: `episode_length/counted` and `…/all`. `speed/frames_per_s` and `speed/frames_per_s_of_a_process`;
-    `process_time/busy_share`.
+    steps: `episode_length/counted` and `…/all`. `speed/frames_per_s` and `speed/frames_per_s_of_a_process`, of
+    frames that were played; `process_time/busy_share`.
     """
     timing, elite = line["timing"], line["elite"] or {}
-    rate = line["frames"] / timing["wall_s"] if timing["wall_s"] else None
+    rate = frames_played(line) / timing["wall_s"] if timing["wall_s"] else None
     found = {
         "elite/mean": elite.get("mean"),
         **{f"children/{quantile}": value for quantile, value in line["children"]["quantiles"].items()},

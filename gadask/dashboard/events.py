@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gadask.config import Config
+from gadask.record.generations import frames_played
 
 TOPIC = "gadask"
 
@@ -51,7 +52,10 @@ def generation_event(
 
 
 def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
-    """Return what the page shows of a generation: returns, lengths in agent steps, times in seconds."""
+    """Return what the page shows of a generation: returns, lengths in agent steps, times in seconds.
+
+    `frames` are those of the whole run, filled in or played; `frames_per_s` counts those that were played.
+    """
     timing, elite = line["timing"], line["elite"] or {}
     errors = {one["genome"]: one.get("standard_error") for one in line["candidates"]}
     lengths = line["lengths"]
@@ -65,7 +69,7 @@ def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
         "steps_counted": lengths["counted"]["mean"],
         "steps_all": lengths["all"]["mean"],
         "wall_s": timing["wall_s"],
-        "frames_per_s": line["frames"] / timing["wall_s"] if timing["wall_s"] else 0.0,
+        "frames_per_s": frames_played(line) / timing["wall_s"] if timing["wall_s"] else 0.0,
         "processes": timing["processes"],
     }
 

@@ -175,7 +175,7 @@ class Lengths(RunPlot):
 
 
 class Speed(RunPlot):
-    """How many frames a second, over all rollout processes (left axis) and for each (right axis)?"""
+    """How many frames are played a second, over all rollout processes (left axis) and for each (right axis)?"""
 
     name = "speed"
 

@@ -97,6 +97,12 @@ def make_atari_env(config: EnvConfig) -> AtariEnv:
     return AtariEnv(games[config.id], **kwargs)
 
 
+def count_starts(config: EnvConfig) -> int:
+    """Return the `n_starts` of the game that a config of an Atari game means, without making it."""
+    kwargs: dict[str, Any] = _DEFAULTS | _PREPROCESSING[config.preprocessing] | config.kwargs
+    return _count_starts(kwargs["noop_max"], kwargs["repeat_action_probability"])
+
+
 class AtariEnv(Env):
     """One game. Observations are `(stack_num, 84, 84)`, the newest picture last: uint8, float32 with `bilinear`."""
 
@@ -156,7 +162,7 @@ class AtariEnv(Env):
         look = Look(resize, maximum_of)
         self._stack: NDArray[Any] = np.zeros((stack_num, SIZE, SIZE), look.dtype)
         self._screen = open_screen(self._ale, self._stack[-1], look)
-        self.n_starts = 0 if repeat_action_probability else max(1, noop_max)
+        self.n_starts = _count_starts(noop_max, repeat_action_probability)
         self.frames_per_step = frameskip
         self.steps_per_s = _FRAMES_PER_S / frameskip
         self.action_meanings = tuple(action.name for action in self._actions)
@@ -248,6 +254,10 @@ class AtariEnv(Env):
         """Start the game again if it ended before the episode began."""
         if self._ale.game_over():
             self._ale.reset_game()
+
+
+def _count_starts(noop_max: int, repeat_action_probability: float) -> int:
+    return 0 if repeat_action_probability else max(1, noop_max)
 
 
 def _check_kwargs(kwargs: dict[str, Scalar]) -> None:

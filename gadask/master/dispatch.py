@@ -313,7 +313,11 @@ class Dispatcher:
 
 
 def _shared(arrivals: Iterable[Arrival], ledger: Ledger, starts: Starts) -> Iterator[Arrival]:
-    """Yield each arrival, and behind it what is filled from it."""
+    """Yield each arrival, and behind it what is filled from it.
+
+    With `closing = "first"` a spare evaluation that came in the same chunk counts before those: a further start in the
+    place of one again. Which it is depends on who arrives when, as always, and not on what an episode gave.
+    """
     for arrival in arrivals:
         ledger.give_back(starts.note(arrival.node, arrival.rows))
         yield arrival

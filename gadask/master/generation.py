@@ -65,7 +65,9 @@ class Progress:
     """Best return of this generation so far, −inf before the first."""
     elite: Elite | None
     frames: int
-    """Frames of the whole run so far."""
+    """Frames of the whole run so far, whether they were played or filled in."""
+    frames_played: int
+    """Frames that were played since the run was started, or was resumed."""
     elapsed_s: float
     """Wall time of evolution, over all restarts."""
     nodes: int
@@ -108,6 +110,7 @@ class GenerationPlayer:
         self._known: dict[Genome, dict[int, Result]] = {}
         self._kept: list[Arrival] = []
         self._uncounted: frozenset[int] = frozenset()
+        self._frames_played = 0
         self._began_at = time.monotonic()
         dispatcher.take_process_seconds()
 
@@ -160,6 +163,7 @@ class GenerationPlayer:
             elapsed_s=state.elapsed_s + timing.wall_s,
         )
         self._remember(ledger, brood, scored, (*brood.candidates, *state.candidates))
+        self._frames_played += ledger.played_frames
         self._live = state.algorithm, after
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
         line["timing"]["elapsed_s"] = state.elapsed_s
@@ -231,6 +235,7 @@ class GenerationPlayer:
             best=books.best,
             elite=state.elite,
             frames=state.frames + ledger.frames,
+            frames_played=self._frames_played + ledger.played_frames,
             elapsed_s=state.elapsed_s + time.monotonic() - self._began_at,
             nodes=len(self._dispatcher.nodes),
             processes=self._dispatcher.n_processes,

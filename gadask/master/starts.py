@@ -5,6 +5,10 @@ sticky actions an Atari game has as many as there can be no-ops, 30. So a genome
 and what it gave there is the result of every episode that means it, whenever that is issued. With `closing = "all"`
 logs, elites and parents are what they would be if all were played. With `"first"` spare evaluations of a known start
 are not issued, so that fewer episodes and frames are counted.
+
+An episode that fails may be an accident, so its start is played once more, in the place of another episode that means
+it. If that fails as well it is the start that fails: all others that mean it get that failure, as they would if they
+were played. So a start is played twice at most, however many episodes mean it, unless it is stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gadask.messages import Kind, Status
-from gadask.rows import BEHAVIOUR, Rows
+from gadask.rows import BEHAVIOUR, REASON, Rows
 
 StartOf = Callable[[Kind, int, int], int]
 """Returns the start of (kind, slot, episode)."""
@@ -29,7 +33,8 @@ class Result:
 
     row: NDArray[np.void]
     """Dtype `ROW`, shape `(1,)`."""
-    behaviour: bytes | None
+    attached: Mapping[str, bytes]
+    """Its behaviour, or the reason why it failed."""
     node: str
 
     def filled(self, generation: int, kind: Kind, slot: int, episode: int) -> Rows:
@@ -37,7 +42,7 @@ class Result:
         row = self.row.copy()
         row["generation"], row["kind"], row["slot"], row["episode"] = generation, kind, slot, episode
         row["seconds"] = 0
-        return Rows(row, {} if self.behaviour is None else {BEHAVIOUR: {0: self.behaviour}})
+        return Rows(row, {name: {0: content} for name, content in self.attached.items()})
 
 
 @dataclass
@@ -48,6 +53,9 @@ class Starts:
     start_of: StartOf
     _results: dict[tuple[Kind, int, int], Result] = field(default_factory=dict)
     """By kind, slot and start."""
+    _failed_once: set[tuple[Kind, int, int]] = field(default_factory=set)
+    _failures: dict[tuple[Kind, int, int], Result] = field(default_factory=dict)
+    """Of starts that failed twice. Other than results they are forgotten with the generation."""
     _waiting: dict[tuple[Kind, int, int], list[int]] = field(default_factory=dict)
     """The episodes that wait for a start that is being played."""
     _playing: dict[tuple[int, int, int], int] = field(default_factory=dict)
@@ -60,15 +68,15 @@ class Starts:
         self._results.update({(kind, slot, start): result for start, result in results.items()})
 
     def has(self, kind: Kind, slot: int, episode: int) -> bool:
-        """Whether an episode means a start that its genome has played or is playing."""
+        """Whether an episode means a start that its genome has played or is playing; a first failure does not count."""
         key = kind, slot, self.start_of(kind, slot, episode)
-        return key in self._results or key in self._waiting
+        return self._result(key) is not None or key in self._waiting
 
     def holds(self, kind: Kind, slot: int, episode: int) -> bool:
         """Whether an episode that is issued need not be played: its row comes from `take_filled`, now or later."""
         key = kind, slot, self.start_of(kind, slot, episode)
-        if key in self._results:
-            self._fill(key, episode)
+        if (result := self._result(key)) is not None:
+            self._fill(result, key, episode)
         elif key in self._waiting:
             self._waiting[key].append(episode)
         else:
@@ -78,12 +86,11 @@ class Starts:
         return True
 
     def note(self, node: str, rows: Rows) -> list[tuple[Kind, int, int]]:
-        """Take what was played; returns (kind, slot, episode) of those that waited in vain and are to be played.
+        """Take what was played; returns (kind, slot, episode) of those that waited in vain and are to be issued again.
 
-        An episode that failed, or was stopped, is nobody else's result.
+        The first of these will be played, and the others wait for it.
         """
         again: list[tuple[Kind, int, int]] = []
-        behaviours = rows.attached(BEHAVIOUR)
         fields = zip(*(rows.table[name].tolist() for name in _FIELDS), strict=True)
         for place, (generation, number, slot, episode, status) in enumerate(fields):
             start = self._playing.pop((number, slot, episode), None) if generation == self.generation else None
@@ -92,12 +99,16 @@ class Starts:
             kind = Kind(number)
             key = kind, slot, start
             waiting = self._waiting.pop(key)
-            if status == Status.OK:
-                self._results[key] = Result(rows.table[place : place + 1], behaviours.get(place), node)
-                for other in waiting:
-                    self._fill(key, other)
-            else:
+            if status == Status.STOPPED or (status != Status.OK and key not in self._failed_once):
+                if status != Status.STOPPED:
+                    self._failed_once.add(key)
                 again.extend((kind, slot, other) for other in waiting)
+                continue
+            attached = {name: found[place] for name in _SHARED if place in (found := rows.attached(name))}
+            result = Result(rows.table[place : place + 1], attached, node)
+            (self._results if status == Status.OK else self._failures)[key] = result
+            for other in waiting:
+                self._fill(result, key, other)
         return again
 
     def take_filled(self) -> list[tuple[str, Rows]]:
@@ -116,10 +127,13 @@ class Starts:
                 found[slot][start] = result
         return found
 
-    def _fill(self, key: tuple[Kind, int, int], episode: int) -> None:
+    def _result(self, key: tuple[Kind, int, int]) -> Result | None:
+        return self._results.get(key) or self._failures.get(key)
+
+    def _fill(self, result: Result, key: tuple[Kind, int, int], episode: int) -> None:
         kind, slot, _ = key
-        result = self._results[key]
         self._filled.append((result.node, result.filled(self.generation, kind, slot, episode)))
 
 
 _FIELDS = ("generation", "kind", "slot", "episode", "status")
+_SHARED = (BEHAVIOUR, REASON)

@@ -1,19 +1,21 @@
 """What the elite reached in its test: `elite_test.json`, and with sticky actions `sticky_test.json`.
 
 Where a genome has few different episodes (`starts`), as in Atari without sticky actions, the test is of each of them,
-and its mean is exact. Anywhere else it is of episodes that no selection has seen.
+and its mean is exact. Anywhere else it is of episodes that no selection has seen. Tests of earlier versions drew a
+start for each episode; how many there can be among them follows from the run's config.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gadask.errors import RecordError
+from gadask.config import load_stored_config
+from gadask.errors import ConfigError, RecordError
 from gadask.record import files
 
 _FILE, _STICKY_FILE = "elite_test.json", "sticky_test.json"
@@ -40,6 +42,8 @@ class EliteTest:
     """Probability that the game repeated an action, where the run's own game does not; see `jobs/evaluate.py`."""
     process_s: float = 0.0
     """Process time that they took; 0 where the test was read from its file."""
+    n_possible: int = 0
+    """Different episodes that the elite has, if a start was drawn for each episode of the test; 0: as in `n_starts`."""
 
     @property
     def n_episodes(self) -> int:
@@ -69,6 +73,8 @@ class EliteTest:
         n = f"{len(self.returns)} of {self.n_episodes}" if self.n_failed else f"{len(self.returns)}"
         if self.n_starts:
             return f"{n} starts" if self.n_failed else f"all {n} starts"
+        if self.n_possible:
+            return f"{n} episodes of at most {self.n_possible} different starts"
         return f"{n} episodes with sticky actions ({self.sticky:g})" if self.sticky else f"{n} fresh episodes"
 
     @property
@@ -104,7 +110,8 @@ def write_elite_test(run_dir: Path | str, test: EliteTest) -> None:
 def read_elite_test(run_dir: Path | str, *, sticky: bool = False) -> EliteTest | None:
     """Return the last test of a run's elite, which may be an earlier elite; None where there was none.
 
-    `sticky`: the one with sticky actions.
+    `sticky`: the one with sticky actions. Without the run's `config.toml`, or with one that cannot be read,
+    `n_possible` is 0.
 
     Raises:
         RecordError: the file is damaged.
@@ -129,4 +136,21 @@ def read_elite_test(run_dir: Path | str, *, sticky: bool = False) -> EliteTest |
             raise ValueError
     except (AttributeError, ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: damaged; expected the elite's returns; test the elite again") from None
-    return test
+    return test if test.n_starts or sticky else replace(test, n_possible=_count_possible(Path(run_dir)))
+
+
+def _count_possible(run_dir: Path) -> int:
+    """Return how many different episodes a genome of the run has, as far as its config says; 0 where that is unknown.
+
+    A policy that is a user's own may draw, and environments other than Atari say it only when they are made.
+    """
+    try:
+        config = load_stored_config(run_dir / "config.toml")
+    except ConfigError:
+        return 0
+    may_draw = ":" in config.policy.kind or config.policy.kwargs.get("actions") == "sampled"
+    if may_draw or not config.env.id.startswith("ALE/"):
+        return 0
+    from gadask.envs.atari import count_starts
+
+    return count_starts(config.env)

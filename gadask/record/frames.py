@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gadask.record.episodes import episodes_path, read_episodes
-from gadask.record.generations import read_generations
+from gadask.record.generations import frames_played, read_generations
 
 QUANTILES = {
     "child_min": "0",
@@ -63,7 +63,7 @@ def generation_row(line: dict[str, Any]) -> dict[str, Any]:
     return {
         "generation": line["generation"],
         **{name: line["total"][name] for name in ("frames", "steps", "episodes")},
-        "frames_played": timing.get("played", line)["frames"],  # runs of earlier versions played all
+        "frames_played": frames_played(line),
         "children": children["n"],
         "child_mean": children["mean"],
         **{column: children["quantiles"].get(name) for column, name in QUANTILES.items()},

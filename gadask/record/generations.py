@@ -12,9 +12,10 @@ The elite's genome stands whole. Everywhere but in the file genomes are whole: `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from gadask.algorithms.algorithm import Json
 from gadask.errors import RecordError
@@ -48,6 +49,14 @@ def decode_line(text: bytes) -> Json:
         return _with_genomes(line, lambda branch: "-".join(filter(None, (trunk, branch))))
     except (AttributeError, LookupError, RecursionError, TypeError) as error:
         raise ValueError(error) from None
+
+
+def frames_played(line: Mapping[str, Any]) -> int:
+    """Return how many frames were played in a generation, given its line of the log; what a speed is a measure of.
+
+    `line["frames"]` also has those of episodes that were filled in; runs of earlier versions played all.
+    """
+    return int(line["timing"].get("played", line)["frames"])
 
 
 def read_generations(path: Path | str) -> Iterator[Json]:

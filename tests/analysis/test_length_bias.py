@@ -82,6 +82,18 @@ def test_more_processes_bias_more_and_good_long_episodes_are_lost() -> None:
     )
 
 
+def test_what_was_filled_in_takes_as_long_as_what_it_came_from() -> None:
+    """Else the children that were filled in would end first, however long they are."""
+    rng = np.random.default_rng(0)
+    steps = rng.geometric(1 / 300, 50).tolist()
+    played, again = children(steps), children(steps)
+    whole = pd.concat([played, again], ignore_index=True)
+    shared = pd.concat([played, again.assign(seconds=0.0)], ignore_index=True)
+    table = first_n_closing(shared, population=100, parents=10)
+    pd.testing.assert_frame_equal(table, first_n_closing(whole, population=100, parents=10))
+    assert table["length"].iloc[-1] < 0.5
+
+
 def test_without_parents_by_return_the_rest_stays_the_same() -> None:
     episodes = children([10, 10, 1000], [1.0, 2.0, 3.0])
     with_parents, without = (first_n_closing(episodes, 6, parents, processes=[50]) for parents in (2, None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ def test_a_report_holds_every_section_and_opens_offline(recorded: dict[str, Path
     assert "<h2>Scores</h2>" in text
     assert "population = 2" in text  # the config
     assert "emulator frames" in text
+
+
+def test_what_a_test_from_before_was_of_and_how_fast_frames_were_played(
+    recorded: dict[str, Path], tmp_path: Path
+) -> None:
+    """Not of fresh episodes, and not those frames that were filled in."""
+    path = Path(shutil.copytree(recorded["frostbite"], tmp_path / "run"))
+    (path / "elite_test.json").write_text(json.dumps({"generation": 2, "genome": "7", "returns": [1.0, 2.0, 4.0]}))
+    run = load_run(path)
+    run = replace(run, generations=run.generations.assign(frames_played=6000, wall_s=0.5, process_s=1.0))
+    text = report_run(run, film=False).to_html()
+    assert "over 3 episodes of at most 30 different starts" in text
+    assert "on starts that were drawn anew, at most 30 different ones" in text
+    assert "12,000 frames/s, 6,000 a process" in text
 
 
 def test_the_film_of_the_present_elite_is_taken_and_an_older_one_is_not(run: Path, tmp_path: Path) -> None:
