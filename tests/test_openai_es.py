@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -23,6 +26,7 @@ from gadask.genomes.anchors import FOLDER, anchor_digest, read_vectors
 from gadask.genomes.genome import from_text, is_update
 from gadask.genomes.noise import LazyNoise
 from gadask.genomes.seeding import draw_genes
+from gadask.master.generation import Generation, Progress
 from gadask.master.task import prepare_task
 from gadask.messages import Kind
 from gadask.play.loading import load_genome, new_policy
@@ -205,3 +209,31 @@ def test_closing_at_the_first_results_leaves_out_half_pairs(tmp_path: Path) -> N
     lines = run(config, tmp_path / "run", processes=2)
     assert [line["children"]["n"] >= 20 for line in lines] == [True] * 3
     assert len(list((tmp_path / "run" / "updates").iterdir())) == 3
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_when_its_numbers_are_to_be_an_anchor_is_replaced(tmp_path: Path) -> None:
+    es = {**SETTINGS["es"], "anchor_every": 1}  # type: ignore[dict-item]
+    config = config_from_dict({**SETTINGS, "es": es, "budget": {"generations": 4, "test_episodes": 0}})
+    whole = run(config, tmp_path / "whole", processes=1)
+    pids: dict[str, int] = {}
+    killed: list[str] = []
+
+    async def know_the_nodes(client: Client, generation: Generation) -> None:
+        pids.update(await client.run(os.getpid))
+
+    def kill_whom_it_will_ask(progress: Progress) -> None:
+        if pids and not killed and progress.n_counted == progress.n_wanted:
+            killed.append(min(pids))
+            os.kill(pids[min(pids)], signal.SIGKILL)
+
+    disturbed = run(
+        config,
+        tmp_path / "disturbed",
+        nodes=2,
+        processes=1,
+        on_generation=know_the_nodes,
+        on_progress=kill_whom_it_will_ask,
+    )
+    assert killed
+    assert disturbed == whole
