@@ -175,6 +175,8 @@ def _write(arguments: Arguments) -> Path:
 
 def _of_what(test: EliteTest | None) -> str:
     """Return in words what a test is made of."""
+    if test is not None and test.n_starts == 1:
+        return "which is of the only episode that it can have,"
     if test is not None and test.n_starts:
         return f"which is of every start that there is, {test.n_starts} without sticky actions,"
     if test is not None and test.n_possible:

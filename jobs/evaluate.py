@@ -196,13 +196,15 @@ async def _evaluate(arguments: Arguments, config: Config, plans: dict[str, Plan]
             if plan.sticky and not arguments.env and elite is not None and plan.brood.candidates == (elite.genome,):
                 sticky_test = played.as_test(elite, sticky=plan.sticky)
     if arguments.baselines:
-        frames += await asyncio.to_thread(_baselines, config.env, frames[0])
+        n_episodes = arguments.episodes if plans[arguments.genome].task.n_starts else len(frames[0])
+        frames += await asyncio.to_thread(_baselines, config.env, frames[0], n_episodes)
     episodes = pd.concat(frames, ignore_index=True)
     n_starts = plans[arguments.genome].task.n_starts
     is_exact = n_starts > 0 and not failed
     _print_table(arguments, config, episodes, {arguments.genome} if is_exact else set())
     if is_exact:
-        print(f"{n_starts} different episodes are all that a genome has here: each was played once, the mean is exact")
+        which = f"{n_starts} different episodes are" if n_starts > 1 else "one episode is"
+        print(f"{which} all that a genome has here: each was played once, the mean is exact")
     for line in failed:
         print(line)
     out = _out(arguments)
@@ -263,12 +265,17 @@ def _seeded(frame: pd.DataFrame, task: Task, generation: int) -> pd.DataFrame:
     return frame.assign(env_seed=seeds)
 
 
-def _baselines(env: EnvConfig, played: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the episodes of every baseline on the tasks of `played`."""
+def _baselines(env: EnvConfig, played: pd.DataFrame, n_episodes: int) -> list[pd.DataFrame]:
+    """Return `n_episodes` episodes of every baseline on the tasks of `played`, in turn: baselines draw at random."""
+    import numpy as np
+
     from gadask.envs.baselines import BASELINES, play_baseline
 
-    seeds = played["env_seed"].tolist()
-    bare = played[["slot", "episode", "env_seed"]]
+    episodes = np.arange(n_episodes)
+    bare = played[["slot", "episode", "env_seed"]].iloc[episodes % len(played)]
+    if n_episodes > len(played):
+        bare = bare.assign(episode=episodes)
+    seeds = bare["env_seed"].tolist()
     return [
         bare.assign(**{"return": play_baseline(name, env, seeds).returns, "player": name}) for name in BASELINES[env.id]
     ]

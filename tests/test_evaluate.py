@@ -202,6 +202,44 @@ def test_an_elite_of_atari_is_tested_on_every_start_and_beside_them_with_sticky_
     assert report_rows(run_dir)["elite test"].endswith(" over all 30 starts")
 
 
+MAZE = """
+[env]
+id = "gadask/HardMaze-v0"
+kwargs = { n_steps = 40 }
+[policy]
+kind = "mlp"
+kwargs = { hidden = "4" }
+[noise]
+size = 10_000
+[generation]
+population = 10
+candidates = 2
+candidate_episodes = 2
+[ga]
+parents = 2
+[budget]
+generations = 1
+test_episodes = 200
+"""
+
+
+def test_where_nothing_is_drawn_an_elite_is_tested_once_beside_baselines_that_draw(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(MAZE)
+    run_dir = tmp_path / "run"
+    result = call("run.py", tmp_path / "config.toml", "--run-dir", run_dir, "--no-pictures")
+    assert result.returncode == 0, result.stderr
+    assert " over the only start\n" in result.stdout
+    evaluated = call("evaluate.py", run_dir, "--episodes", 9, "--baselines")
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    assert "one episode is all that a genome has here" in evaluated.stdout
+    episodes = pd.read_parquet(run_dir / "evaluation.parquet")
+    assert episodes.groupby("player").size().to_dict() == {"last": 1, "random": 9, "wander": 9}
+    random = episodes[episodes.player == "random"]
+    assert random.episode.tolist() == list(range(9))
+    assert random["return"].nunique() > 5
+    assert report._of_what(finished_test(run_dir)) == "which is of the only episode that it can have,"
+
+
 def report_rows(run_dir: Path) -> dict[str, str]:
     return dict(report._summary(load_run(run_dir), finished_test(run_dir), finished_test(run_dir, sticky=True)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -13,10 +14,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from gadask.config import EnvConfig, Scalar
 from gadask.envs import LaneEnv, make_env, make_lane_env
 from gadask.envs.bandit import MetaBandit
+from gadask.envs.base import Action
 from gadask.envs.baselines import BASELINES, play_baseline
 from gadask.envs.cartpole_lanes import CartPoleLanes
 from gadask.envs.registration import LANE_ENVS
@@ -26,10 +29,30 @@ SMALL: dict[str, dict[str, Scalar]] = {
     "gadask/MetaBandit-v0": {"n_arms": 3, "n_pulls": 7},
     "gadask/MetaMDP-v0": {"n_states": 4, "n_actions": 3, "horizon": 3, "n_episodes": 3},
     "gadask/Harlow-v0": {"retina": 16, "n_trials": 2, "reach": 1, "patience": 8},
+    "gadask/HardMaze-v0": {"n_steps": 12},
 }
 TASKS = pytest.mark.parametrize("task", SMALL)
 
 Seen = tuple[bytes, float, bool]
+
+
+def action_of(space: gymnasium.Space, number: int) -> Action:
+    """Return one of a space's actions: of a Discrete the number itself, of a Box its bounds and what lies between."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return number
+    share = np.array([number % 3, (number + 1) % 3], np.float32) / 2
+    action: NDArray[np.float32] = space.low + share * (space.high - space.low)
+    return action
+
+
+def actions_of(space: gymnasium.Space, numbers: Sequence[int]) -> NDArray[np.generic]:
+    """Return an action a lane."""
+    return np.array([action_of(space, number) for number in numbers])
+
+
+def n_actions_of(space: gymnasium.Space) -> int:
+    """Return how many numbers `action_of` tells apart."""
+    return int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 3
 
 
 def lanes_of(task: str, n_lanes: int, **kwargs: Scalar) -> LaneEnv:
@@ -43,7 +66,7 @@ def played_alone(task: str, seed: int, actions: list[int]) -> list[Seen]:
     env = gymnasium.make(task, **SMALL[task])
     seen = [(env.reset(seed=seed)[0].tobytes(), 0.0, False)]
     for action in actions:
-        observation, reward, terminated, truncated, _ = env.step(action)
+        observation, reward, terminated, truncated, _ = env.step(action_of(env.action_space, action))
         assert not truncated
         seen.append((observation.tobytes(), float(reward), terminated))
     return seen
@@ -61,30 +84,31 @@ def test_an_episode_is_the_same_alone_and_beside_others(task: str, data: st.Data
     n_lanes = data.draw(st.integers(1, 4))
     seeds = st.integers(0, 2**31 - 2)
     lanes = lanes_of(task, n_lanes)
-    n_actions = int(lanes.action_space.n)
+    space = lanes.action_space
     assert lanes.over.all()
-    actions_of: list[list[int]] = [[] for _ in range(n_lanes)]
+    numbers_of: list[list[int]] = [[] for _ in range(n_lanes)]
     seed_of: list[int | None] = [None] * n_lanes
     seen_of: list[list[Seen]] = [[] for _ in range(n_lanes)]
 
     def check(lane: int) -> None:
         seed = seed_of[lane]
         if seed is not None:
-            assert played_alone(task, seed, actions_of[lane]) == seen_of[lane]
+            assert played_alone(task, seed, numbers_of[lane]) == seen_of[lane]
 
     for _ in range(data.draw(st.integers(1, 30))):
         for lane in data.draw(st.sets(st.integers(0, n_lanes - 1), max_size=1)):
             check(lane)
             seed = data.draw(seeds)
             lanes.reset(lane, seed)
-            seed_of[lane], actions_of[lane] = seed, []
+            seed_of[lane], numbers_of[lane] = seed, []
             seen_of[lane] = [(lanes.observations[lane].tobytes(), 0.0, bool(lanes.over[lane]))]
         live = ~lanes.over
-        actions = np.array([data.draw(st.integers(0, n_actions - 1)) for _ in range(n_lanes)])
+        numbers = [data.draw(st.integers(0, n_actions_of(space) - 1)) for _ in range(n_lanes)]
+        actions = actions_of(space, numbers)
         actions[~live] = data.draw(st.sampled_from([-1, 0, 10**6]))
         lanes.step(actions)
         for lane in np.flatnonzero(live).tolist():
-            actions_of[lane].append(int(actions[lane]))
+            numbers_of[lane].append(numbers[lane])
             seen_of[lane].append(
                 (lanes.observations[lane].tobytes(), float(lanes.rewards[lane]), bool(lanes.over[lane]))
             )
@@ -101,7 +125,8 @@ def test_observations_lie_in_the_space(task: str) -> None:
         lanes.reset(lane, lane)
     while not lanes.over.all():
         assert all(lanes.observation_space.contains(observation) for observation in lanes.observations)
-        lanes.step(rng.integers(lanes.action_space.n, size=50))
+        numbers = rng.integers(n_actions_of(lanes.action_space), size=50)
+        lanes.step(actions_of(lanes.action_space, numbers.tolist()))
     assert all(lanes.observation_space.contains(observation) for observation in lanes.observations)
 
 
@@ -121,8 +146,8 @@ def test_make_env_plays_the_same_episodes(task: str) -> None:
     lanes.reset(0, 5)
     np.testing.assert_array_equal(env.reset(5), lanes.observations[0])
     while not lanes.over[0]:
-        observation, reward, done = env.step(1)
-        lanes.step(np.ones(1, np.int64))
+        observation, reward, done = env.step(action_of(env.action_space, 1))
+        lanes.step(actions_of(lanes.action_space, [1]))
         np.testing.assert_array_equal(observation, lanes.observations[0])
         assert (reward, done) == (lanes.rewards[0], lanes.over[0])
 
@@ -134,10 +159,10 @@ def test_a_reset_without_a_seed_starts_another_episode(task: str) -> None:
     episodes = []
     for _ in range(2):
         env.reset()
-        episodes.append([env.step(action)[:2] for action in (1, 1, 0)])
+        episodes.append([env.step(action_of(env.action_space, number))[:2] for number in (1, 1, 0)])
     env.reset(seed=1)
     env.reset()
-    again = [env.step(action)[:2] for action in (1, 1, 0)]
+    again = [env.step(action_of(env.action_space, number))[:2] for number in (1, 1, 0)]
     assert repr(again) == repr(episodes[0])
 
 
@@ -145,9 +170,10 @@ def test_a_reset_without_a_seed_starts_another_episode(task: str) -> None:
 def test_a_copy_goes_on_alike(task: str) -> None:
     env: Any = gymnasium.make(task, **SMALL[task]).unwrapped
     env.reset(seed=3)
-    env.step(1)
+    env.step(action_of(env.action_space, 1))
     copied = copy.deepcopy(env)
-    for action in (1, 0, 0, 1):
+    for number in (1, 0, 0, 1):
+        action = action_of(env.action_space, number)
         assert repr(copied.step(action)) == repr(env.step(action))
 
 
@@ -158,7 +184,7 @@ def test_every_step_changes_the_picture(task: str) -> None:
     pictures = [env.render()]
     done = False
     while not done:
-        _, _, done, _, _ = env.step(1)
+        _, _, done, _, _ = env.step(action_of(env.action_space, 1))
         pictures.append(env.render())
         assert pictures[-1].dtype == np.uint8
         assert pictures[-1].shape == pictures[0].shape
@@ -170,12 +196,17 @@ def test_every_step_changes_the_picture(task: str) -> None:
 def test_a_step_too_many_and_a_wrong_action_are_refused(task: str) -> None:
     env: Any = gymnasium.make(task, **SMALL[task]).unwrapped
     env.reset(seed=0)
-    with pytest.raises(EnvError, match=r"action: expected one of 0 to \d, found 3"):
-        env.step(3)
-    while not env.step(1)[2]:
+    is_discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
+    wrong, expected = (
+        (3, r"0 to \d") if is_discrete else (np.full(2, 3, np.float32), r"Box\(-1.0, 1.0, \(2,\), float32\)")
+    )
+    with pytest.raises(EnvError, match=rf"action: expected one of {expected}, found .*3"):
+        env.step(wrong)
+    action = action_of(env.action_space, 1)
+    while not env.step(action)[2]:
         pass
     with pytest.raises(EnvError, match="call reset first"):
-        env.step(1)
+        env.step(action)
 
 
 def test_plain_gymnasium_finds_the_tasks_by_the_modules_name() -> None:
@@ -213,6 +244,10 @@ def test_lanes_take_the_kwargs_of_a_film() -> None:
         ("Harlow", {"patience": 13}, r"env\.kwargs\.patience: expected a whole number from 14"),
         ("Harlow", {"fixation_reward": "much"}, r"env\.kwargs\.fixation_reward: expected a finite number"),
         ("Harlow", {"forfeit": float("inf")}, r"env\.kwargs\.forfeit: expected a finite number, found inf"),
+        ("HardMaze", {"n_steps": 0}, r"env\.kwargs\.n_steps: expected a whole number from 1 to 1000000, found 0"),
+        ("HardMaze", {"stack": 0}, r"env\.kwargs\.stack: expected a whole number from 1 to 100, found 0"),
+        ("HardMaze", {"observation": "rays"}, r"env\.kwargs\.observation: expected 'sensors' or 'picture', found 'ra"),
+        ("HardMaze", {"control": "force"}, r"env\.kwargs\.control: expected 'speed' or 'acceleration', found 'fo"),
     ],
 )
 def test_impossible_kwargs_are_refused_in_one_line(task: str, kwargs: dict[str, Scalar], message: str) -> None:

@@ -3,11 +3,12 @@
 `make_env` builds one lane of what an `EnvConfig` names: `ALE/<Game>-v5` through `atari.AtariEnv`, any other id through
 `gymnasium.make` and `gymnasium_env.GymnasiumEnv`. `make_lane_env` builds many lanes of gadask's own tasks:
 
-| id | to be learned within an episode |
+| id | what is to be done |
 | --- | --- |
-| `gadask/MetaBandit-v0` | which arm of a bandit pays most (`bandit`) |
-| `gadask/MetaMDP-v0` | what to do in the states of a random MDP (`mdp`) |
-| `gadask/Harlow-v0` | which of two images is the good one (`harlow`) |
+| `gadask/MetaBandit-v0` | learn within an episode which arm of a bandit pays most (`bandit`) |
+| `gadask/MetaMDP-v0` | learn within an episode what to do in the states of a random MDP (`mdp`) |
+| `gadask/Harlow-v0` | learn within an episode which of two images is the good one (`harlow`) |
+| `gadask/HardMaze-v0` | find the goal of a maze though the straight way is a dead end (`hard_maze`) |
 
 They are registered with Gymnasium, and `baselines` says what their scores mean. Nothing here imports torch, and ale-py
 is imported only for a game of it.

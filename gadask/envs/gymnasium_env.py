@@ -62,7 +62,10 @@ def make_gymnasium_env(config: EnvConfig) -> GymnasiumEnv:
     try:
         for name in config.wrappers:
             env = _wrapped(env, name)
-        return GymnasiumEnv(env, config.channels)
+        made = GymnasiumEnv(env, config.channels)
+        if config.wrappers:
+            made.n_starts = 0  # what a wrapper draws at random is not known
+        return made
     except EnvError:
         with contextlib.suppress(Exception, SystemExit):
             env.close()
@@ -149,6 +152,8 @@ class GymnasiumEnv(Env):
         with contextlib.suppress(TypeError, ValueError):  # for films alone
             self.steps_per_s = float(metadata.get("render_fps") or self.steps_per_s)
         self.has_paired_tasks = bool(metadata.get("paired_tasks"))
+        n_starts = metadata.get("n_starts")
+        self.n_starts = n_starts if isinstance(n_starts, int) and n_starts > 0 else 0
 
     def reset(self, seed: int) -> Observation:
         """Start the episode that `seed` determines."""

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.envs.base import LaneEnv
+from gadask.envs.base import Action, LaneEnv
 from gadask.errors import EnvError
 from gadask.genomes.seeding import Purpose, Stream
 
@@ -43,10 +43,10 @@ class OneLane(gymnasium.Env):  # type: ignore[misc]
         self.render_mode = render_mode
         self.observation_space = lanes.observation_space
         self.action_space = lanes.action_space
-        self.history: list[tuple[int, float]] = []
-        """Action and reward of every step of the episode so far."""
+        self.history: list[tuple[Any, float]] = []
+        """Action and reward of every step of the episode so far; an int, or a copy of what a Box has."""
         self._one = lanes
-        self._action = np.zeros(1, np.int64)
+        self._actions = np.zeros((1, *self.action_space.shape), self.action_space.dtype)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -57,16 +57,16 @@ class OneLane(gymnasium.Env):  # type: ignore[misc]
         self.history = []
         return self._one.observations[0].copy(), self._info()
 
-    def step(self, action: int) -> tuple[NDArray[np.generic], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[NDArray[np.generic], float, bool, bool, dict[str, Any]]:
         """Play one step; raises `EnvError` for an action outside the space or an episode that is over."""
         if not self.action_space.contains(action):
-            raise EnvError(f"action: expected one of 0 to {self.action_space.n - 1}, found {action!r}")
+            raise EnvError(f"action: expected {_in_words(self.action_space)}, found {action!r}")
         if self._one.over[0]:
             raise EnvError("step: expected an episode that is not over; call reset first")
-        self._action[0] = action
-        self._one.step(self._action)
+        self._actions[0] = action
+        self._one.step(self._actions)
         reward = float(self._one.rewards[0])
-        self.history.append((int(action), reward))
+        self.history.append((np.array(action) if self._actions[0].shape else int(action), reward))
         return self._one.observations[0].copy(), reward, bool(self._one.over[0]), False, self._info()
 
     def render(self) -> NDArray[np.uint8] | None:
@@ -80,6 +80,11 @@ class OneLane(gymnasium.Env):  # type: ignore[misc]
     def _picture(self) -> NDArray[np.uint8]:
         """Draw the episode so far."""
         raise NotImplementedError
+
+
+def _in_words(space: gymnasium.Space) -> str:
+    """Return which actions there are."""
+    return f"one of 0 to {space.n - 1}" if isinstance(space, gymnasium.spaces.Discrete) else f"one of {space}"
 
 
 def check_count(key: str, value: object, least: int, most: int) -> int:

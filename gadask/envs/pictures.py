@@ -41,6 +41,10 @@ class Picture:
         """Draw a line."""
         self._draw.line((x, y, to_x, to_y), colour, width)
 
+    def disc(self, x: float, y: float, radius: float, fill: Colour | None, outline: Colour | None = None) -> None:
+        """Draw a disc around `x`, `y`, its outline 3 pixels thick."""
+        self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill, outline, 3 if outline else 0)
+
     def image(self, x: int, y: int, pixels: NDArray[np.uint8], scale: int) -> None:
         """Copy `pixels`, uint8 `(height, width, 3)`, each as a square of `scale` pixels."""
         self._image.paste(Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)), (x, y))

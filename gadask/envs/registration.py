@@ -12,6 +12,7 @@ import gymnasium
 
 from gadask.envs.bandit import BanditLanes, MetaBandit
 from gadask.envs.base import LaneEnv
+from gadask.envs.hard_maze import HardMaze, HardMazeLanes
 from gadask.envs.harlow import Harlow, HarlowLanes
 from gadask.envs.mdp import MDPLanes, MetaMDP
 from gadask.envs.one_lane import OneLane
@@ -20,6 +21,7 @@ LANE_ENVS: dict[str, Callable[..., LaneEnv]] = {
     "gadask/MetaBandit-v0": BanditLanes,
     "gadask/MetaMDP-v0": MDPLanes,
     "gadask/Harlow-v0": HarlowLanes,
+    "gadask/HardMaze-v0": HardMazeLanes,
 }
 """The many-lanes form of each task: called with the number of lanes and the task's kwargs."""
 
@@ -27,6 +29,7 @@ _ENVS: dict[str, type[OneLane]] = {
     "gadask/MetaBandit-v0": MetaBandit,
     "gadask/MetaMDP-v0": MetaMDP,
     "gadask/Harlow-v0": Harlow,
+    "gadask/HardMaze-v0": HardMaze,
 }
 
 for _id, _env in _ENVS.items():

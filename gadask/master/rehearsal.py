@@ -64,7 +64,7 @@ def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
             ) from error
         kernels = f"numpy, {n_lanes} episodes together" if n_lanes else policy.kernels
         notes = tuple(_notes(config.env, env))
-        n_starts = env.n_starts if _draws_nothing(config.policy, policy) else 0
+        n_starts = env.n_starts if _acts_alike(config.policy, policy) else 0
         yield Facts(policy.n_params, n_lanes, n_behaviour, env.has_paired_tasks, n_starts, kernels, notes)
     finally:
         with contextlib.suppress(Exception, SystemExit):
@@ -97,10 +97,15 @@ def _play(config: Config, env: Env, policy: Policy, slot: int) -> int:
     return 0 if behaviour is None else len(behaviour)
 
 
-def _draws_nothing(config: PolicyConfig, policy: Policy) -> bool:
-    """Whether the same observations always give the same actions; of a user's own module it must say so itself."""
+def _acts_alike(config: PolicyConfig, policy: Policy) -> bool:
+    """Whether the same observations always give a genome the same actions.
+
+    A policy of the user's own must say so itself. Normalised observations differ from generation to generation.
+    """
+    if policy.actions.sampled or config.normalise:
+        return False
     is_own = ":" in config.kind
-    return not policy.actions.sampled and getattr(policy.module, "draws_nothing", not is_own) is True
+    return getattr(policy.module, "draws_nothing", not is_own) is True
 
 
 def _notes(config: EnvConfig, env: Env) -> Iterator[str]:

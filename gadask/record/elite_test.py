@@ -72,7 +72,7 @@ class EliteTest:
         """What the mean is taken over, in words."""
         n = f"{len(self.returns)} of {self.n_episodes}" if self.n_failed else f"{len(self.returns)}"
         if self.n_starts:
-            return f"{n} starts" if self.n_failed else f"all {n} starts"
+            return f"{n} starts" if self.n_failed else "the only start" if n == "1" else f"all {n} starts"
         if self.n_possible:
             return f"{n} episodes of at most {self.n_possible} different starts"
         return f"{n} episodes with sticky actions ({self.sticky:g})" if self.sticky else f"{n} fresh episodes"

@@ -5,6 +5,7 @@
 | `gadask/MetaBandit-v0` | random, greedy, epsilon-greedy, ucb1, thompson, gittins | gittins |
 | `gadask/MetaMDP-v0` | random, greedy, psrl, informed-greedy | informed-greedy for few rounds, psrl for many |
 | `gadask/Harlow-v0` | random, one-shot | one-shot |
+| `gadask/HardMaze-v0` | random, wander | wander |
 
 `python -m gadask.envs.baselines` plays the published settings and prints the means beside the published ones.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from gadask.config import EnvConfig
 from gadask.envs import make_lane_env
-from gadask.envs.baselines import bandit, harlow, mdp
+from gadask.envs.baselines import bandit, hard_maze, harlow, mdp
 from gadask.envs.harlow import HarlowLanes
 from gadask.errors import EnvError
 
@@ -30,8 +31,8 @@ _MAX_LANES = 200
 class Baseline(Protocol):
     """Plays all lanes of one environment, from the start of their episodes."""
 
-    def act(self) -> NDArray[np.int64]:
-        """Return an action for each lane, shape `(n_lanes,)`."""
+    def act(self) -> NDArray[np.generic]:
+        """Return an action for each lane, as `LaneEnv.step` takes them."""
 
 
 _CLASSES: dict[str, dict[str, Callable[[Any, np.random.Generator], Baseline]]] = {
@@ -50,6 +51,7 @@ _CLASSES: dict[str, dict[str, Callable[[Any, np.random.Generator], Baseline]]] =
         "informed-greedy": mdp.InformedGreedy,
     },
     "gadask/Harlow-v0": {"random": harlow.Random, "one-shot": harlow.OneShot},
+    "gadask/HardMaze-v0": {"random": hard_maze.Random, "wander": hard_maze.Wander},
 }
 
 BASELINES: dict[str, tuple[str, ...]] = {env_id: tuple(classes) for env_id, classes in _CLASSES.items()}

@@ -1,8 +1,8 @@
-"""Plays the baselines at the settings of Duan et al. 2016 (RL², arXiv 1611.02779) and prints their means.
+"""Plays the baselines in the hard maze and at the settings of Duan et al. 2016 (RL², arXiv 1611.02779); prints means.
 
 The published means are recalled from the paper's tables; `informed-greedy` is not among them. Each is of 1,000
 episodes, the same ones for every baseline of a setting, and so has its own standard error. The last column is the
-difference in units of both errors together.
+difference in units of both errors together. Of the hard maze none are published.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gadask.config import EnvConfig
-from gadask.envs.baselines import play_baseline
+from gadask.envs.baselines import BASELINES, play_baseline
 
 _N_EPISODES = 20_000
 _N_PUBLISHED = 1000
@@ -41,6 +41,7 @@ def main() -> None:
     for n_episodes, published_mdp in _PUBLISHED_MDP.items():
         env = EnvConfig("gadask/MetaMDP-v0", {"n_episodes": n_episodes})
         _print_rows(f"MDP, {n_episodes} rounds", env, dict(zip(_MDP, published_mdp, strict=True)))
+    _print_rows("hard maze", EnvConfig("gadask/HardMaze-v0"), dict.fromkeys(BASELINES["gadask/HardMaze-v0"]))
 
 
 def _print_rows(setting: str, env: EnvConfig, published: Mapping[str, float | None]) -> None:
