@@ -111,8 +111,8 @@ def test_presets_pass_their_own_check(name: str) -> None:
         ({"budget": {"frame": 1}}, "unknown key 'budget.frame'; did you mean 'budget.frames'?"),
         (
             {"zzz": 1},
-            "unknown key 'zzz'; expected one of algorithm, budget, env, ga, generation, noise, policy, preset,"
-            " random_search, seed, start",
+            "unknown key 'zzz'; expected one of algorithm, budget, env, ga, generation, noise, novelty, policy,"
+            " preset, random_search, seed, start",
         ),
     ],
 )
@@ -228,7 +228,10 @@ GA_DIST = {"truncation": "ga-dist"}
             "generation.population: expected more than generation.candidates × generation.candidate_episodes (150),"
             " found 150",
         ),
-        ({"algorithm": {"kind": "annealing"}}, "algorithm.kind: expected one of 'truncation', 'random-search', or "),
+        (
+            {"algorithm": {"kind": "annealing"}},
+            "algorithm.kind: expected one of 'truncation', 'random-search', 'novelty', or ",
+        ),
         (
             {"algorithm": {"kwargs": {"a": 1}}},
             "algorithm.kwargs: expected none with algorithm.kind = 'truncation', whose settings have a table, found",

@@ -14,6 +14,7 @@ from typing import Any
 
 from gadask.algorithms.algorithm import Algorithm
 from gadask.algorithms.guarded import Guarded
+from gadask.algorithms.novelty import Novelty
 from gadask.algorithms.random_search import RandomSearch
 from gadask.algorithms.truncation import Truncation
 from gadask.blame import in_one_line
@@ -24,6 +25,7 @@ from gadask.imports import find_user_function, import_user_module
 ALGORITHMS: dict[str, Callable[[Config], Algorithm[Any]]] = {
     "truncation": Truncation.of,
     "random-search": RandomSearch.of,
+    "novelty": Novelty.of,
 }
 """By `algorithm.kind`."""
 

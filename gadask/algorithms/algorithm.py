@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,10 @@ from gadask.observations import Normaliser
 from gadask.tables import html_table
 
 Json = dict[str, Any]
+Behaviour = tuple[float, ...]
+"""What an environment reports at an episode's end, or the mean of several: float32 numbers as Python's floats."""
 State = TypeVar("State")
+SaidOf = TypeVar("SaidOf", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,15 @@ class Scored(NamedTuple):
     fitness: float
     """Mean of what its episodes are worth, finite."""
     slot: int
+    behaviour: Behaviour | None = None
+    """Mean over its episodes; None without `env.behaviour`."""
+    mean_return: float | None = None
+    """Mean return of its episodes; None where that is the fitness."""
+
+    @property
+    def return_(self) -> float:
+        """Mean return of its episodes, whatever a function of the user's makes of them."""
+        return self.fitness if self.mean_return is None else self.mean_return
 
     @property
     def genome(self) -> Genome:
@@ -80,6 +92,8 @@ class Evaluated(NamedTuple):
 
     genome: Genome
     values: Sequence[float]
+    behaviour: Behaviour | None = None
+    """Mean over these episodes; None without any, and without `env.behaviour`."""
 
 
 @dataclass(frozen=True)
@@ -159,3 +173,16 @@ class Algorithm(Protocol[State]):
 
         Raises `RecordError` for anything else; the text names the key, and what was expected and found.
         """
+
+
+@runtime_checkable
+class Describing(Protocol[SaidOf]):
+    """An algorithm that says in the log how it stands. An algorithm need not."""
+
+    def describe(self, state: SaidOf) -> Json:
+        """Return what the generation's line holds under `algorithm`, as JSON holds it; an empty one is left out."""
+
+
+def described(algorithm: object, state: Any) -> Json:
+    """Return what an algorithm says of a state; nothing where it has no `describe`."""
+    return algorithm.describe(state) if isinstance(algorithm, Describing) else {}

@@ -78,6 +78,12 @@ def with_challengers(elite: Elite | None, best_first: Sequence[Scored], n: int) 
     return (elite.genome, *islice(others, n - 1))
 
 
+def with_elite(elite: Elite | None, best_first: Sequence[Scored], n: int) -> tuple[Genome, ...]:
+    """Return the `n` best children if there is no elite or it is one of them; else the elite and the `n − 1` best."""
+    best = tuple(child.genome for child in best_first[:n])
+    return best if elite is None or elite.genome in best else (elite.genome, *best[: n - 1])
+
+
 def exact_mean(values: Sequence[float] | NDArray[Any]) -> float | None:
     """Return the mean of numbers, the same in any order; None where it is not a finite number."""
     try:

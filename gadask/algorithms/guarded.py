@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Elite, Json, Scored
+from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Elite, Json, Scored, described
 from gadask.blame import in_one_line
 from gadask.errors import ConfigError, EvolutionError, GadaskError, GenomeError
 from gadask.genomes.genome import Genome, from_json, to_json
@@ -98,6 +98,17 @@ class Guarded:
     def elite(self, state: Any) -> Elite | None:
         """Return the best genome so far."""
         return self._asked(lambda: self.algorithm.elite(state))
+
+    def describe(self, state: Any) -> Json:
+        """Return what the log's line is to hold, as it comes back from JSON; an empty one where nothing is said."""
+
+        def as_json() -> Any:
+            return json.loads(json.dumps(described(self.algorithm, state), allow_nan=False))
+
+        found = self._asked(as_json)
+        if not isinstance(found, dict):
+            raise self._wrong(f"describe: expected a dictionary, found {str(found)[:80]}")
+        return found
 
     def to_json(self, state: Any) -> Json:
         """Return the state as JSON holds it, from which the same state comes back."""
