@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.algorithms import make_algorithm
-from gadask.algorithms.algorithm import Algorithm, Brood, Closed, Evaluated, Scored
+from gadask.algorithms.algorithm import Algorithm, Brood, Closed, Evaluated, Scored, described
 from gadask.algorithms.elites import exact_mean
 from gadask.config import Config, config_from_dict
 from gadask.errors import RecordError
@@ -96,6 +96,8 @@ def test_its_state_survives_json(kind: str, evaluation: str) -> None:
             document = json.loads(json.dumps(algorithm.to_json(state), allow_nan=False))
             assert document == algorithm.to_json(state)
             assert algorithm.from_json(document) == state
+            said = described(algorithm, state)
+            assert json.loads(json.dumps(said, allow_nan=False)) == said
 
 
 @pytest.mark.parametrize("kind", KINDS)
