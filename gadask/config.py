@@ -27,6 +27,7 @@ from gadask.config_tables import (
     GAConfig,
     GenerationConfig,
     NoiseConfig,
+    NoveltyConfig,
     PolicyConfig,
     Precision,
     RandomSearchConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "GAConfig",
     "GenerationConfig",
     "NoiseConfig",
+    "NoveltyConfig",
     "PolicyConfig",
     "Precision",
     "RandomSearchConfig",
@@ -84,6 +86,7 @@ class Config:
     ga: GAConfig = field(default_factory=GAConfig)
     random_search: RandomSearchConfig = field(default_factory=RandomSearchConfig)
     es: ESConfig = field(default_factory=ESConfig)
+    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
     def _repr_html_(self) -> str:
@@ -268,6 +271,8 @@ def _rules(config: Config) -> Iterator[Rule]:
         none = f"none with algorithm.kind = {kind!r}, whose settings have a table"
         yield Rule(not config.algorithm.kwargs, "algorithm.kwargs", none, config.algorithm.kwargs)
         yield from tables[kind].rules(config.generation)
+        if getattr(tables[kind], "needs_behaviour", False):
+            yield Rule(config.env.behaviour, "env.behaviour", f"true with algorithm.kind = {kind!r}", False)
 
 
 def _algorithm_tables(config: Config) -> dict[str, Any]:

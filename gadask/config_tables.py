@@ -129,7 +129,7 @@ class AlgorithmConfig:
     """Which algorithm evolves. Its own settings are in its own table; those of other algorithms have no effect."""
 
     kind: str = "truncation"
-    """`truncation` (table `ga`), `random-search` (table `random_search`), `openai-es` (table `es`), or
+    """`truncation` (table `ga`), `random-search` (table `random_search`), `novelty`, `openai-es` (table `es`), or
     `package.module:factory`."""
     kwargs: dict[str, Value] = field(default_factory=dict)
     """Passed to the factory of an algorithm that is not gadask's own."""
@@ -204,6 +204,17 @@ class GenerationConfig:
             yield Rule(self.population > least, "generation.population", needed, self.population)
 
 
+def parents_rules(table: str, parents: int, generation: GenerationConfig) -> Iterator[Rule]:
+    """Yield the rules of how many parents are chosen among a generation's children."""
+    population = generation.population
+    up_to = f"1 to generation.population ({population})"
+    yield Rule(1 <= parents <= population, f"{table}.parents", up_to, parents)
+    if generation.population_counts_evaluations:
+        least = parents + generation.candidates * generation.candidate_episodes
+        needed = f"at least {table}.parents + generation.candidates × generation.candidate_episodes ({least})"
+        yield Rule(population >= least, "generation.population", needed, population)
+
+
 def several_rule(generation: GenerationConfig) -> Rule:
     """Return the rule of algorithms whose elite is a candidate again."""
     several = "0, or at least 2: a single candidate stays the elite"
@@ -223,22 +234,25 @@ class GAConfig:
     truncation: Truncation = "such2017"
     """How parents are chosen after the first generation: `such2017` keeps `parents` genomes with the elite among them,
     `ga-dist` the elite and the `parents − 2` best children."""
+    self_adaptive: bool = False
+    """A child's mutation power is its parent's times a random factor, so that selection chooses powers too; that of
+    the first children is `mutation_power`."""
+    self_adaptive_rate: float = 0.2
+    """Standard deviation of this factor's logarithm."""
 
     def rules(self, generation: GenerationConfig) -> Iterator[Rule]:
         """Yield what must be true of these settings beside those of the generation."""
-        population = generation.population
-        up_to = f"1 to generation.population ({population})"
-        yield Rule(1 <= self.parents <= population, "ga.parents", up_to, self.parents)
+        yield from parents_rules("ga", self.parents, generation)
         yield power_rule("ga.mutation_power", self.mutation_power)
         yield several_rule(generation)
         if self.truncation == "ga-dist":
             yield Rule(self.parents >= 3, "ga.parents", "at least 3 with ga.truncation = 'ga-dist'", self.parents)
             two = "at least 2 with ga.truncation = 'ga-dist'"
             yield Rule(generation.candidates >= 2, "generation.candidates", two, generation.candidates)
-        if generation.population_counts_evaluations:
-            least = self.parents + generation.candidates * generation.candidate_episodes
-            needed = f"at least ga.parents + generation.candidates × generation.candidate_episodes ({least})"
-            yield Rule(population >= least, "generation.population", needed, population)
+        if self.self_adaptive:
+            power, rate = self.mutation_power, self.self_adaptive_rate
+            yield Rule(1e-30 <= power <= 1e30, "ga.mutation_power", "1e-30 to 1e30 with ga.self_adaptive", power)
+            yield Rule(0 < rate <= 10, "ga.self_adaptive_rate", "more than 0, at most 10", rate)
 
 
 @dataclass(frozen=True)
@@ -254,6 +268,39 @@ class RandomSearchConfig:
         """Yield what must be true of these settings."""
         yield power_rule("random_search.mutation_power", self.mutation_power)
         yield several_rule(generation)
+
+
+@dataclass(frozen=True)
+class NoveltyConfig:
+    """Novelty search: parents are the children that behave unlike all others; needs `env.behaviour`."""
+
+    algorithm = "novelty"
+    needs_behaviour = True
+
+    parents: int = 20
+    """Children kept as parents: the most novel."""
+    mutation_power: float = 0.002
+    """Standard deviation of the noise that a mutation adds."""
+    neighbours: int = 10
+    """A child's novelty is the mean distance of its behaviour to so many nearest others."""
+    archive_share: float = 0.01
+    """Probability with which a child's behaviour enters the archive, with which later children are compared too."""
+    archive_size: int = 5000
+    """Behaviours that the archive holds at most; the oldest leave first."""
+    return_weight: float = 0.0
+    """Weight of the return: 0 chooses parents by novelty alone, 1 by return alone, as `truncation` does; what lies
+    between, by the weighted mean of both ranks."""
+
+    def rules(self, generation: GenerationConfig) -> Iterator[Rule]:
+        """Yield what must be true of these settings beside those of the generation."""
+        yield from parents_rules("novelty", self.parents, generation)
+        yield power_rule("novelty.mutation_power", self.mutation_power)
+        yield several_rule(generation)
+        yield count_rule("novelty.neighbours", self.neighbours, 1)
+        yield count_rule("novelty.archive_size", self.archive_size, 0)
+        for key in ("archive_share", "return_weight"):
+            found = getattr(self, key)
+            yield Rule(0 <= found <= 1, f"novelty.{key}", "0 to 1", found)
 
 
 @dataclass(frozen=True)

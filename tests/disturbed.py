@@ -20,7 +20,7 @@ from gadask.master.generation import Settled
 from gadask.master.ledger import Ledger
 from gadask.messages import Chunk, Status, Task
 from gadask.node.plugin import NodeInfo
-from gadask.rows import ROW, Rows
+from gadask.rows import BEHAVIOUR, ROW, Rows
 
 _RETURNS = 7  # so few that there are ties
 _FAILS_ONE_IN = 11
@@ -32,11 +32,12 @@ class DisturbedDispatcher:
     n_processes = 1
     nodes: dict[str, NodeInfo]
 
-    def __init__(self, seed: int, *, disturbed: bool) -> None:
-        """Deliver in order and once, or disturbed in a way that follows from `seed`."""
+    def __init__(self, seed: int, *, disturbed: bool, n_behaviour: int = 0) -> None:
+        """Deliver in order and once, or disturbed in a way that follows from `seed`; behaviours of so many entries."""
         self.nodes = {}
         self._draw = random.Random(seed)
         self._disturbed = disturbed
+        self._n_behaviour = n_behaviour
         self._on_their_way: list[Rows] = []
 
     def take_process_seconds(self) -> float:
@@ -51,7 +52,7 @@ class DisturbedDispatcher:
         while not ledger.closed:
             for _ in range(4 if self._disturbed else 1):
                 if chunk := ledger.take(3):
-                    self._on_their_way += _split(played(chunk))
+                    self._on_their_way += _split(played(chunk, self._n_behaviour))
             yield [Arrival("node", rows) for rows in self._arriving()]
 
     def _arriving(self) -> list[Rows]:
@@ -64,16 +65,19 @@ class DisturbedDispatcher:
         return arriving + [rows for rows in arriving if self._draw.random() < 0.3]
 
 
-def played(chunk: Chunk) -> Rows:
+def played(chunk: Chunk, n_behaviour: int = 0) -> Rows:
     """Return what a chunk's episodes come to."""
     table = np.zeros(len(chunk.episodes), ROW)
     table["generation"], table["kind"] = chunk.generation, chunk.kind
     table["slot"], table["episode"] = np.array(chunk.episodes).T
-    for row in table:
+    behaviours: dict[int, bytes] = {}
+    for place, row in enumerate(table):
         draw = random.Random(str((chunk.generation, int(chunk.kind), int(row["slot"]), int(row["episode"]))))
         row["return"], row["steps"] = draw.randrange(_RETURNS), draw.randrange(1, 9)
         row["status"] = Status.ERROR if draw.randrange(_FAILS_ONE_IN) == 0 else Status.OK
-    return Rows(table)
+        if n_behaviour and row["status"] == Status.OK:
+            behaviours[place] = np.array([draw.random() for _ in range(n_behaviour)], "<f4").tobytes()
+    return Rows(table, {BEHAVIOUR: behaviours} if n_behaviour else {})
 
 
 def _split(rows: Rows) -> list[Rows]:

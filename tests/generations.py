@@ -28,6 +28,7 @@ def task_of(config: Config, n_params: int = 10) -> Task:
         common_random_numbers=False,
         paired_tasks=False,
         run_id="run",
+        n_behaviour=2 if config.env.behaviour else 0,
     )
 
 

@@ -17,14 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.algorithms import ALGORITHMS, make_algorithm
-from gadask.algorithms.algorithm import Algorithm, Brood, Closed, Evaluated, Scored
+from gadask.algorithms import make_algorithm
+from gadask.algorithms.algorithm import Algorithm, Brood, Closed, Evaluated, Scored, described
 from gadask.algorithms.elites import exact_mean
 from gadask.config import Config, config_from_dict
 from gadask.errors import RecordError
 from gadask.genomes.genome import Genome, step, to_text
+from tests.algorithm_cases import CASES, merged
 
-KINDS = sorted(ALGORITHMS)
+KINDS = sorted(CASES)
 N_GENES = 1000
 RUNS = Path(__file__).parent / "data" / "selections"
 
@@ -32,9 +33,8 @@ RUNS = Path(__file__).parent / "data" / "selections"
 def small(kind: str, **generation: object) -> Config:
     """Return a small run of an algorithm."""
     settings = {"population": 12, "candidates": 3, "candidate_episodes": 2, **generation}
-    return config_from_dict(
-        {"seed": 3, "algorithm": {"kind": kind}, "generation": settings, "ga": {"parents": 4, "mutation_power": 0.1}}
-    )
+    own = {"parents": 4, "mutation_power": 0.1}
+    return config_from_dict(merged({"seed": 3, "generation": settings, "ga": own, "novelty": own}, CASES[kind]))
 
 
 class Step(NamedTuple):
@@ -55,7 +55,7 @@ def lived(config: Config, algorithm: Algorithm[Any], n_generations: int, origin:
         brood = Brood(number, algorithm.bases(state), candidates if is_overlapped else ())
         slots = np.arange(config.generation.population)
         scored = [
-            child
+            child._replace(behaviour=(float(draw.randrange(9)), draw.randrange(9) / 4))
             for child in children_of(algorithm, brood, slots, [float(draw.randrange(6)) for _ in slots])
             if child.slot != number
         ]
@@ -96,6 +96,8 @@ def test_its_state_survives_json(kind: str, evaluation: str) -> None:
             document = json.loads(json.dumps(algorithm.to_json(state), allow_nan=False))
             assert document == algorithm.to_json(state)
             assert algorithm.from_json(document) == state
+            said = described(algorithm, state)
+            assert json.loads(json.dumps(said, allow_nan=False)) == said
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -111,8 +111,8 @@ def test_presets_pass_their_own_check(name: str) -> None:
         ({"budget": {"frame": 1}}, "unknown key 'budget.frame'; did you mean 'budget.frames'?"),
         (
             {"zzz": 1},
-            "unknown key 'zzz'; expected one of algorithm, budget, env, es, ga, generation, noise, policy, preset,"
-            " random_search, seed, start",
+            "unknown key 'zzz'; expected one of algorithm, budget, env, es, ga, generation, noise, novelty, policy,"
+            " preset, random_search, seed, start",
         ),
     ],
 )

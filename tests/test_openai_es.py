@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Brood, Closed, Evaluated, Scored
-from gadask.algorithms.openai_es import OpenAIES, centred_ranks, pair_weights
+from gadask.algorithms.elites import centred_ranks
+from gadask.algorithms.openai_es import OpenAIES, pair_weights
 from gadask.config import Config, config_from_dict
 from gadask.errors import ConfigError, EvolutionError
 from gadask.genomes.anchors import FOLDER, anchor_digest, read_vectors

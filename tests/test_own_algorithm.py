@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
-from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Evaluated, Json, Scored
+from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Evaluated, Json, Scored, described
 from gadask.algorithms.truncation import Parents, Truncation
 from gadask.config import AlgorithmConfig, Config, GAConfig
 from gadask.errors import ConfigError, GadaskError, NodeError
@@ -114,6 +114,11 @@ class Wrong(Truncation):
     def from_json(self, document: Json) -> Parents:
         return super().from_json(document["archive"] if self.what == "reads" else document)
 
+    def describe(self, state: Parents) -> Json:
+        if self.what == "describes":
+            return {"novelty": float("nan")}
+        return [] if self.what == "list" else {"parents": len(state.parents)}  # type: ignore[return-value]
+
     def to_json(self, state: Parents) -> Json:
         document = super().to_json(state)
         if self.what == "keys":
@@ -136,6 +141,8 @@ def wrong(config: Config, what: str = "") -> Wrong:
         ("genome", "nominate: expected genomes"),
         ("raise", "ValueError: no children at all"),
         ("bases", "bases: expected at most n_bases, which is 20, found 30"),
+        ("describes", "ValueError: Out of range float values"),
+        ("list", r"describe: expected a dictionary, found \[\]"),
         ("keys", "expected a list of genomes"),
         ("forgets", "found another state: no run could be resumed"),
     ],
@@ -155,6 +162,7 @@ def ask_everything(algorithm: Algorithm[Any]) -> None:
     scored = [Scored((), int(gene), float(slot), slot) for slot, gene in enumerate(made.genes)]
     evaluated = [Evaluated(genome, [1.0]) for genome in algorithm.nominate(state, scored)]
     state = algorithm.tell(state, Closed(0, scored, evaluated))
+    assert described(algorithm, state) == {"parents": 6}
     assert algorithm.from_json(algorithm.to_json(state)) == state
 
 
@@ -167,6 +175,24 @@ def test_a_state_of_another_version_is_one_line() -> None:
 
 def test_right_answers_pass() -> None:
     ask_everything(make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:wrong"))))
+
+
+class Silent:
+    """A whole algorithm that says nothing in the log."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "describe":
+            raise AttributeError(name)
+        return getattr(wrong(Config()), name)
+
+
+def silent(config: Config) -> Silent:
+    return Silent()
+
+
+def test_an_algorithm_need_not_describe_itself() -> None:
+    algorithm = make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:silent")))
+    assert described(algorithm, algorithm.start((5,), 1000)) == {}
 
 
 def test_a_node_with_another_version_of_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

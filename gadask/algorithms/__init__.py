@@ -14,6 +14,7 @@ from typing import Any
 
 from gadask.algorithms.algorithm import Algorithm
 from gadask.algorithms.guarded import guarded
+from gadask.algorithms.novelty import Novelty
 from gadask.algorithms.openai_es import OpenAIES
 from gadask.algorithms.random_search import RandomSearch
 from gadask.algorithms.truncation import Truncation
@@ -25,6 +26,7 @@ from gadask.imports import find_user_function, import_user_module
 ALGORITHMS: dict[str, Callable[[Config], Algorithm[Any]]] = {
     "truncation": Truncation.of,
     "random-search": RandomSearch.of,
+    "novelty": Novelty.of,
     "openai-es": OpenAIES.of,
 }
 """By `algorithm.kind`."""

@@ -33,7 +33,10 @@ from gadask.observations import Normaliser
 from gadask.tables import html_table
 
 Json = dict[str, Any]
+Behaviour = tuple[float, ...]
+"""What an environment reports at an episode's end, or the mean of several: float32 numbers as Python's floats."""
 State = TypeVar("State")
+SaidOf = TypeVar("SaidOf", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,15 @@ class Scored(NamedTuple):
     fitness: float
     """Mean of what its episodes are worth, finite."""
     slot: int
+    behaviour: Behaviour | None = None
+    """Mean over its episodes; None without `env.behaviour`."""
+    mean_return: float | None = None
+    """Mean return of its episodes; None where that is the fitness."""
+
+    @property
+    def return_(self) -> float:
+        """Mean return of its episodes, whatever a function of the user's makes of them."""
+        return self.fitness if self.mean_return is None else self.mean_return
 
     @property
     def genome(self) -> Genome:
@@ -82,6 +94,8 @@ class Evaluated(NamedTuple):
 
     genome: Genome
     values: Sequence[float]
+    behaviour: Behaviour | None = None
+    """Mean over these episodes; None without any, and without `env.behaviour`."""
 
 
 @dataclass(frozen=True)
@@ -195,3 +209,16 @@ def moving(algorithm: Algorithm[Any]) -> Moving[Any] | None:
 def slots_per_task(algorithm: Algorithm[Any]) -> int:
     """Return how many successive slots have the same tasks: 1 where the algorithm has no `slots_per_task`."""
     return getattr(algorithm, "slots_per_task", 1)
+
+
+@runtime_checkable
+class Describing(Protocol[SaidOf]):
+    """An algorithm that says in the log how it stands. An algorithm need not."""
+
+    def describe(self, state: SaidOf) -> Json:
+        """Return what the generation's line holds under `algorithm`, as JSON holds it; an empty one is left out."""
+
+
+def described(algorithm: object, state: Any) -> Json:
+    """Return what an algorithm says of a state; nothing where it has no `describe`."""
+    return algorithm.describe(state) if isinstance(algorithm, Describing) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gadask.algorithms.algorithm import Elite, Json
+from gadask.algorithms.algorithm import Behaviour, Elite, Json
 from gadask.errors import GenomeError, RecordError
 from gadask.genomes.genome import Genome, from_json, to_json
 
@@ -25,6 +25,14 @@ def genomes_from_json(value: object, key: str) -> tuple[Genome, ...]:
         return tuple(map(from_json, value))
     except GenomeError as error:
         raise RecordError(f"{key}: {error}") from None
+
+
+def behaviours_from_json(value: object, key: str) -> tuple[Behaviour, ...]:
+    """Return a list of behaviours, all of one length."""
+    vectors = value if isinstance(value, list) and all(isinstance(vector, list) for vector in value) else None
+    if vectors is None or len({len(vector) for vector in vectors}) > 1:
+        raise RecordError(f"{key}: expected a list of behaviours, all of one length, found {str(value)[:80]}")
+    return tuple(tuple(number_from_json(entry, key) for entry in vector) for vector in vectors)
 
 
 def elite_to_json(elite: Elite | None) -> Json | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Closed, Elite, Evaluated, Scored
@@ -78,6 +79,12 @@ def with_challengers(elite: Elite | None, best_first: Sequence[Scored], n: int) 
     return (elite.genome, *islice(others, n - 1))
 
 
+def with_elite(elite: Elite | None, best_first: Sequence[Scored], n: int) -> tuple[Genome, ...]:
+    """Return the `n` best children if there is no elite or it is one of them; else the elite and the `n − 1` best."""
+    best = tuple(child.genome for child in best_first[:n])
+    return best if elite is None or elite.genome in best else (elite.genome, *best[: n - 1])
+
+
 def exact_mean(values: Sequence[float] | NDArray[Any]) -> float | None:
     """Return the mean of numbers, the same in any order; None where it is not a finite number."""
     try:
@@ -85,3 +92,11 @@ def exact_mean(values: Sequence[float] | NDArray[Any]) -> float | None:
     except (ZeroDivisionError, OverflowError, ValueError):  # none; too large; infinities of both signs
         return None
     return mean if math.isfinite(mean) else None
+
+
+def centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each number, from −½ of the least to ½ of the largest; equal ones share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (ends - (counts + 1) / 2)[places.reshape(values.shape)]
+    return ranks / max(1, values.size - 1) - 0.5

@@ -19,6 +19,7 @@ from gadask.algorithms.algorithm import (
     Json,
     Moving,
     Scored,
+    described,
     moving,
     slots_per_task,
 )
@@ -121,6 +122,17 @@ class Guarded:
     def elite(self, state: Any) -> Elite | None:
         """Return the best genome so far."""
         return self._asked(lambda: self.algorithm.elite(state))
+
+    def describe(self, state: Any) -> Json:
+        """Return what the log's line is to hold, as it comes back from JSON; an empty one where nothing is said."""
+
+        def as_json() -> Any:
+            return json.loads(json.dumps(described(self.algorithm, state), allow_nan=False))
+
+        found = self._asked(as_json)
+        if not isinstance(found, dict):
+            raise self._wrong(f"describe: expected a dictionary, found {str(found)[:80]}")
+        return found
 
     def to_json(self, state: Any) -> Json:
         """Return the state as JSON holds it, from which the same state comes back."""

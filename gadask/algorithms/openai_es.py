@@ -27,8 +27,9 @@ from gadask.algorithms.documents import (
     elite_to_json,
     expect_keys,
     genomes_from_json,
+    number_from_json,
 )
-from gadask.algorithms.elites import crown
+from gadask.algorithms.elites import centred_ranks, crown
 from gadask.config import Config, ESConfig, GenerationConfig
 from gadask.errors import EvolutionError, GenomeError, RecordError
 from gadask.genomes.genome import Genome, is_update, to_json
@@ -47,6 +48,8 @@ class Centre:
     update: Update | None = None
     """The last one; those before lie in the run directory."""
     elite: Elite | None = None
+    rank: float | None = None
+    """Where the last centre's mean lay among its children: the share of them that came to less, equal ones half."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,16 @@ class OpenAIES:
         weights = pair_weights(closed, state.genome)
         update = Update.of(closed.generation, state.n_updates + 1, weights)
         elite = crown(closed.evaluated, closed.generation) if closed.evaluated else state.elite
-        return Centre((*state.genome, update.name), update.number, update, elite)
+        rank = share_below([child.fitness for child in closed.scored], elite) if closed.evaluated else None
+        return Centre((*state.genome, update.name), update.number, update, elite, rank)
 
     def elite(self, state: Centre) -> Elite | None:
         """Return the centre that was evaluated last."""
         return state.elite
+
+    def describe(self, state: Centre) -> Json:
+        """Return how many updates there were, and the centre's rank among its children, where it was evaluated."""
+        return {"updates": state.n_updates, **({} if state.rank is None else {"rank": state.rank})}
 
     def updates(self, state: Centre) -> tuple[Update, ...]:
         """Return the update that made the centre."""
@@ -141,11 +149,12 @@ class OpenAIES:
             "n_updates": state.n_updates,
             "update": None if state.update is None else state.update.to_json(),
             "elite": elite_to_json(state.elite),
+            "rank": state.rank,
         }
 
     def from_json(self, document: Json) -> Centre:
         """Return the state that `to_json` was given; raises `RecordError` for anything else."""
-        expect_keys(document, "centre", "n_updates", "update", "elite")
+        expect_keys(document, "centre", "n_updates", "update", "elite", "rank")
         try:
             update = None if document["update"] is None else Update.from_json(document["update"])
         except GenomeError as error:
@@ -155,6 +164,7 @@ class OpenAIES:
             count_from_json(document["n_updates"], "n_updates"),
             update,
             elite_from_json(document["elite"], "elite"),
+            None if document["rank"] is None else number_from_json(document["rank"], "rank"),
         )
 
 
@@ -175,9 +185,9 @@ def pair_weights(closed: Closed, centre: Genome) -> NDArray[np.float32]:
     return weights
 
 
-def centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rank of each value, from −½ of the least to ½ of the largest; equal values have their mean rank."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[places.reshape(values.shape)]
-    return ranks / (values.size - 1) - 0.5
+def share_below(fitness: Sequence[float], elite: Elite | None) -> float | None:
+    """Return the share of children that came to less than an elite's mean, equal ones half; None of no elite."""
+    if elite is None or not fitness:
+        return None
+    n_below = sum(value < elite.mean for value in fitness)
+    return (n_below + sum(value == elite.mean for value in fitness) / 2) / len(fitness)

@@ -14,6 +14,8 @@ generation: the `parents` best; later the elite and the `parents − 2` best oth
 Equal means go to the previous elite, then to the child with the higher return (in such2017's order the earlier
 candidate, in ga-dist's the later one). Equal returns go to the lower slot.
 
+With `ga.self_adaptive` mutation powers are inherited and evolve; `powers` says how.
+
 Papers: Such et al. 2017, *Deep Neuroevolution* (arXiv 1712.06567), algorithm 1; ga-dist (2018).
 """
 
@@ -21,13 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Brood, Children, Closed, Elite, Json, Scored
 from gadask.algorithms.documents import elite_from_json, elite_to_json, expect_keys, genomes_from_json
-from gadask.algorithms.elites import elite_after, rank, ranked, with_challengers
+from gadask.algorithms.elites import elite_after, rank, ranked, with_challengers, with_elite
+from gadask.algorithms.powers import draw_powers, power_of
 from gadask.config import Config, GAConfig, GenerationConfig
 from gadask.genomes.genome import Genome, draw_children, to_json
 
@@ -76,7 +80,7 @@ class Truncation:
     def children(self, brood: Brood, slots: NDArray[np.int64], n_genes: int) -> Children:
         """Return of each child a parent and a gene, both drawn uniformly."""
         rows, genes = draw_children(self.run_seed, brood.generation, slots, len(brood.bases), n_genes)
-        return Children(rows, genes, np.full(len(slots), self.step_weight))
+        return Children(rows, genes, self._weights(brood, slots, rows))
 
     def nominate(self, state: Parents, scored: Sequence[Scored]) -> tuple[Genome, ...]:
         """Return the elite, where there is one, and the best other children: `generation.candidates` genomes."""
@@ -101,6 +105,11 @@ class Truncation:
         """Return the elite so far."""
         return state.elite
 
+    def describe(self, state: Parents) -> Json:
+        """Return the median of the powers that parents hand down, with `ga.self_adaptive`."""
+        powers = self._powers(state.parents)
+        return {"median_power": median(powers)} if self.ga.self_adaptive and powers else {}
+
     def to_json(self, state: Parents) -> Json:
         """Return parents and elite."""
         return {"parents": list(map(to_json, state.parents)), "elite": elite_to_json(state.elite)}
@@ -110,16 +119,23 @@ class Truncation:
         expect_keys(document, "parents", "elite")
         return Parents(genomes_from_json(document["parents"], "parents"), elite_from_json(document["elite"], "elite"))
 
+    def _weights(self, brood: Brood, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the mutation power of each child, whose parent is in this row."""
+        if not self.ga.self_adaptive:
+            return np.full(len(slots), self.step_weight)
+        power, rate = self.ga.mutation_power, self.ga.self_adaptive_rate
+        return draw_powers(self.run_seed, brood.generation, slots, rows, self._powers(brood.bases), power, rate)
+
+    def _powers(self, parents: Sequence[Genome]) -> list[float]:
+        return [power_of(parent, self.ga.mutation_power) for parent in parents]
+
     def _truncate(self, best_first: Sequence[Scored], elite: Elite | None, *, is_first: bool) -> tuple[Genome, ...]:
         """Return the parents of the next generation from children ranked best first."""
         n_parents = self.ga.parents
         if self.ga.truncation == "ga-dist":
             n_parents = n_parents if is_first else n_parents - 1
             return self._ordered(with_challengers(elite, best_first, n_parents), elite)
-        best = tuple(child.genome for child in best_first[:n_parents])
-        if elite is None or elite.genome in best:
-            return best
-        return (elite.genome, *best[: n_parents - 1])
+        return with_elite(elite, best_first, n_parents)
 
     def _ordered(self, elite_and_best_first: tuple[Genome, ...], elite: Elite | None) -> tuple[Genome, ...]:
         """Return the genomes in the order of the published program."""

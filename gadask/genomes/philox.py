@@ -32,7 +32,7 @@ def first_integers(
     The second array is false where that has to be asked: where the first number is rejected and a later one decides,
     which is rare, and everywhere if `n` is 2**32 or more.
     """
-    first = _first_words(key, counters) & _LOW  # numpy takes 32 bits at a time, the low half first
+    first = first_words(key, counters) & _LOW  # numpy takes 32 bits at a time, the low half first
     if n > _LOW:
         return np.zeros(first.shape, np.int64), np.zeros(first.shape, np.bool_)
     scaled = first * np.uint64(n)
@@ -40,8 +40,9 @@ def first_integers(
     return (scaled >> _HALF).astype(np.int64), is_accepted
 
 
-def _first_words(key: tuple[int, int], counters: tuple[Any, Any, Any]) -> _Words:
-    """Return the first word of the first block of each stream; numpy's generator begins with block 1."""
+def first_words(key: tuple[int, int], counters: tuple[Any, Any, Any]) -> _Words:
+    """Return `Philox(counter=[0, *counters], key=key).random_raw()`, 64 bits, for broadcast words of the counter."""
+    # numpy's generator begins with block 1
     words = np.broadcast_arrays(np.uint64(1), *(np.asarray(word).astype(np.uint64) for word in counters))
     a, b, c, d = words
     for i in range(_N_ROUNDS):

@@ -19,7 +19,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.genomes.philox import first_integers
+from gadask.genomes.philox import first_integers, first_words
 
 _MAX_ENV_SEED = 2**31 - 1  # ALE takes a signed 32-bit seed
 _FOR_TORCH = 0x9E3779B9  # torch's generator is the same as numpy's and would draw the same numbers
@@ -39,6 +39,8 @@ class Purpose(IntEnum):
     TASK = 8
     ALGORITHM = 9
     """For what an algorithm draws beside parents and genes."""
+    POWER = 10
+    """How a child's mutation power differs from its parent's, where it does."""
 
 
 def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0) -> np.random.Generator:
@@ -93,6 +95,11 @@ def draw_parents(run_seed: int, generation: int, slots: NDArray[np.int64], n_par
 def draw_genes(run_seed: int, generation: int, slots: NDArray[np.int64], n_genes: int) -> NDArray[np.int64]:
     """Return what `draw_gene` does for each slot, much faster for many."""
     return _draw_first(run_seed, Purpose.GENE, generation, slots, n_genes)
+
+
+def draw_words(run_seed: int, purpose: Purpose, generation: int, slots: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return 64 random bits for each slot: what `stream(...).bit_generator.random_raw()` gives first."""
+    return first_words((run_seed, purpose), (0, slots, generation))
 
 
 def _draw_first(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored
+from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored, described
 from gadask.config import Config, GenerationConfig
 from gadask.dashboard.events import Event, generation_event, node_entry, progress_event
 from gadask.dashboard.reporter import Reporter
@@ -24,7 +24,7 @@ from gadask.master.fitness import Fitness
 from gadask.master.ledger import Heading, Ledger, Quota
 from gadask.master.scores import Nursery, evaluated
 from gadask.master.starts import Result, Starts
-from gadask.master.summary import Timing, log_line
+from gadask.master.summary import Timing, behaviours_of, log_line
 from gadask.messages import Kind, Task
 from gadask.record.directory import State, episode_table
 from gadask.tables import html_table
@@ -165,6 +165,10 @@ class GenerationPlayer:
         self._remember(ledger, brood, scored, (*brood.candidates, *state.candidates))
         self._frames_played += ledger.played_frames
         self._live = state.algorithm, after
+        if standing := described(algorithm, after):
+            line["algorithm"] = standing
+        if self._task.n_behaviour:
+            line["next_parents_behaviour"] = behaviours_of(algorithm.bases(after), scored, candidates)
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
         line["timing"]["elapsed_s"] = state.elapsed_s
         nodes = self._node_times(books, timing.wall_s)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Brood, Elite, Evaluated, Scored
+from gadask.algorithms.algorithm import Behaviour, Brood, Elite, Evaluated, Scored
 from gadask.algorithms.elites import exact_mean
-from gadask.genomes.genome import to_text
+from gadask.genomes.genome import Genome, to_text
 from gadask.master.ledger import PLAYED, Heading, Ledger
 from gadask.messages import Kind, Status
 
@@ -87,6 +87,7 @@ def log_line(
                 "mean": exact_mean(candidate.values),
                 "standard_error": _standard_error(candidate.values),
                 "episodes": len(candidate.values),
+                **({} if candidate.behaviour is None else {"behaviour": list(candidate.behaviour)}),
             }
             for candidate in evaluated
         ],
@@ -112,6 +113,16 @@ def log_line(
             "rows": {heading.name.lower(): ledger.rows[heading] for heading in Heading},
         },
     }
+
+
+def behaviours_of(
+    genomes: Sequence[Genome], scored: Sequence[Scored], evaluated: Sequence[Evaluated]
+) -> list[Behaviour | None]:
+    """Return how genomes behaved in a generation: as a child, else as a candidate; None of one that was neither."""
+    ends = {part for genome in genomes for part in genome[-1:]}
+    known = {candidate.genome: candidate.behaviour for candidate in evaluated}
+    known |= {child.genome: child.behaviour for child in scored if child.step in ends}
+    return [known.get(genome) for genome in genomes]
 
 
 def _standard_error(values: Sequence[float]) -> float | None:
