@@ -39,6 +39,8 @@ class Purpose(IntEnum):
     TASK = 8
     ALGORITHM = 9
     """For what an algorithm draws beside parents and genes."""
+    REFERENCE = 10
+    """For the random play on which a policy measures."""
 
 
 def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0) -> np.random.Generator:
