@@ -8,7 +8,6 @@ policy.
 from __future__ import annotations
 
 import copy
-import itertools
 
 import gymnasium
 import numpy as np
@@ -21,8 +20,8 @@ from gadask.play.rollout import watch_episode
 from gadask.policies import Policy, make_policy
 
 _KEPT_SHARE = 1 / 8
-"""Of the observations. The code of Such et al. 2017 keeps all of 128 steps, hardly half a minute of a game: so these
-are from several minutes, for some 1,000 steps, which take Atari less than a second."""
+"""Of the observations. The code of Such et al. 2017 keeps all of 128 steps, nine seconds of a game; these are from more
+than a minute, of some 1,000 steps, which take Atari less than a second."""
 
 
 def policy_for(env: Env, env_config: EnvConfig, config: PolicyConfig, run_seed: int) -> Policy:
@@ -45,11 +44,13 @@ def reference_batch(env: Env, run_seed: int, n: int, max_steps: int) -> list[Obs
     `max_steps`; the next one follows. Seeds the global generators of Python, numpy and torch.
     """
     player = _RandomPlayer(env.action_space, stream(run_seed, Purpose.REFERENCE, 0, 1))
-    for episode in itertools.count():
+    episode = 0
+    while len(player.kept) < n:
         for _ in watch_episode(env, player, env_seed(run_seed, Purpose.REFERENCE, 0, 0, episode), max_steps):
             if len(player.kept) == n:
-                return player.kept
-    raise AssertionError  # there is always another episode
+                break
+        episode += 1
+    return player.kept
 
 
 class _RandomPlayer:
