@@ -15,14 +15,13 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import tyro
 
 from analysis.camera import MAX_S, film_episode, open_env
@@ -39,10 +38,11 @@ from gadask.genomes.genome import Genome, to_text, unfold
 from gadask.genomes.seeding import Purpose, env_seed, stream
 from gadask.master.evaluate import choose_genome
 from gadask.messages import Kind
+from gadask.numerics import one_thread
 from gadask.observations import CLIP, Normaliser
 from gadask.play.lanes import as_played
 from gadask.play.loading import load_genome
-from gadask.policies import make_policy
+from gadask.play.reference import policy_for
 from gadask.record import files
 from gadask.record.directory import read_episodes, read_generations, read_normaliser, read_run
 
@@ -153,8 +153,8 @@ def film_genome(
     env = open_env(config.env, seed)
     if env is None:
         return None
-    with closing(env), _one_thread():
-        policy = as_played(config.env, make_policy(config.policy, env.observation_space, env.action_space))
+    with closing(env), one_thread():
+        policy = as_played(config.env, policy_for(env, config.env, config.policy, config.seed))
         load_genome(policy, genome, config, run_dir)
         policy.normalise_by(normaliser)
         film = film_episode(env, policy, seed, max_steps or config.env.longest_test, actions, max_s, with_inputs)
@@ -257,17 +257,6 @@ def _film_run(
 def _write_clip(clip: Clip, path: Path, about: str) -> Path:
     files.atomic_write(path, to_gif(clip, about) if path.suffix == ".gif" else to_mp4(clip, about))
     return path
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute as rollout processes do: sums in another order could change an action."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 if __name__ == "__main__":

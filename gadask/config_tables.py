@@ -97,8 +97,8 @@ class PolicyConfig:
     """The network that a genome's parameters fill."""
 
     kind: str = "such2017"
-    """`such2017`, `nature`, `mlp`, `gru`, `lstm`, `gru-per-action`, `snail`, `conv-gru`, `conv-fast-weights`, or
-    `package.module:factory`."""
+    """`such2017`, `nature`, `salimans2017`, `mlp`, `gru`, `lstm`, `gru-per-action`, `snail`, `conv-gru`,
+    `conv-fast-weights`, or `package.module:factory`."""
     kwargs: dict[str, Value] = field(default_factory=dict)
     """Passed to the policy's constructor, for example `hidden = "64,64"` for `mlp`; but `actions`, for any policy, says
     how outputs become actions: `"argmax"`, `"sampled"` from their softmax, or `"uniform:5"`, five values of each entry

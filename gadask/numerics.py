@@ -1,8 +1,10 @@
-"""The environment variables that decide what an episode computes; imports neither numpy nor torch."""
+"""What decides how an episode is computed: environment variables and threads; imports neither numpy nor torch."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 
 def numeric_environment() -> dict[str, str]:
@@ -16,3 +18,16 @@ def numeric_environment() -> dict[str, str]:
     forced = ("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY")
     kept = {name: value for name, value in os.environ.items() if name not in forced}
     return {**kept, **dict.fromkeys(threads, "1"), "PYTHONHASHSEED": "0"}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute as rollout processes do: sums in another order could change an action."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -100,12 +100,13 @@ def test_a_program_plays_the_same_episode(
     world.close()
 
 
-def test_a_game_plays_outside(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "suffix"), [("nature", ".pt2"), ("salimans2017", ".pt2"), ("salimans2017", ".onnx")])
+def test_a_game_plays_outside(kind: str, suffix: str, tmp_path: Path) -> None:
     from gadask.envs import make_env
 
-    run = opened(tmp_path, "ALE/Frostbite-v5", "nature")
+    run = opened(tmp_path, "ALE/Frostbite-v5", kind)
     inside = run.policy()
-    outside = Played(run.export(tmp_path / "policy.pt2"), inside)
+    outside = Played(run.export(tmp_path / f"policy{suffix}"), inside)
     env = make_env(run.config.env)
     observation = env.reset(1)
     for _ in range(20):

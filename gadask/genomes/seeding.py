@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     """For what an algorithm draws beside parents and genes."""
     POWER = 10
     """How a child's mutation power differs from its parent's, where it does."""
+    REFERENCE = 11
+    """For the random play on which a policy measures."""
 
 
 def stream(run_seed: int, purpose: Purpose, generation: int, slot: int = 0, episode: int = 0) -> np.random.Generator:

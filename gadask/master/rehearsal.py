@@ -27,6 +27,7 @@ from gadask.genomes.weights import decode
 from gadask.master.fitness import Fitness
 from gadask.messages import Facts, Kind
 from gadask.play.lanes import as_played, count_lanes
+from gadask.play.reference import give_reference
 from gadask.play.rollout import watch_episode
 from gadask.policies import Policy, make_policy
 
@@ -55,6 +56,7 @@ def rehearsed(config: Config, slot: int) -> Iterator[Facts]:
         count_genes(config.noise.size, policy.n_params)
         n_lanes = count_lanes(config.env, policy)
         try:
+            give_reference(policy, env, config.env, config.seed)
             n_behaviour = _play(config, env, policy, slot)
         except GadaskError as error:
             raise EpisodeError(str(error)) from error

@@ -146,7 +146,8 @@ def _read_weights(config: Config, path: Path) -> NDArray[np.float32]:
 def _expect_alike(where: str, tensors: Mapping[str, torch.Tensor], policy: Policy) -> None:
     """Raise `ConfigError` at the first tensor that is missing, superfluous or of another shape.
 
-    So at the first that is no parameter, and differs from that of a new network: a genome cannot hold it.
+    So at the first that is no parameter, and differs from that of a new network: a genome cannot hold it. But what is
+    measured on reference observations is measured again.
     """
     expected = policy.module.state_dict()
     for name in [*expected, *(name for name in tensors if name not in expected)]:
@@ -154,7 +155,7 @@ def _expect_alike(where: str, tensors: Mapping[str, torch.Tensor], policy: Polic
         if one != other:
             raise ConfigError(f"{where}: {name}: expected {one}, found {other}")
     for name, buffer in policy.module.named_buffers():
-        if name in expected and not buffer.equal(tensors[name]):
+        if name in expected and not policy.reference_size and not buffer.equal(tensors[name]):
             raise ConfigError(f"{where}: {name} is no parameter, and differs from that of a new network")
 
 

@@ -44,8 +44,9 @@ from gadask.node.jobs import (
 from gadask.node.packets import receive, send
 from gadask.observations import OBSERVED_SLOTS
 from gadask.play.lanes import Beginning, Lanes, Played, open_lanes
+from gadask.play.reference import policy_for
 from gadask.play.rollout import Episode, play_episode
-from gadask.policies import LanePolicy, Policy, make_policy
+from gadask.policies import LanePolicy, Policy
 from gadask.rows import BEHAVIOUR, MOMENTS, REASON, ROW, Rows, reason_content
 
 
@@ -270,7 +271,7 @@ class Player:
         if self._env is None:
             self._env = make_env(self._task.env)
         if self._policy is None:
-            self._policy = make_policy(self._task.policy, self._env.observation_space, self._env.action_space)
+            self._policy = policy_for(self._env, self._task.env, self._task.policy, self._task.run_seed)
         return self._env, self._policy
 
     def _made_lanes(self) -> Lanes:

@@ -45,7 +45,7 @@ def count_lanes(env: EnvConfig, policy: Policy) -> int:
 
     Many lanes share the cost of each Python call, but the weights of all of them should stay in the cache.
     """
-    if not isinstance(policy.module, PlaysLanes) or open_lanes(env, 1) is None:
+    if policy.reference_size or not isinstance(policy.module, PlaysLanes) or open_lanes(env, 1) is None:
         return 0
     return max(_MIN_LANES, min(_MAX_LANES, _MAX_NUMBERS // policy.n_params))
 

@@ -21,7 +21,8 @@ from gadask.genomes.noise import LazyNoise, Noise, NoiseTable
 from gadask.genomes.stored import read_updates
 from gadask.genomes.weights import decode, decode_vectors
 from gadask.play.lanes import FirstLane
-from gadask.policies import Policy, make_policy
+from gadask.play.reference import policy_for
+from gadask.policies import Policy
 
 
 def new_policy(config: Config) -> Policy:
@@ -31,7 +32,7 @@ def new_policy(config: Config) -> Policy:
         EnvError, PolicyError: environment or policy are not installed here.
     """
     with _generators_kept(), closing(make_env(config.env)) as env:
-        return make_policy(config.policy, env.observation_space, env.action_space)
+        return policy_for(env, config.env, config.policy, config.seed)
 
 
 def load_genome(policy: Policy | FirstLane, genome: Genome, config: Config, run_dir: Path | str) -> None:

@@ -6,6 +6,7 @@
 | --- | --- | --- |
 | `such2017` | uint8 image | three convolutions with SAME padding, dense 512 (Such et al. 2017) |
 | `nature` | uint8 image | the same with VALID padding (Mnih et al. 2015) |
+| `salimans2017` | uint8 image | two convolutions, dense 256, with virtual batch normalisation (Salimans et al. 2017) |
 | `mlp` | vector | dense layers with tanh between them |
 | `gru`, `lstm` | vector | one recurrent cell |
 | `gru-per-action` | vector | one small GRU an action, all with the same weights |
@@ -15,7 +16,7 @@
 
 `package.module:factory` names any function `(observation_space, action_space, **kwargs) -> torch.nn.Module`;
 `Policy` says what such a module is given and what it returns. All kinds take the kwarg `actions`; see `actions.py`.
-All but the first two also play in lanes, and so does any module that has what `PlaysLanes` names.
+All but the first three also play in lanes, and so does any module that has what `PlaysLanes` names.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ from gadask.policies.per_action import gru_per_action
 from gadask.policies.policy import Policy
 from gadask.policies.recurrent import gru, lstm
 from gadask.policies.temporal import snail
+from gadask.policies.virtual_batch_norm import salimans2017
 
 __all__ = ["LanePolicy", "PlaysLanes", "Policy", "make_policy"]
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {
     "such2017": such2017,
     "nature": nature,
+    "salimans2017": salimans2017,
     "mlp": mlp,
     "gru": gru,
     "lstm": lstm,

@@ -28,16 +28,15 @@ from torch.nn import functional
 
 from gadask.errors import PolicyError
 from gadask.policies.actions import n_outputs
-from gadask.policies.arguments import picture_shape
 from gadask.policies.initial import Layer, check_scheme
-from gadask.policies.kernels import CompiledNetwork, Convolution, Window, instruction_set
+from gadask.policies.kernels import CompiledNetwork, Convolution, instruction_set
+from gadask.policies.pixels import image_of, windows_of
 
 _HIDDEN = 512
 _KERNELS = (8, 4), (4, 2), (3, 1)
 """Kernel and stride of the three convolutions."""
 _MAX_INT8_INPUTS = (2**31 - 1) // (255 * 127)
 """Of an output whose sum of products of bytes surely fits 32 bits."""
-_MIN_SIZE = 36  # the least height and width that leaves a pixel after three convolutions without padding
 
 
 def such2017(
@@ -47,7 +46,7 @@ def such2017(
     conv_activation: bool = True,
 ) -> ConvolutionalNetwork:
     """Build the network of Such et al. 2017, with SAME padding; raises `PolicyError`."""
-    shape, dtype = _image("such2017", observation_space)
+    shape, dtype = image_of("such2017", observation_space)
     return ConvolutionalNetwork(shape, dtype, n_outputs(action_space), initial, conv_activation, same=True)
 
 
@@ -58,7 +57,7 @@ def nature(
     conv_activation: bool = True,
 ) -> ConvolutionalNetwork:
     """Build the network of Mnih et al. 2015, with VALID padding; raises `PolicyError`."""
-    shape, dtype = _image("nature", observation_space)
+    shape, dtype = image_of("nature", observation_space)
     return ConvolutionalNetwork(shape, dtype, n_outputs(action_space), initial, conv_activation, same=False)
 
 
@@ -85,7 +84,7 @@ class ConvolutionalNetwork(nn.Module):
         channels, height, width = self._shape = shape
         self._dtype = dtype
         self._relu = conv_activation
-        self._windows = _windows(height, width, same)
+        self._windows = windows_of(_KERNELS, height, width, same)
         last = self._windows[-1]
         self.conv1 = _matrix(8 * 8 * channels, 32)
         self.conv2 = _matrix(4 * 4 * 32, 64)
@@ -144,43 +143,6 @@ class ConvolutionalNetwork(nn.Module):
         ]
 
 
-def _image(kind: str, space: gymnasium.Space) -> tuple[tuple[int, int, int], np.dtype[Any]]:
-    """Return (channels, height, width) and dtype of an image space; raise `PolicyError` if it is none."""
-    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3 and _has_pixels(space):
-        channels, height, width = picture_shape(kind, space)
-        if min(height, width) >= _MIN_SIZE:
-            return (channels, height, width), np.dtype(space.dtype)
-    raise PolicyError(
-        f"policy {kind!r} needs a Box observation of uint8, or of float32 from 0 to 1, with shape (channels, height,"
-        f" width), such as (4, 84, 84), at least {_MIN_SIZE} high and wide; found {space}; use 'mlp' for vectors"
-    )
-
-
-def _has_pixels(space: gymnasium.spaces.Box) -> bool:
-    is_float = space.dtype == np.float32 and bool(space.low.min() >= 0) and bool(space.high.max() <= 1)
-    return space.dtype == np.uint8 or is_float
-
-
 def _matrix(n_inputs: int, n_outputs: int) -> nn.Parameter:
     """Return a layer's parameters, the bias in the last row."""
     return nn.Parameter(torch.zeros(n_inputs + 1, n_outputs), requires_grad=False)
-
-
-def _windows(height: int, width: int, same: bool) -> list[Window]:
-    """Return where the patches of the three convolutions lie, with TensorFlow's SAME or VALID padding."""
-    windows = []
-    for kernel, stride in _KERNELS:
-        rows, top, bottom = _padding(height, kernel, stride, same)
-        columns, left, right = _padding(width, kernel, stride, same)
-        windows.append(Window(kernel, stride, rows, columns, top, left, bottom, right))
-        height, width = rows, columns
-    return windows
-
-
-def _padding(size: int, kernel: int, stride: int, same: bool) -> tuple[int, int, int]:
-    """Return the output's size and the padding before and after, as TensorFlow's SAME or VALID have it."""
-    if not same:
-        return (size - kernel) // stride + 1, 0, 0
-    outputs = -(-size // stride)
-    padding = max((outputs - 1) * stride + kernel - size, 0)
-    return outputs, padding // 2, padding - padding // 2

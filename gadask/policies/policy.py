@@ -14,10 +14,17 @@ A module may have a method `compiled(precision)` that returns a `Compiled`, whic
 A module with memory has a method `initial_state()` and is called with the observation and its state; it returns the
 output and the next state. A state is whatever the module wants it to be. It is given to the module once, so the module
 may write over it, and an episode begins with a new one.
+
+A module may measure something with its weights on a few observations, as `virtual_batch_norm` does: it has an attribute
+`reference_size = n` and a method `refer(observations)`. Before an episode that method is called with n observations of
+random play, as one tensor of shape `(n, *observation_space.shape)`, numbers as above, unless the weights are the same
+as in the last call. The observations are the same ones in the whole run. What it measures belongs into buffers, which
+are exported with the weights. Such a module plays no lanes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gymnasium
@@ -31,6 +38,7 @@ from gadask.contract import Announced
 from gadask.errors import PolicyError
 from gadask.genomes.noise import Noise
 from gadask.genomes.weights import as_tensor, mutate
+from gadask.numerics import one_thread
 from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.initial import layers_of, scale_noise
@@ -69,6 +77,8 @@ class Policy:
     actions: Actions
     gathers: bool
     """Whether the moments of observations are gathered."""
+    reference_size: int
+    """How many observations `refer_to` is to be given before the first episode; 0: none."""
 
     def __init__(
         self,
@@ -104,6 +114,9 @@ class Policy:
         self.gathers = gathers
         self._gatherer = Gatherer(1, observation_space.shape[0]) if gathers else None
         self._normalising: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+        self.reference_size = _reference_size(module, gathers)
+        self._reference: torch.Tensor | None = None
+        self._measured: NDArray[np.int32] | None = None  # the weights with which the module measured last, as bits
         self._check_shapes()
         self._state = self._initial_state()
 
@@ -133,14 +146,24 @@ class Policy:
         else:
             self._compiled.mutate(self.flat, parent, as_tensor(noise.slice(gene, self.n_params)), weight)
 
+    def refer_to(self, observations: Sequence[NDArray[np.generic]]) -> None:
+        """Have the module measure on these observations from now on, `reference_size` of them.
+
+        Raises `EnvError` for an observation that its space does not announce.
+        """
+        self._reference = self._as_input(np.stack([self._fit(observation) for observation in observations]))
+        self._measured = None
+
     def reset(self, stream: np.random.Generator | None = None) -> None:
         """Begin an episode: forget the one before; sampled actions are drawn from `stream` from now on.
 
-        Raises `PolicyError` if actions are sampled and there is no stream.
+        Raises `PolicyError` if actions are sampled and there is no stream, or reference observations are missing.
         """
         if self.actions.sampled and stream is None:
             raise PolicyError("policy.kwargs.actions: expected the episode's stream for sampled actions, found none")
         self._stream = stream
+        if self.reference_size:
+            self._measure()
         self._state = self._initial_state()
         self._begin()
         if self._gatherer is not None:
@@ -187,22 +210,41 @@ class Policy:
         if self._normalising is not None:
             mean, scale = self._normalising
             observation = np.clip(np.subtract(observation, mean) * scale, -CLIP, CLIP)
-        if self._is_foreign:
-            observation = observation.astype(np.float32)
-        try:
-            tensor = torch.from_numpy(observation).unsqueeze(0)
-        except ValueError:  # torch knows no negative strides
-            tensor = torch.from_numpy(np.ascontiguousarray(observation)).unsqueeze(0)
-        if not self._takes_uint8:
-            tensor = tensor.float()
-            if self._uint8:
-                tensor = tensor / 255
+        tensor = self._as_input(observation[None])
         if self._remembers:
             found, self._state = self.module(tensor, self._state)
         else:
             found = self.module(tensor)
         output: NDArray[np.float32] = found.numpy()
         return output
+
+    def _as_input(self, observations: NDArray[np.generic]) -> torch.Tensor:
+        """Return observations, shape `(n, *observation_space.shape)`, as the module is given them."""
+        if self._is_foreign:
+            observations = observations.astype(np.float32)
+        try:
+            tensor = torch.from_numpy(observations)
+        except ValueError:  # torch knows no negative strides
+            tensor = torch.from_numpy(np.ascontiguousarray(observations))
+        if not self._takes_uint8:
+            tensor = tensor.float()
+            if self._uint8:
+                tensor = tensor / 255
+        return tensor
+
+    @torch.no_grad()
+    def _measure(self) -> None:
+        """Have the module measure with the present weights, unless it has."""
+        if self._reference is None:
+            raise PolicyError(
+                f"policy.kind: expected observations of random play for {type(self.module).__name__}, found none; make"
+                " the policy with gadask.play.reference.policy_for"
+            )
+        weights = self.flat.numpy().view(np.int32)
+        if self._measured is None or not np.array_equal(weights, self._measured):
+            with one_thread():
+                self.module.refer(self._reference)  # type: ignore[operator]
+            self._measured = weights.copy()
 
     def _begin(self) -> None:
         if self._compiled is not None:
@@ -227,6 +269,24 @@ class Policy:
                 f"policy.kind: expected {type(self.module).__name__} to return {self.actions.n_outputs} numbers for"
                 f" {self.actions.space}, found shape {found}"
             )
+
+
+def _reference_size(module: nn.Module, gathers: bool) -> int:
+    """Return how many reference observations a module asks for, 0 of most; raise `PolicyError` if it cannot have them.
+
+    Observations that are normalised otherwise in every generation are no reference.
+    """
+    size = getattr(module, "reference_size", 0)
+    name = type(module).__name__
+    if not isinstance(size, int) or size < 0:
+        raise PolicyError(f"policy.kind: expected {name}.reference_size to be a whole number, found {size!r}")
+    if size and not callable(getattr(module, "refer", None)):
+        raise PolicyError(f"policy.kind: expected a method {name}.refer beside {name}.reference_size, found none")
+    if size and gathers:
+        raise PolicyError(
+            f"policy.normalise: expected false for {name}, which measures on reference observations, found true"
+        )
+    return size
 
 
 def _compile(module: nn.Module, precision: str) -> Compiled | None:
