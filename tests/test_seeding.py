@@ -32,7 +32,7 @@ def test_streams_are_pinned() -> None:
     assert [draw_gene(0, 1, slot, 250_000_000) for slot in range(3)] == [206156127, 180233202, 49010465]
     assert env_seed(0, Purpose.CHILD_EPISODE, 0, 0, 0) == 1342047743
     assert env_seed(MAX_RUN_SEED, Purpose.EVALUATION_EPISODE, 7, 3, 29) == 769050115
-    assert [int(purpose) for purpose in Purpose] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert [int(purpose) for purpose in Purpose] == list(range(12))
 
 
 def draws(place: tuple[int, Purpose, int, int, int]) -> list[int]:
