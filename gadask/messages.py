@@ -114,6 +114,8 @@ class Task:
     """Different episodes that a genome can have, by the rehearsal; 0: each seed has its own."""
     client_id: str = ""
     """The master's Dask client. What a node keeps for the run is nobody's once that is gone."""
+    reference_env: EnvConfig | None = None
+    """The environment of the random play on which a policy measures, where that is another than what is played."""
     run_dir: str = ""
     """The run directory, with the content of anchors and updates, as nodes see it."""
 

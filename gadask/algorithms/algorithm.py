@@ -168,7 +168,10 @@ class Algorithm(Protocol[State]):
         """
 
     def elite(self, state: State) -> Elite | None:
-        """Return the best genome so far; None as long as no candidate was evaluated."""
+        """Return the genome that stands for the run; None as long as no candidate was evaluated.
+
+        That is the best one so far, unless the algorithm says otherwise.
+        """
 
     def to_json(self, state: State) -> Json:
         """Return the whole state as JSON holds it: dictionaries, lists, strings, numbers, booleans, None."""
@@ -182,7 +185,7 @@ class Algorithm(Protocol[State]):
 
 @runtime_checkable
 class Moving(Protocol[State]):
-    """What an algorithm has beside, whose bases are moved by updates: see `genomes/updates.py`."""
+    """What an algorithm also has if updates move its bases: see `genomes/updates.py`."""
 
     @property
     def optimiser(self) -> Optimiser:

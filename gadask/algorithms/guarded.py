@@ -31,6 +31,7 @@ from gadask.genomes.updates import Update
 
 _Result = TypeVar("_Result")
 _METHODS = [name for name in vars(Algorithm) if not name.startswith("_")]
+_OF_MOVING = [name for name in vars(Moving) if not name.startswith("_")]
 
 
 def guarded(kind: str, algorithm: Algorithm[Any]) -> Guarded:
@@ -58,6 +59,16 @@ class Guarded:
             found = getattr(self.algorithm, name)
             if not isinstance(found, int | float) or not least <= found < np.inf:
                 raise ConfigError(f"algorithm.kind: {self.kind!r}: {name}: expected a finite number, found {found!r}")
+        n_slots = slots_per_task(self.algorithm)
+        if type(n_slots) is not int or n_slots < 1:
+            raise ConfigError(f"algorithm.kind: {self.kind!r}: slots_per_task: expected at least 1, found {n_slots!r}")
+        there = [name for name in _OF_MOVING if hasattr(self.algorithm, name)]
+        if there and len(there) < len(_OF_MOVING):
+            missing = [name for name in _OF_MOVING if name not in there]
+            raise ConfigError(
+                f"algorithm.kind: {self.kind!r}: expected all methods of gadask.algorithms.algorithm.Moving beside"
+                f" {there[0]}, found none of {', '.join(missing)}"
+            )
 
     @property
     def step_weight(self) -> float:

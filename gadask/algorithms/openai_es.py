@@ -49,7 +49,7 @@ class Centre:
     """The last one; those before lie in the run directory."""
     elite: Elite | None = None
     rank: float | None = None
-    """Where the last centre's mean lay among its children: the share of them that came to less, equal ones half."""
+    """Where the mean of the last centre lay among its children: the share of them below it; equal ones count half."""
 
 
 @dataclass(frozen=True)

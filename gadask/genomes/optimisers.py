@@ -1,7 +1,8 @@
 """How a vector of parameters follows a gradient: Adam, and gradient descent with momentum.
 
 Each works on blocks of columns, entry by entry in float32 and in one order of operations, each of which IEEE 754 rounds
-in one way: the bits are the same on any machine and for any division into blocks.
+in one way: the bits are the same on any machine and for any division into blocks. Adam's rate has two powers of
+float64, in whose last bit C libraries may differ; rounding to float32 hides that.
 
 Papers: Kingma and Ba 2015, *Adam* (arXiv 1412.6980); Salimans et al. 2017 (arXiv 1703.03864), whose program has both.
 """
@@ -39,7 +40,7 @@ class Adam:
 
     learning_rate: float
     weight_decay: float = 0.0
-    """Times the parameters is added to the gradient."""
+    """This many times the parameters are added to the gradient."""
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -67,9 +68,9 @@ class Momentum:
 
     learning_rate: float
     weight_decay: float = 0.0
-    """Times the parameters is added to the gradient."""
+    """This many times the parameters are added to the gradient."""
     momentum: float = 0.9
-    """Of the mean, from 0, which is plain gradient descent, to below 1."""
+    """How much of the mean is kept, from 0 to below 1; 0 is plain gradient descent."""
 
     @property
     def n_vectors(self) -> int:

@@ -101,7 +101,9 @@ def read_update(folder: Path | str, name: str) -> Update:
     try:
         update = Update.from_json(json.loads(path.read_bytes()))
     except OSError as error:
-        raise GenomeError(f"{path}: cannot read this update: {error.strerror}") from None
+        raise GenomeError(
+            f"{path}: cannot read this update: {error.strerror}; all nodes must see the run directory"
+        ) from None
     except (ValueError, RecursionError, GenomeError):
         raise GenomeError(f"{path}: damaged: expected the update {name}") from None
     if update.name != name:
@@ -123,10 +125,15 @@ def descend(
     noise: Noise,
     optimiser: Optimiser,
     first: int = 0,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make updates one after the other, in place; `vectors` holds the columns from `first` of all vectors."""
+    """Make updates one after the other, in place; `vectors` holds the columns from `first` of all vectors.
+
+    `on_progress` is called now and then.
+    """
     for begin in range(0, vectors.shape[1], _COLUMNS):
         block = vectors[:, begin : begin + _COLUMNS]
         for update in updates:
+            on_progress()
             sums = noise_sum(noise, update.genes, update.weights, first + begin, block.shape[1])
             optimiser.step(block, -sums.astype(np.float32), update.number)

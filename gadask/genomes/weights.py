@@ -88,11 +88,13 @@ def decode_vectors(
     *,
     anchor: Callable[[str], NDArray[np.float32]],
     columns: tuple[int, int] | None = None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Write columns of the vectors of a genome that may have updates to `out`, shape `(1 + n_vectors, n_params)`.
 
     As `decode` does, but for `columns`, first and end, by default all; others are left alone. `ancestor` has the shape
-    of `out`, and so has what `anchor(digest)` returns. A call that was broken off may be made again.
+    of `out`, and so has what `anchor(digest)` returns. `on_progress` is called now and then. A call that was broken off
+    may be made again.
     """
     n_params = out.shape[1]
     first, end = columns or (0, n_params)
@@ -110,7 +112,7 @@ def decode_vectors(
         if isinstance(part, str):
             pending.append(updates[part])
             continue
-        descend(block, pending, noise, optimiser, first)
+        descend(block, pending, noise, optimiser, first, on_progress)
         pending.clear()
         if part is not None:
             gene, weight = unfold(part, step_weight)

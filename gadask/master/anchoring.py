@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -16,27 +16,52 @@ from distributed import Client, Future
 from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import Brood, moving
-from gadask.errors import ClusterError
-from gadask.genomes.anchors import anchor_content, anchor_digest
-from gadask.genomes.genome import Genome, to_text
+from gadask.errors import ClusterError, GenomeError, RecordError
+from gadask.genomes.anchors import anchor_content, anchor_digest, read_vectors
+from gadask.genomes.genome import Genome, is_update, stored_parts, to_text
+from gadask.genomes.stored import stored_path
+from gadask.genomes.updates import read_update
 from gadask.master.dispatch import Dispatcher
 from gadask.master.nodes import POLL_S
 from gadask.messages import Task, pack_brood
 from gadask.node import plugin
-from gadask.record.directory import RunDirectory
+from gadask.record.directory import RunDirectory, State
 from gadask.threads import in_thread
 
 _MAX_ERRORS = 5  # of the nodes; lost ones are not counted
 _numbers = count()
 
 
+def check_stored(task: Task, directory: RunDirectory, state: State) -> None:
+    """Make sure that a run that goes on has what its genomes name, before any node is asked for.
+
+    Raises `RecordError` where an anchor or an update is missing or damaged. The last update is in the checkpoint too.
+    """
+    if not state.algorithm:
+        return
+    before = task.algorithm.from_json(state.algorithm)
+    if (moves := moving(task.algorithm)) is not None:
+        for update in moves.updates(before):
+            directory.store(update.name, update.content())
+    elite = [state.elite.genome] if state.elite is not None else []
+    for part in dict.fromkeys(chain.from_iterable(map(stored_parts, (*task.algorithm.bases(before), *elite)))):
+        path = stored_path(directory.path, part)
+        try:
+            if is_update(part):
+                read_update(path.parent, part)
+            else:
+                read_vectors(path.parent, part, task.n_params, task.n_vectors)
+        except GenomeError as error:
+            raise RecordError(f"{error}; restore it from a copy") from None
+
+
 class Anchoring:
     """Keeps a run directory supplied with what genomes name."""
 
-    def __init__(self, client: Client, task: Task, dispatcher: Dispatcher, directory: RunDirectory) -> None:
-        """Ask the dispatcher's nodes, which play `task`."""
+    def __init__(self, client: Client, dispatcher: Dispatcher, directory: RunDirectory) -> None:
+        """Ask the dispatcher's nodes."""
         self._client = client
-        self._task = task
+        self._task = dispatcher.task
         self._dispatcher = dispatcher
         self._directory = directory
 
@@ -67,8 +92,9 @@ class Anchoring:
         Raises `ClusterError` if there is no node for too long, or nodes fail again and again.
         """
         n_errors = 0
+        failed: set[str] = set()
         while True:
-            address = await self._dispatcher.any_node()
+            address = await self._dispatcher.any_node(failed)
             future = self._client.submit(
                 plugin.vectors,
                 pack_brood(self._task, brood),
@@ -83,7 +109,9 @@ class Anchoring:
             except Exception as error:  # what the node raised, or a broken connection
                 if isinstance(error, ClusterError):
                     raise
-                n_errors += not isinstance(error, OSError)
+                if not isinstance(error, OSError):  # a broken connection is nobody's error
+                    n_errors += 1
+                    failed.add(address)
                 if n_errors >= _MAX_ERRORS:
                     tries = f"{n_errors} tries, last on {address}"
                     raise ClusterError(f"an anchor could not be made in {tries}: {error}") from None

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, groupby
 
@@ -92,8 +92,8 @@ class Dispatcher:
         raise `ClusterError`.
         """
         self._client = client
-        self._task = replace(task, client_id=client.id)
-        self._nodes = Nodes(client, self._task, n_processes, digest, node_timeout_s)
+        self.task = replace(task, client_id=client.id)
+        self._nodes = Nodes(client, self.task, n_processes, digest, node_timeout_s)
         self._in_flight: dict[Future, _InFlight] = {}
         self._again: list[_InFlight] = []
         self._last_packed: tuple[Brood, bytes] | None = None
@@ -132,12 +132,15 @@ class Dispatcher:
             self._watch.result()
         self._nodes.check()
 
-    async def any_node(self) -> str:
-        """Wait for a usable node, and return its address; raises as `check` does."""
+    async def any_node(self, failed: Collection[str] = ()) -> str:
+        """Wait for a usable node, and return its address, of one that has not `failed` if there is one.
+
+        Raises as `check` does.
+        """
         while True:
             self.check()
             if nodes := self._nodes.playing:
-                return min(nodes)
+                return min(nodes, key=lambda address: (address in failed, address))
             await self._nodes.wait()
 
     async def play(self, ledger: Ledger, brood: Brood) -> AsyncIterator[list[Arrival]]:
@@ -267,7 +270,7 @@ class Dispatcher:
     def _packed(self, brood: Brood) -> bytes:
         """Return what a brood's chunks carry; packed once, since chunks are issued many times in a generation."""
         if self._last_packed is None or self._last_packed[0] is not brood:
-            self._last_packed = brood, pack_brood(self._task, brood)
+            self._last_packed = brood, pack_brood(self.task, brood)
         return self._last_packed[1]
 
     async def _next_arrivals(self) -> list[Arrival]:

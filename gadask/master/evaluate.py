@@ -8,7 +8,7 @@ different episodes (`Task.n_starts`), a test is of each of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,11 @@ async def play_genomes(
         EvolutionError: a larger share of the episodes failed than `generation.max_failed_share`, or all of them did.
         ClusterError, NodeError: no node can be used, or the scheduler is lost.
     """
-    dispatcher = Dispatcher(client, prepare_task(config, run_dir), n_processes, noise_digest, node_timeout_s)
+    task = prepare_task(config, run_dir)
+    evolved_in = read_run(run_dir)[0].env
+    if evolved_in != config.env:
+        task = replace(task, reference_env=evolved_in)
+    dispatcher = Dispatcher(client, task, n_processes, noise_digest, node_timeout_s)
     ledger = Ledger(Quota(brood.generation, 0, n_episodes, kind=Kind.TEST), len(brood.candidates))
     counted: list[Rows] = []
     fitness = Fitness(config)

@@ -22,7 +22,7 @@ from gadask.config import Config
 from gadask.dashboard.events import end_event, run_event
 from gadask.dashboard.reporter import Reporter
 from gadask.errors import GadaskError
-from gadask.master.anchoring import Anchoring
+from gadask.master.anchoring import Anchoring, check_stored
 from gadask.master.budget import budget_reached
 from gadask.master.dispatch import Dispatcher
 from gadask.master.generation import CoreHours, Generation, GenerationPlayer, OnProgress
@@ -68,6 +68,7 @@ async def evolve(
     with directory:
         if budget_reached(config.budget, state):
             return
+        await in_thread(lambda: check_stored(task, directory, state))
         digest = state.noise_digest or noise_digest
         dispatcher = Dispatcher(client, task, n_processes, digest, node_timeout_s)
         reporter = Reporter(client)
@@ -81,7 +82,7 @@ async def evolve(
             if not state.algorithm:  # a directory that was made without one
                 state = first_state(task, Start())
             state = replace(state, noise_digest=dispatcher.digest)
-            settled = Anchoring(client, task, dispatcher, directory).settled
+            settled = Anchoring(client, dispatcher, directory).settled
             player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours, settled)
             while not budget_reached(config.budget, state):
                 generation, table = await player.play_generation(state)

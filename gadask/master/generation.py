@@ -28,6 +28,7 @@ from gadask.master.summary import Timing, behaviours_of, log_line
 from gadask.messages import Kind, Task
 from gadask.record.directory import State, episode_table
 from gadask.tables import html_table
+from gadask.threads import in_thread
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class GenerationPlayer:
         self._uncounted = ledger.uncounted_children
 
         candidates = evaluated(brood.candidates, *self._fitness.finite(books.selectable(Kind.EVALUATION)))
-        after = algorithm.tell(before, Closed(number, scored, candidates))
+        # In a thread: some algorithms compute for seconds.
+        after = await in_thread(lambda: algorithm.tell(before, Closed(number, scored, candidates)))
         after = await self._settled(brood, after)
         elite = algorithm.elite(after)
         timing = self._timing(ledger)

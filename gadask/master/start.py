@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gadask.config import Config
 from gadask.errors import ConfigError, GadaskError, GenomeError, RunDirectoryError
 from gadask.genomes.anchors import anchor_digest
-from gadask.genomes.genome import Genome, check_genes, count_genes, from_text, to_text
+from gadask.genomes.genome import Genome, check_genes, count_genes, from_text, is_update, stored_parts, to_text
 from gadask.master.evaluate import choose_genome
 from gadask.messages import Task
 from gadask.observations import Moments
@@ -94,9 +94,9 @@ def _holds_run(folder: str) -> bool:
 
 def _check_own(genome: Genome, n_genes: int) -> None:
     """Raise `GenomeError` for a genome that cannot be one of the new run's."""
-    if isinstance(genome[0], str):
-        text = to_text(genome)
-        raise GenomeError(f"{text[:80]!r} begins with an anchor of another run; write RUN_DIR:{text[:20]}…")
+    if foreign := stored_parts(genome):
+        text, what = to_text(genome), "an update" if is_update(foreign[0]) else "an anchor"
+        raise GenomeError(f"{text[:80]!r} has {what} of another run; write RUN_DIR:{text[:20]}…")
     check_genes(genome, n_genes)
 
 

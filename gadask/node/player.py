@@ -134,7 +134,12 @@ class Player:
                 self._vectors[job.ancestor_row] if job.ancestor_row >= 0 else None,
                 anchor=self._anchor,
                 columns=job.columns,
+                on_progress=self._begin_time,
             )
+
+    def _begin_time(self) -> None:
+        """Count the time of what is done, which has a deadline, from now on."""
+        self._words[2] = time.monotonic_ns()
 
     def _initialised(self, noise: torch.Tensor) -> torch.Tensor:
         return self._made()[1].initialise(noise)  # made when asked for: with an ancestor no environment is needed
@@ -271,8 +276,16 @@ class Player:
         if self._env is None:
             self._env = make_env(self._task.env)
         if self._policy is None:
-            self._policy = policy_for(self._env, self._task.env, self._task.policy, self._task.run_seed)
+            self._policy = self._made_policy(self._env)
+            self._begin_time()  # random play is not the episode's
         return self._env, self._policy
+
+    def _made_policy(self, env: Env) -> Policy:
+        task = self._task
+        if task.reference_env is None:
+            return policy_for(env, task.env, task.policy, task.run_seed)
+        with contextlib.closing(make_env(task.reference_env)) as other:
+            return policy_for(other, task.reference_env, task.policy, task.run_seed)
 
     def _made_lanes(self) -> Lanes:
         """Return the lanes, made if they are missing."""

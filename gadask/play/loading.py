@@ -17,7 +17,7 @@ from gadask.config import Config, NoiseConfig
 from gadask.envs import make_env
 from gadask.genomes.anchors import FOLDER, read_anchor, read_vectors
 from gadask.genomes.genome import Genome, check_genes, count_genes
-from gadask.genomes.noise import LazyNoise, Noise, NoiseTable
+from gadask.genomes.noise import CHUNK, LazyNoise, Noise, NoiseTable
 from gadask.genomes.stored import read_updates
 from gadask.genomes.weights import decode, decode_vectors
 from gadask.play.lanes import FirstLane
@@ -55,8 +55,8 @@ def load_genome(policy: Policy | FirstLane, genome: Genome, config: Config, run_
     updates = read_updates(run_dir, genome, genes_of)
     n_vectors = moves.optimiser.n_vectors
     vectors = np.zeros((1 + n_vectors, n_params), np.float32)
-    n_samples = n_params * sum(len(one.genes) for one in updates.values())
-    with _noise_for(config.noise, n_samples) as noise_there:
+    n_slices = sum(len(one.genes) for one in updates.values())
+    with _noise_for(config.noise, n_slices * (n_params + 2 * CHUNK)) as noise_there:
         decode_vectors(
             vectors,
             genome,
@@ -72,7 +72,7 @@ def load_genome(policy: Policy | FirstLane, genome: Genome, config: Config, run_
 
 @contextmanager
 def _noise_for(config: NoiseConfig, n_samples: int) -> Iterator[Noise]:
-    """Yield the noise in the form that takes less time for so many samples: the whole table for more than it has."""
+    """Yield the noise in the form that takes less time where so many samples are made: the whole table for as many."""
     if n_samples <= config.size:
         yield LazyNoise(config)
     else:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from gadask.algorithms.algorithm import Json
 from gadask.config import Config, dump_config, load_stored_config
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
+from gadask.genomes import anchors, updates
 from gadask.genomes.anchors import anchor_content, anchor_digest
 from gadask.genomes.stored import FOLDERS, stored_path
 from gadask.record import CLUSTER_FOLDER, files
@@ -118,8 +119,7 @@ class RunDirectory:
             except (OSError, RecordError):
                 for name in (_CONFIG, _CHECKPOINT, _LOCK):
                     (path / name).unlink(missing_ok=True)
-                for folder in FOLDERS:
-                    shutil.rmtree(path / folder, ignore_errors=True)
+                shutil.rmtree(path / anchors.FOLDER, ignore_errors=True)
                 raise
             return cls(path, config, lock, checkpoint, log_digest)
         except (OSError, RecordError, RunDirectoryError) as error:
@@ -261,6 +261,9 @@ class RunDirectory:
         for table in sorted((self.path / _EPISODES).glob("*.parquet")):
             if re.fullmatch(r"\d{6,}", table.stem) and int(table.stem) > self._generation:
                 files.remove(table)
+        for update in sorted((self.path / updates.FOLDER).glob("u*.json")):
+            if (found := re.fullmatch(r"u(\d+)\..*", update.stem)) and int(found[1]) > self._generation:
+                files.remove(update)
         for directory in (self.path, *(self.path / name for name in (_EPISODES, *FOLDERS))):
             for temporary in files.temporary_files(directory):
                 files.remove(temporary)
@@ -291,7 +294,7 @@ def read_run(path: Path | str) -> tuple[Config, State]:
 
 def _refuse_used(path: Path) -> None:
     """Raise unless the directory is empty, but for what its cluster or a process killed while it made it left there."""
-    leftovers = {path / name for name in (_LOCK, _CHECKPOINT, CLUSTER_FOLDER, *FOLDERS)}
+    leftovers = {path / name for name in (_LOCK, _CHECKPOINT, CLUSTER_FOLDER, anchors.FOLDER)}
     if set(path.iterdir()) - leftovers - {*files.temporary_files(path)}:
         what = "holds a run already" if (path / _CONFIG).exists() else "is not empty"
         raise RunDirectoryError(
