@@ -2,8 +2,8 @@
 
 `curves.png`, `table.png` and `scores.png` are of all runs, `wall.gif` shows their elites; `raster.png`, `lineage.png`
 and `length_bias.png` are of the run with the most generations, the first of equals; what needs its episodes is left
-out where they are missing. Files are small, as documentation
-wants them: `docs/pictures/analysis` is drawn from the study `jobs/configs/studies/pictures.toml`.
+out where they are missing, and its family where one centre moves. Files are small, as documentation wants them:
+`docs/pictures/analysis` is drawn from the study `jobs/configs/studies/pictures.toml`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,9 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
     episodes = episode_frame(longest.path)
     drawn = raster.last_generations(longest.generations)
     note = raster.describe(drawn, longest.generations["generation"].tolist())
-    layouts = {
-        "curves": curves.plot_curves(study_frame(runs)),
-        "lineage": lineage.plot_lineage(read_lineage(longest.path, episodes), hint=False),
-    }
+    layouts = {"curves": curves.plot_curves(study_frame(runs))}
+    if not longest.is_moving:
+        layouts["lineage"] = lineage.plot_lineage(read_lineage(longest.path, episodes), hint=False)
     if episodes.empty:
         print(f"{longest.path}: no raster.png and length_bias.png, which need episodes/", file=sys.stderr)
     else:

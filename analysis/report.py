@@ -1,9 +1,10 @@
 """Report on a run or a study in one HTML page that opens offline: `python analysis/report.py RUN_DIR … [--out FILE]`.
 
 Of one run: what it reached and what it cost, learning curve, generations, comparison with published scores, what its
-processes did, the family of its elite, the bias towards short episodes, a film, its config and the versions it was made
-with. Of several: learning curves, scores, costs, and a film of the best run of each game. It works on runs that are
-going on or were killed, on what they have closed. Large runs are thinned for drawing, and the page says where.
+processes did, how its algorithm stands, where episodes ended, the family of its elite, the bias towards short episodes,
+a film, its config and the versions it was made with. Of several: learning curves, scores, costs, and a film of the best
+run of each game. It works on runs that are going on or were killed, on what they have closed. Large runs are thinned
+for drawing, and the page says where.
 
 The film is played in its own process, with the environment that rollout processes have; RUN_DIR/elite.gif is used
 where it shows the present elite.
@@ -26,9 +27,11 @@ import pandas as pd
 import tyro
 
 from analysis import ancestry, curves, learning_curve, length_bias, lineage, raster, scores
+from analysis.algorithm_panels import add_algorithm
 from analysis.command import run_command
 from analysis.figures import check_suffix, frames_label
 from analysis.page import WIDTH, Page
+from analysis.positions import add_positions
 from analysis.process_time import plot_process_time
 from analysis.published import published_scores
 from analysis.runs import Run, finished_test, load_study, study_frame, system_names
@@ -102,8 +105,11 @@ def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Pa
         if not bars.empty:
             page.figure(raster.plot_raster(bars, raster.describe(drawn, closed), WIDTH))
 
-    page.heading("Lineage")
-    page.figure(lineage.plot_lineage(ancestry.read_lineage(run.path, episodes), WIDTH))
+    add_algorithm(page, run)
+    add_positions(page, run)
+    if not run.is_moving:  # one line of descent, which says nothing
+        page.heading("Lineage")
+        page.figure(lineage.plot_lineage(ancestry.read_lineage(run.path, episodes), WIDTH))
 
     if not episodes.empty and not length_bias.finished_children(episodes).empty:
         page.heading("Length bias")

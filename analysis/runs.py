@@ -12,17 +12,26 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gadask.algorithms import make_algorithm
+from gadask.algorithms.algorithm import moving
 from gadask.config import Config, flat_settings, load_stored_config
 from gadask.errors import RecordError, RunDirectoryError
 from gadask.record.directory import holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
 from gadask.record.frames import episode_frame, generation_frame
 
+_ALGORITHM_TABLES = {
+    f"{name}.": kind
+    for name, table in vars(Config()).items()
+    if isinstance(kind := getattr(table, "algorithm", 0), str)
+}
+"""Tables that hold the settings of one algorithm, as their settings' names begin, and its kind."""
 _NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.test_max_steps", "env.episode_timeout_s", "budget.")
 
 
@@ -50,6 +59,14 @@ class Run:
         """How many of the children with the best returns become parents; None where others do."""
         is_by_return = self.config.algorithm.kind == "truncation" and self.measure == "return"
         return self.config.ga.parents if is_by_return else None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether updates move what its children are made from, as in `openai-es`, so that there is no family.
+
+        Raises `ConfigError` where its algorithm is the user's and cannot be made here.
+        """
+        return moving(make_algorithm(self.config)) is not None
 
 
 def game_of(config: Config) -> str:
@@ -174,14 +191,40 @@ def study_frame(runs: Sequence[Run]) -> pd.DataFrame:
 def system_names(runs: Sequence[Run]) -> list[str]:
     """Return for each run what tells it from others of the same game, seed and budget aside.
 
-    These are the fields in which they differ, such as `closing = first`; `gadask` where there are none.
+    These are the fields in which they differ, such as `closing = first` or `algorithm = novelty`; `gadask` where there
+    are none. Settings of an algorithm count among its own runs alone.
     """
-    flat = [flat_settings(run.config) for run in runs]
+    flat = [_own_settings(run.config) for run in runs]
     keys = dict.fromkeys(key for fields in flat for key in fields if not key.startswith(_NOT_A_SYSTEM))
     games = [
         [fields for run, fields in zip(runs, flat, strict=True) if run.game == game] for game in {r.game for r in runs}
     ]
-    differing = [key for key in keys if any(len({repr(fields.get(key)) for fields in own}) > 1 for own in games)]
+    differing = [
+        key
+        for key in keys
+        if any(len({repr(fields.get(key)) for fields in own if _has_setting(fields, key)}) > 1 for own in games)
+    ]
     if not differing:
         return ["gadask"] * len(runs)
-    return [", ".join(f"{key.rpartition('.')[2]} = {fields.get(key)}" for key in differing) for fields in flat]
+    return [
+        ", ".join(f"{_short_name(key)} = {fields.get(key)}" for key in differing if _has_setting(fields, key))
+        for fields in flat
+    ]
+
+
+def _own_settings(config: Config) -> dict[str, Any]:
+    """Return a config's settings without those of other algorithms than its own; one of the user's may read all."""
+    others = [table for table, kind in _ALGORITHM_TABLES.items() if kind != config.algorithm.kind]
+    unread = tuple(others) if len(others) < len(_ALGORITHM_TABLES) else ()
+    return {key: value for key, value in flat_settings(config).items() if not key.startswith(unread)}
+
+
+def _has_setting(fields: dict[str, Any], key: str) -> bool:
+    """Whether a run's name may tell of a setting: of kwargs also where they are not given, of its algorithm's alone."""
+    return key in fields or not key.startswith(tuple(_ALGORITHM_TABLES))
+
+
+def _short_name(key: str) -> str:
+    """Return a setting's name without its table, of a kind its table's."""
+    table, _, name = key.rpartition(".")
+    return table if name == "kind" else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,20 @@ def start(run: str = "a", n_past: int = 0) -> events.Event:
     return events.run_event(run, Path(f"/runs/frostbite-{run}"), Config(), [line(i) for i in range(n_past)])
 
 
-def close(number: int, run: str = "a", busy_s: float = 50.0, discarded_s: float = 4.0) -> events.Event:
-    """Return a generation of a minute, on one node; the times are of each of its processes."""
+def close(
+    number: int, run: str = "a", busy_s: float = 50.0, discarded_s: float = 4.0, behaviour: Sequence[float] = ()
+) -> events.Event:
+    """Return a generation of a minute, on one node; the times are of each of its processes.
+
+    Its two next parents and its candidate have this behaviour, if one is given, but for the second parent's, which is
+    not known.
+    """
     node = events.node_entry("cpu-e-1", 31, 60.0, busy_s=31 * busy_s, discarded_s=31 * discarded_s)
-    return events.generation_event(run, number, line(number), {NODE: node})
+    closed = line(number)
+    if behaviour:
+        closed["next_parents_behaviour"] = [list(behaviour), None]
+        closed["candidates"][0]["behaviour"] = list(behaviour)
+    return events.generation_event(run, number, closed, {NODE: node})
 
 
 def report(generation: int, run: str = "a", nodes: int = 2) -> events.Event:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gadask.config import Config
 from gadask.dashboard import events, shown
 from gadask.dashboard.figures import Fitness, Nodes, ProcessTime
-from gadask.dashboard.history import RunHistory
+from gadask.dashboard.history import History, RunHistory
+from gadask.dashboard.positions import Positions
 from gadask.dashboard.standing import Standing
-from tests.reported import close, report, start, taken
+from tests.reported import close, line, report, start, taken
 
 
 def names(runs: list[RunHistory]) -> str:
@@ -112,3 +115,59 @@ def test_runs_that_share_a_node_are_stacked() -> None:
         history.log_event(events.TOPIC, events.end_event(run, ""))
     plot.update()
     assert set(plot._bars.data["run"]) == {"frostbite-b", ""}  # nothing is played: the last one that was
+
+
+def maze(run: str = "a") -> events.Event:
+    return {**start(run), "env": "gadask/HardMaze-v0"}
+
+
+def places(history: History) -> tuple[Positions, dict[str, list[object]], dict[str, list[object]]]:
+    """Return the figure, hidden at first, with earlier places and the newest ones."""
+    plot = Positions(history, visible=False)
+    plot.update()
+    return plot, plot._earlier.data, plot._newest.data
+
+
+def test_places_of_the_chosen_ones_are_drawn_and_earlier_ones_fainter() -> None:
+    history = taken(maze(), *(close(number, behaviour=(number, 7.0)) for number in range(60)))
+    plot, earlier, newest = places(history)
+    assert plot.root.visible
+    assert list(zip(newest["x"], newest["y"], newest["marker"], newest["label"], strict=True)) == [
+        (59, 7.0, "circle", "next parents"), (59, 7.0, "diamond", "candidates"),
+    ]  # fmt: skip
+    assert earlier["x"] == [number for number in range(58, 19, -1) for _ in range(2)]  # the last 40
+    alphas = np.array([*newest["alpha"], *earlier["alpha"]])
+    assert (np.diff(alphas) <= 0).all()
+    assert 0 < alphas[-1] < alphas[2] < alphas[0]
+    history.log_event(events.TOPIC, close(60, behaviour=(60, 7.0)))
+    plot.update()
+    assert set(plot._newest.data["x"]) == {60}
+
+
+@pytest.mark.parametrize("behaviour", [(), (1.0,), (1.0, 2.0, 3.0)])
+def test_behaviours_of_other_lengths_are_no_places_and_the_plot_stays_hidden(behaviour: tuple[float, ...]) -> None:
+    plot, earlier, newest = places(taken(maze(), close(0, behaviour=behaviour), close(1, behaviour=behaviour)))
+    assert not plot.root.visible
+    assert not earlier["x"]
+    assert not newest["x"]
+    assert not plot._walls.data["x0"]
+
+
+def test_runs_of_one_environment_share_the_plot_and_a_maze_has_walls() -> None:
+    swimmer = {**start("c"), "env": "Swimmer-v5"}
+    closed = [close(0, run, behaviour=(1.0, 2.0)) for run in "abc"]
+    plot, _, newest = places(history := taken(maze("a"), maze("b"), swimmer, *closed))
+    assert set(newest["label"]) == {"frostbite-a", "frostbite-b"}
+    assert len(plot._walls.data["x0"]) == 13
+    assert plot.root.y_range.flipped
+    del history.runs["a"], history.runs["b"]
+    plot.update()
+    assert plot._newest.data["label"] == ["next parents", "candidates"]
+    assert not plot._walls.data["x0"]
+    assert not plot.root.y_range.flipped
+
+
+def test_a_resumed_run_reports_the_places_of_its_last_generations() -> None:
+    lines = [{**line(i), "next_parents_behaviour": [[float(i), 0.0]]} for i in range(100)]
+    history = taken(events.run_event("a", Path("run"), Config(), lines))
+    assert [entry["parents"] for entry in history.runs["a"].places] == [[[float(i), 0.0]] for i in range(60, 100)]

@@ -2,9 +2,9 @@
 
 | `type` | when | fields beside `run` |
 | --- | --- | --- |
-| `run` | a run starts or goes on | `name`, `env`, `policy`, `closing`, `generations`: those recorded before |
+| `run` | a run starts or goes on | `name`, `env`, `policy`, `closing`; of before `generations`, `places` |
 | `progress` | about once a second, whether results arrive or not | where the run stands in the middle of a generation |
-| `generation` | a generation closes | `generation`: one entry as in `run`, `nodes`: process time by node |
+| `generation` | a generation closes | `generation`, `places`: entries as in `run`; `nodes`: process time by node |
 | `end` | the run ends | `reason`: empty where the budget was reached |
 
 `run` is the run's id, new at each start; `name` is its directory's name. Times are Unix times in seconds.
@@ -23,8 +23,13 @@ from gadask.record.generations import frames_played
 
 TOPIC = "gadask"
 
+MAX_PLACES = 40
+"""Generations whose places are reported and kept."""
+
 _MAX_PAST = 500
 """Generations that a resumed run reports at its start; older ones are thinned out."""
+_MAX_POINTS = 100
+"""Parents, and candidates, of one generation whose places are reported, the best ones first."""
 
 Event = dict[str, Any]
 
@@ -41,6 +46,7 @@ def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[
         "policy": config.policy.kind,
         "closing": config.generation.closing,
         "generations": [generation_entry(int(line["generation"]), line) for line in kept],
+        "places": [places_entry(line) for line in log[-MAX_PLACES:]],
     }
 
 
@@ -48,7 +54,13 @@ def generation_event(
     run_id: str, number: int, line: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> Event:
     """Return the event of a closed generation; `line` as in the log, `nodes` as `node_entry` makes them, by address."""
-    return {"type": "generation", "run": run_id, "generation": generation_entry(number, line), "nodes": dict(nodes)}
+    return {
+        "type": "generation",
+        "run": run_id,
+        "generation": generation_entry(number, line),
+        "places": places_entry(line),
+        "nodes": dict(nodes),
+    }
 
 
 def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
@@ -71,6 +83,18 @@ def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
         "wall_s": timing["wall_s"],
         "frames_per_s": frames_played(line) / timing["wall_s"] if timing["wall_s"] else 0.0,
         "processes": timing["processes"],
+    }
+
+
+def places_entry(line: Mapping[str, Any]) -> Event:
+    """Return the behaviours of the next parents and of the candidates as places, x and y; none of other lengths."""
+    behaviours = {
+        "parents": line.get("next_parents_behaviour", ()),
+        "candidates": [candidate.get("behaviour") for candidate in line["candidates"]],
+    }
+    return {
+        kind: [list(place) for place in found[:_MAX_POINTS] if place is not None and len(place) == 2]
+        for kind, found in behaviours.items()
     }
 
 

@@ -14,24 +14,20 @@ from typing import Any, ClassVar
 
 from bokeh.models import (
     ColumnDataSource,
-    CustomJSTickFormatter,
     DataRange1d,
     HoverTool,
     LayoutDOM,
-    LinearAxis,
     NumeralTickFormatter,
     Range1d,
     Title,
 )
-from bokeh.plotting import figure
 
 from gadask.dashboard.history import History, RunHistory
+from gadask.dashboard.plots import add_band, append, empty_columns, new_axis, new_plot, place_legend
 from gadask.dashboard.shown import coloured, is_silent, left_out, ranked
 
 _BUSY, _DISCARDED, _REST = "#009E73", "#D55E00", "#999999"
 _HOUR_S = 3600.0
-
-Columns = dict[str, list[Any]]
 
 
 class Figure(ABC):
@@ -95,9 +91,9 @@ class Fitness(RunPlot):
     styles = "solid: elite, dashed: median child"
 
     def _make(self, **layout: Any) -> Any:
-        plot = _plot("Return", "frames of the emulator", "return of an episode", **layout)
-        self._bands = ColumnDataSource(_empty("xs", "ys", "colour", "alpha"))
-        self._lines = ColumnDataSource(_empty("xs", "ys", "colour", "dash", "width", "run"))
+        plot = new_plot("Return", "frames of the emulator", "return of an episode", **layout)
+        self._bands = ColumnDataSource(empty_columns("xs", "ys", "colour", "alpha"))
+        self._lines = ColumnDataSource(empty_columns("xs", "ys", "colour", "dash", "width", "run"))
         plot.patches("xs", "ys", source=self._bands, fill_color="colour", fill_alpha="alpha", line_color=None)
         plot.multi_line(
             "xs",
@@ -108,30 +104,32 @@ class Fitness(RunPlot):
             line_width="width",
             legend_field="run",
         )
-        self._points = ColumnDataSource(_empty("x", "elite", "error", "best", "median", "number", "colour", "run"))
+        self._points = ColumnDataSource(
+            empty_columns("x", "elite", "error", "best", "median", "number", "colour", "run")
+        )
         points = plot.scatter("x", "elite", source=self._points, size=6, color="colour")
         hover = [("run", "@run"), ("generation", "@number"), ("elite", "@elite{0.0} ± @error{0.0}")]
         plot.add_tools(
             HoverTool(renderers=[points], tooltips=[*hover, ("best", "@best{0.0}"), ("median", "@median{0.0}")])
         )
-        _place_legend(plot)
+        place_legend(plot)
         return plot
 
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
-        bands, lines = _empty(*self._bands.data), _empty(*self._lines.data)
-        points = _empty(*self._points.data)
+        bands, lines = empty_columns(*self._bands.data), empty_columns(*self._lines.data)
+        points = empty_columns(*self._points.data)
         for run, colour in runs:
             rows = [row for row in run.generations if row["quantiles"]]
             x = [row["frames"] for row in rows]
             pairs = (("0.05", "0.95", 0.12), ("0.25", "0.75", 0.2)) if len(runs) == 1 else ()
             for low, high, alpha in pairs:
                 lower, upper = ([row["quantiles"][q] for row in rows] for q in (low, high))
-                _add_band(bands, x, lower, upper, colour, alpha)
+                add_band(bands, x, lower, upper, colour, alpha)
             elites = [row for row in rows if row["elite"] is not None]
             errors = [row["elite_error"] or 0.0 for row in elites]
             means = [row["elite"] for row in elites]
             lower, upper = ([m + s * e for m, e in zip(means, errors, strict=True)] for s in (-1, 1))
-            _add_band(bands, [row["frames"] for row in elites], lower, upper, colour, 0.35)
+            add_band(bands, [row["frames"] for row in elites], lower, upper, colour, 0.35)
             for label, ys, dash, width in (
                 ("elite", [row["elite"] for row in elites], "solid", 2.5),
                 ("best child", [row["quantiles"]["1"] for row in rows], "dotted", 1.5),
@@ -141,11 +139,11 @@ class Fitness(RunPlot):
                     continue
                 xs = [row["frames"] for row in elites] if label == "elite" else x
                 values = (xs, ys, colour, dash, width, label if len(runs) == 1 else run.name)
-                _append(lines, values)
+                append(lines, values)
             for row in elites:
                 best, median = row["quantiles"]["1"], row["quantiles"]["0.5"]
                 error = row["elite_error"] or 0.0
-                _append(points, (row["frames"], row["elite"], error, best, median, row["number"], colour, run.name))
+                append(points, (row["frames"], row["elite"], error, best, median, row["number"], colour, run.name))
         self._bands.data, self._lines.data, self._points.data = bands, lines, points
 
 
@@ -156,21 +154,21 @@ class Lengths(RunPlot):
     styles = "solid: counted, dashed: all played"
 
     def _make(self, **layout: Any) -> Any:
-        plot = _plot("Length of children's episodes", "frames of the emulator", "mean length, steps", **layout)
-        self._lines = ColumnDataSource(_empty("xs", "ys", "colour", "dash", "run"))
+        plot = new_plot("Length of children's episodes", "frames of the emulator", "mean length, steps", **layout)
+        self._lines = ColumnDataSource(empty_columns("xs", "ys", "colour", "dash", "run"))
         plot.multi_line(
             "xs", "ys", source=self._lines, line_color="colour", line_dash="dash", line_width=2, legend_field="run"
         )
-        _place_legend(plot)
+        place_legend(plot)
         return plot
 
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
-        lines = _empty(*self._lines.data)
+        lines = empty_columns(*self._lines.data)
         for run, colour in runs:
             for key, dash, label in (("steps_counted", "solid", "counted"), ("steps_all", "dashed", "all played")):
                 rows = [row for row in run.generations if row[key] is not None]
                 values = ([row["frames"] for row in rows], [row[key] for row in rows], colour, dash)
-                _append(lines, (*values, label if len(runs) == 1 else run.name))
+                append(lines, (*values, label if len(runs) == 1 else run.name))
         self._lines.data = lines
 
 
@@ -180,27 +178,27 @@ class Speed(RunPlot):
     name = "speed"
 
     def _make(self, **layout: Any) -> Any:
-        plot = _plot("Speed", "hours of evolution", "frames / s", y_range=DataRange1d(start=0), **layout)
+        plot = new_plot("Speed", "hours of evolution", "frames / s", y_range=DataRange1d(start=0), **layout)
         plot.xaxis.formatter = NumeralTickFormatter(format="0.[00]")
         plot.extra_y_ranges = {"each": (each_range := DataRange1d(start=0))}
-        plot.add_layout(_axis("frames / s of a process (dashed)", y_range_name="each"), "right")
-        self._all = ColumnDataSource(_empty("xs", "ys", "colour", "run"))
-        self._each = ColumnDataSource(_empty("xs", "ys", "colour", "run"))
+        plot.add_layout(new_axis("frames / s of a process (dashed)", y_range_name="each"), "right")
+        self._all = ColumnDataSource(empty_columns("xs", "ys", "colour", "run"))
+        self._each = ColumnDataSource(empty_columns("xs", "ys", "colour", "run"))
         style = {"line_color": "colour", "line_width": 2}
         lines = plot.multi_line("xs", "ys", source=self._all, legend_field="run", **style)
         dashed = plot.multi_line("xs", "ys", source=self._each, line_dash="dashed", y_range_name="each", **style)
         plot.y_range.renderers, each_range.renderers = [lines], [dashed]
-        _place_legend(plot)
+        place_legend(plot)
         return plot
 
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
-        every, each = _empty(*self._all.data), _empty(*self._each.data)
+        every, each = empty_columns(*self._all.data), empty_columns(*self._each.data)
         for run, colour in runs:
             hours = [row["elapsed_s"] / 3600 for row in run.generations]
             rates = [row["frames_per_s"] for row in run.generations]
-            _append(every, (hours, rates, colour, run.name))
+            append(every, (hours, rates, colour, run.name))
             of_each = [row["frames_per_s"] / max(1, row["processes"]) for row in run.generations]
-            _append(each, (hours, of_each, colour, run.name))
+            append(each, (hours, of_each, colour, run.name))
         self._all.data, self._each.data = every, each
 
 
@@ -218,17 +216,19 @@ class ProcessTime(Figure):
         self._drawn: object = None
         self._range = Range1d(start=0, end=100)
         title = "Process time by node, last generation"
-        plot = _plot(title, "share of process time, %", "", x_range=self._range, **layout)
+        plot = new_plot(title, "share of process time, %", "", x_range=self._range, **layout)
         plot.yaxis.visible = False
         plot.ygrid.visible = False
-        self._bars = ColumnDataSource(_empty("y", "left", "right", "colour", "alpha", "part", "node", "run", "share"))
+        self._bars = ColumnDataSource(
+            empty_columns("y", "left", "right", "colour", "alpha", "part", "node", "run", "share")
+        )
         bars = plot.hbar(
             y="y", left="left", right="right", height=0.8, source=self._bars, fill_color="colour", fill_alpha="alpha",
             line_color=None, legend_field="part",
         )  # fmt: skip
         tips = [("node", "@node"), ("@part", "@share{0.0} % @run")]
         plot.add_tools(HoverTool(renderers=[bars], tooltips=tips))
-        _place_legend(plot)
+        place_legend(plot)
         plot.add_layout(plot.legend[0], "below")
         plot.legend[0].orientation = "horizontal"
         return plot
@@ -243,7 +243,7 @@ class ProcessTime(Figure):
             self._draw(runs)
 
     def _draw(self, runs: list[RunHistory]) -> None:
-        bars = _empty(*self._bars.data)
+        bars = empty_columns(*self._bars.data)
         nodes = {address: entry["host"] for run in runs for address, entry in run.nodes.items()}
         widest = 100.0
         for y, (address, host) in enumerate(sorted(nodes.items())):
@@ -253,11 +253,11 @@ class ProcessTime(Figure):
                     entry = run.nodes[address]
                     share = 100 * entry[f"{part}_s"] / (entry["process_s"] or math.inf)
                     alpha = (1.0, 0.7)[place % 2]  # tells neighbours apart
-                    _append(bars, (y, left, left + share, colour, alpha, part, f"{host} {address}", run.name, share))
+                    append(bars, (y, left, left + share, colour, alpha, part, f"{host} {address}", run.name, share))
                     left += share
             widest = max(widest, left)
             rest = max(0.0, 100 - left)
-            _append(bars, (y, left, left + rest, _REST, 1.0, "idle or other", f"{host} {address}", "", rest))
+            append(bars, (y, left, left + rest, _REST, 1.0, "idle or other", f"{host} {address}", "", rest))
         self._bars.data, self._range.end = bars, widest
 
 
@@ -268,16 +268,16 @@ class Nodes(RunPlot):
     moves = True
 
     def _make(self, **layout: Any) -> Any:
-        plot = _plot(
+        plot = new_plot(
             "Nodes in the last hour", "time", "nodes", x_axis_type="datetime", y_range=DataRange1d(start=0), **layout
         )
-        self._lines = ColumnDataSource(_empty("xs", "ys", "colour", "run"))
+        self._lines = ColumnDataSource(empty_columns("xs", "ys", "colour", "run"))
         plot.multi_line("xs", "ys", source=self._lines, line_color="colour", line_width=2, legend_field="run")
-        _place_legend(plot)
+        place_legend(plot)
         return plot
 
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
-        lines = _empty(*self._lines.data)
+        lines = empty_columns(*self._lines.data)
         since_s = time.time() - _HOUR_S
         for run, colour in runs:
             last = run.progress
@@ -290,68 +290,5 @@ class Nodes(RunPlot):
                 if until_s >= since_s:
                     xs += [1000 * max(from_s, since_s), 1000 * until_s]
                     ys += [n_nodes, n_nodes]
-            _append(lines, (xs, ys, colour, run.name))
+            append(lines, (xs, ys, colour, run.name))
         self._lines.data = lines
-
-
-def _plot(title: str, x_label: str, y_label: str, **layout: Any) -> Any:
-    """Return a Bokeh figure; `Any`, since Bokeh's own types refuse much of what its properties take."""
-    plot: Any = figure(
-        title=title,
-        x_axis_label=x_label,
-        y_axis_label=y_label or None,
-        tools="pan,box_zoom,wheel_zoom,reset,save",
-        active_scroll=None,
-        **{"sizing_mode": "stretch_both", "min_height": 220, "min_width": 260, **layout},
-    )
-    if layout.get("x_axis_type") != "datetime":
-        plot.xaxis.formatter = _thousands()
-    plot.yaxis.formatter = _thousands()
-    for axis in (*plot.xaxis, *plot.yaxis):
-        axis.update(axis_label_text_font_size="12px", major_label_text_font_size="11px")
-    plot.title.text_font_size = "13px"
-    plot.toolbar.update(logo=None, autohide=True)
-    return plot
-
-
-def _axis(label: str, **options: Any) -> Any:
-    kind: Any = LinearAxis
-    return kind(
-        axis_label=label,
-        axis_label_text_font_size="12px",
-        major_label_text_font_size="11px",
-        formatter=_thousands(),
-        **options,
-    )
-
-
-def _thousands() -> CustomJSTickFormatter:
-    """Return a formatter that writes 20000000 as 20M."""
-    return CustomJSTickFormatter(
-        code="""
-        const units = ["", "k", "M", "G"]
-        const n = tick == 0 ? 0 : Math.min(3, Math.max(0, Math.floor(Math.log10(Math.abs(tick)) / 3 + 1e-9)))
-        return String(Number((tick / 1000 ** n).toPrecision(4))) + units[n]
-        """
-    )
-
-
-def _place_legend(plot: Any) -> None:
-    plot.legend[0].update(
-        location="top_left", background_fill_alpha=0.5, border_line_alpha=0, label_text_font_size="11px", padding=3,
-        spacing=0, glyph_height=14,
-    )  # fmt: skip
-
-
-def _empty(*names: str) -> Columns:
-    return {name: [] for name in names}
-
-
-def _append(columns: Columns, values: tuple[Any, ...]) -> None:
-    for column, value in zip(columns.values(), values, strict=True):
-        column.append(value)
-
-
-def _add_band(bands: Columns, x: list[float], low: list[float], high: list[float], colour: str, alpha: float) -> None:
-    """Add the area between two lines as one polygon."""
-    _append(bands, ([*x, *reversed(x)], [*low, *reversed(high)], colour, alpha))

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
 
-from gadask.dashboard.events import TOPIC
+from gadask.dashboard.events import MAX_PLACES, TOPIC
 
 PLUGIN_NAME = "gadask-history"
 
@@ -32,6 +32,8 @@ class RunHistory:
     closing: str
     generations: list[dict[str, Any]] = field(default_factory=list)
     """Entries as `events.generation_entry` makes them, oldest first; every other is dropped when they are too many."""
+    places: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_PLACES))
+    """Entries of the last generations that have places, as `events.places_entry` makes them, oldest first."""
     n_closed: int = 0
     """Generations that were closed since it started."""
     progress: dict[str, Any] | None = None
@@ -65,7 +67,7 @@ class History(SchedulerPlugin):  # type: ignore[misc]
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["type"] == "run":
-            self.runs[event["run"]] = RunHistory(
+            run = RunHistory(
                 self._n_started,
                 event["name"],
                 event["env"],
@@ -73,6 +75,8 @@ class History(SchedulerPlugin):  # type: ignore[misc]
                 event["closing"],
                 list(event["generations"]),
             )
+            run.places.extend(filter(_is_filled, event["places"]))
+            self.runs[event["run"]] = run
             self._n_started += 1
             if len(self.runs) > _MAX_RUNS:
                 ended = (key for key, run in self.runs.items() if run.ended is not None)
@@ -86,6 +90,7 @@ class History(SchedulerPlugin):  # type: ignore[misc]
                     run.node_counts.append((event["time_s"], event["nodes"]))
                 run.progress = event
             case "generation":
+                run.places.extend(filter(_is_filled, [event["places"]]))
                 run.generations.append(event["generation"])
                 run.nodes = event["nodes"]
                 run.n_closed += 1
@@ -105,6 +110,10 @@ def history_of(scheduler: Scheduler) -> History:
         for _, message in _past(scheduler):
             history.log_event(TOPIC, message)
     return history  # type: ignore[no-any-return]
+
+
+def _is_filled(places: dict[str, Any]) -> bool:
+    return any(places.values())
 
 
 def _past(scheduler: Scheduler) -> Iterable[tuple[float, Any]]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.layouts import column
+from bokeh.layouts import column, row
 from bokeh.models import GridBox
 from bokeh.themes import built_in_themes
 from distributed import Scheduler
@@ -20,11 +20,13 @@ from distributed.dashboard.components.scheduler import env as templates
 
 from gadask.dashboard.figures import Figure, Fitness, Lengths, Nodes, ProcessTime, Speed
 from gadask.dashboard.history import history_of
+from gadask.dashboard.positions import Positions
 from gadask.dashboard.standing import Standing
 
 PAGE = "ga"
-FIGURES: tuple[type[Figure], ...] = (Standing, Fitness, Lengths, ProcessTime, Speed, Nodes)
+FIGURES: tuple[type[Figure], ...] = (Standing, Fitness, Lengths, ProcessTime, Speed, Nodes, Positions)
 
+_POSITIONS_WIDTH = 380  # beside the others, which have all the width where no run has places
 _UPDATE_MS = 1000
 
 
@@ -55,13 +57,16 @@ def remember(scheduler: Scheduler) -> None:
 def _page(scheduler: Scheduler, extra: dict[str, Any], document: Document) -> None:
     """Lay out all figures; `extra` holds what Dask's templates need."""
     remember(scheduler)
-    shown = [kind(history_of(scheduler)) for kind in FIGURES]
-    standing, fitness, lengths, process_time, speed, nodes = (one.root for one in shown)
+    history = history_of(scheduler)
+    beside: dict[str, Any] = {"visible": False, "sizing_mode": "stretch_height", "width": _POSITIONS_WIDTH}
+    shown = [kind(history, **(beside if kind is Positions else {})) for kind in FIGURES]
+    standing, fitness, lengths, process_time, speed, nodes, positions = (one.root for one in shown)
     figures = GridBox(
         children=[(fitness, 0, 0, 2, 1), (lengths, 0, 1), (process_time, 0, 2), (speed, 1, 1), (nodes, 1, 2)],
         sizing_mode="stretch_both",
     )
-    document.add_root(column(standing, figures, sizing_mode="stretch_both"))
+    plots = row(figures, positions, sizing_mode="stretch_both")
+    document.add_root(column(standing, plots, sizing_mode="stretch_both"))
     document.template = templates.get_template("simple.html")
     document.template_variables.update(extra)
     _go_live(document, shown, "gadask")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.mazes import play_maze
 from tests.analysis.recorded import FROSTBITE, GENERATION, SWATCH, record
 from tests.analysis.synthetic import synthetic_config, write_run
 
@@ -43,6 +44,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             config = replace(config, env=replace(config.env, id=game))
             write_run(base / f"{game[4:9]}-s{seed}", config, 5 + seed, n_nodes=1)
     return base
+
+
+@pytest.fixture(scope="session")
+def mazes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs on the hard maze, by algorithm; not to be written to."""
+    base = tmp_path_factory.mktemp("mazes")
+    return {kind: play_maze(base / kind, kind) for kind in ("novelty", "openai-es")}
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests.analysis.synthetic import synthetic_config, write_run
 from tests.benchmarks.bench_report import make_report
 
 SECTIONS = ["Learning curve", "What the rollout processes did", "Lineage", "Length bias", "Config", "Made with"]
+ALGORITHMS_OWN = ["How the algorithm stands", "Where episodes ended", "Lineage"]
 
 
 def test_a_report_holds_every_section_and_opens_offline(recorded: dict[str, Path]) -> None:
@@ -110,6 +111,13 @@ def test_provenance_and_costs_are_shown(run: Path) -> None:
     costs = dict(report._summary(load_run(run), None))
     assert costs["core-hours"] == f"{1.5 * len(frame):.2f} charged"
     assert costs["process time"].endswith(" % idle or other runs")
+
+
+def test_sections_come_where_there_is_something_to_show(mazes: dict[str, Path], recorded: dict[str, Path]) -> None:
+    runs = {**mazes, "truncation": recorded["swatch"]}
+    texts = {kind: report_run(load_run(path), film=False).to_html() for kind, path in runs.items()}
+    shown = {kind: [title for title in ALGORITHMS_OWN if f"<h2>{title}</h2>" in text] for kind, text in texts.items()}
+    assert shown == {"novelty": ALGORITHMS_OWN, "openai-es": ALGORITHMS_OWN[:2], "truncation": ALGORITHMS_OWN[2:]}
 
 
 def test_a_study_is_reported_with_curves_scores_and_runs(study: Path, tmp_path: Path) -> None:

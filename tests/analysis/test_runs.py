@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.runs import Run, find_runs, load_run, load_study, standard_error, study_frame, system_names
-from gadask.config import AlgorithmConfig
+from gadask.config import AlgorithmConfig, config_from_dict
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.genomes.genome import from_text
 from gadask.messages import Kind
@@ -218,6 +218,23 @@ def test_systems_are_told_apart_by_what_differs_within_a_game(study: Path) -> No
         replace(run, config=replace(run.config, generation=config.generation, ga=config.ga)) for run in runs[3:]
     ]
     assert set(system_names([replace(run, config=changed.config) for run in runs[:3]] + other_games)) == {"gadask"}
+
+
+def test_algorithms_are_told_apart_and_their_settings_count_among_their_own_runs(study: Path) -> None:
+    first = load_study([study])[0]
+
+    def names(*tables: dict[str, Any]) -> list[str]:
+        return system_names([replace(first, config=config_from_dict(table)) for table in tables])
+
+    es = {"algorithm": {"kind": "openai-es"}, "es": {"sigma": 0.1}, "ga": {"parents": 3}}
+    assert names({}, es) == ["algorithm = truncation", "algorithm = openai-es"]
+    other = {**es, "es": {"sigma": 0.2}}
+    assert names({}, es, other) == [
+        "algorithm = truncation", "algorithm = openai-es, sigma = 0.1", "algorithm = openai-es, sigma = 0.2",
+    ]  # fmt: skip
+    assert names(es, {**es, "ga": {"parents": 4}}) == ["gadask", "gadask"]
+    own = {"algorithm": {"kind": "my.own:make"}}
+    assert names(own, {**own, "ga": {"parents": 4}}) == ["parents = 20", "parents = 4"]  # it may read them
 
 
 @pytest.mark.parametrize(
