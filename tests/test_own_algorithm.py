@@ -15,7 +15,17 @@ import pytest
 from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
-from gadask.algorithms.algorithm import Algorithm, Brood, Children, Closed, Evaluated, Json, Scored, described
+from gadask.algorithms.algorithm import (
+    Algorithm,
+    Brood,
+    Children,
+    Closed,
+    Evaluated,
+    Json,
+    Scored,
+    described,
+    slots_per_task,
+)
 from gadask.algorithms.truncation import Parents, Truncation
 from gadask.config import AlgorithmConfig, Config, GAConfig
 from gadask.errors import ConfigError, GadaskError, NodeError
@@ -152,6 +162,44 @@ def test_a_wrong_answer_is_one_line(what: str, expected: str) -> None:
     with pytest.raises(GadaskError, match=expected) as caught:
         ask_everything(algorithm)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Pairing(Truncation):
+    """Truncation selection with a number of slots a task."""
+
+    slots_per_task: Any = 2
+
+
+@dataclass(frozen=True)
+class HalfMoving(Truncation):
+    """Truncation selection with some of what moves a centre."""
+
+    def due(self, state: Parents) -> Genome | None:
+        return None
+
+
+def pairing(config: Config, n: Any) -> Pairing:
+    return Pairing(config.seed, config.generation, config.ga, n)
+
+
+def half_moving(config: Config) -> HalfMoving:
+    return HalfMoving(config.seed, config.generation, config.ga)
+
+
+def test_abilities_that_an_algorithm_may_have_are_checked() -> None:
+    def made(name: str, **kwargs: Any) -> Algorithm[Any]:
+        return make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:{name}", kwargs)))
+
+    assert slots_per_task(made("pairing", n=2)) == 2
+    assert slots_per_task(made("wrong")) == 1
+    for n in (0, 1.5, "2"):
+        with pytest.raises(ConfigError, match="slots_per_task: expected at least 1, found"):
+            made("pairing", n=n)
+    with pytest.raises(
+        ConfigError, match="Moving beside due, found none of optimiser, update_genes, updates, anchored"
+    ):
+        made("half_moving")
 
 
 def ask_everything(algorithm: Algorithm[Any]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,14 @@ from gadask.config import Config, EnvConfig, config_from_dict
 from gadask.envs import Env, make_env
 from gadask.errors import EnvError
 from gadask.genomes.genome import from_text
+from gadask.genomes.noise import NoiseTable
 from gadask.master.evaluate import evaluate_elite
 from gadask.master.rehearsal_process import rehearse
 from gadask.master.start import find_start
 from gadask.master.task import prepare_task
 from gadask.messages import Facts, Kind
+from gadask.node.jobs import NewTask
+from gadask.node.player import Player
 from gadask.play.loading import load_genome, new_policy
 from gadask.play.reference import reference_batch
 from gadask.policies.virtual_batch_norm import NormalisedNetwork
@@ -137,6 +142,28 @@ def test_a_genome_is_the_same_network_in_another_process() -> None:
     assert isinstance(module, NormalisedNetwork)
     assert module.norm3.mean.tolist() == json.loads(result.stdout)
     assert module.norm3.mean.std() > 0.1
+
+
+def test_a_test_with_other_settings_plays_the_same_network() -> None:
+    pytest.importorskip("ale_py")
+    config = frostbite()
+    sticky = replace(config, env=replace(config.env, kwargs={"repeat_action_probability": 0.25}))
+    own = new_policy(config)
+    for reference_env, is_same in ((config.env, True), (None, False)):
+        task = replace(prepare_task(sticky), reference_env=reference_env)
+        weights_fd = os.memfd_create("weights")
+        os.ftruncate(weights_fd, 4 * task.n_params)
+        with NoiseTable.generate(config.noise) as noise:
+            player = Player(NewTask(1, task, 1), weights_fd, noise, 0, np.zeros(3, np.int64))
+            _, policy = player._made()
+            for one in (own, policy):
+                load_genome(one, from_text("17-4-99"), config, ".")
+                one.reset()
+            found, expected = policy.module, own.module
+            assert isinstance(found, NormalisedNetwork)
+            assert isinstance(expected, NormalisedNetwork)
+            assert torch.equal(found.norm3.mean, expected.norm3.mean) == is_same
+            player.close()
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,11 @@ def refused_gene(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
 
 
 def refused_anchor(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
-    return f"@{'0' * 32}-17", CONFIG, "begins with an anchor of another run; write RUN_DIR:"
+    return f"@{'0' * 32}-17", CONFIG, "has an anchor of another run; write RUN_DIR:"
+
+
+def refused_update(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
+    return f"17-u3.{'0' * 32}", CONFIG, "has an update of another run; write RUN_DIR:"
 
 
 def refused_nan(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
@@ -191,6 +195,7 @@ def refused_text(first: Path, tmp_path: Path) -> tuple[str, Config, str]:
         refused_nan,
         refused_unnormalised,
         refused_anchor,
+        refused_update,
         refused_text,
     ],
 )
