@@ -334,7 +334,7 @@ class ESConfig:
         with_es = "with algorithm.kind = 'openai-es'"
         population, late = generation.population, generation.late
         yield Rule(population % 2 == 0, "generation.population", f"an even number {with_es}", population)
-        yield Rule(generation.candidates == 1, "generation.candidates", f"1 {with_es}", generation.candidates)
+        yield Rule(generation.candidates > 0, "generation.candidates", f"at least 1 {with_es}", generation.candidates)
         counts = generation.population_counts_evaluations
         yield Rule(not counts, "generation.population_counts_evaluations", f"false {with_es}", counts)
         yield Rule(late == "drop", "generation.late", f"'drop' {with_es}", late)

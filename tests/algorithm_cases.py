@@ -8,7 +8,6 @@ from gadask.algorithms import ALGORITHMS
 from gadask.config import Config
 
 _BEHAVIOUR = {"env": {"behaviour": True}}
-_ES = {"algorithm": {"kind": "openai-es"}, "generation": {"candidates": 1}}
 _NEEDY = {table.algorithm for table in vars(Config()).values() if getattr(table, "needs_behaviour", False)}
 
 
@@ -23,9 +22,8 @@ def merged(*configs: dict[str, Any]) -> dict[str, Any]:
 
 CASES: dict[str, dict[str, Any]] = {
     **{kind: {"algorithm": {"kind": kind}, **(_BEHAVIOUR if kind in _NEEDY else {})} for kind in ALGORITHMS},
-    "openai-es": _ES,
     "truncation, self-adaptive": {"algorithm": {"kind": "truncation"}, "ga": {"self_adaptive": True}},
-    "openai-es, momentum": {**_ES, "es": {"optimiser": "momentum"}},
+    "openai-es, momentum": {"algorithm": {"kind": "openai-es"}, "es": {"optimiser": "momentum"}},
     "novelty and return": {
         "algorithm": {"kind": "novelty"},
         "novelty": {"return_weight": 0.5, "archive_share": 0.2, "archive_size": 7},

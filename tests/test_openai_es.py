@@ -22,7 +22,7 @@ from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Brood, Closed, Evaluated, Scored
 from gadask.algorithms.elites import centred_ranks
 from gadask.algorithms.openai_es import OpenAIES, pair_weights
-from gadask.config import Config, config_from_dict
+from gadask.config import AlgorithmConfig, Config, config_from_dict
 from gadask.errors import ConfigError, EvolutionError, RecordError
 from gadask.genomes.anchors import FOLDER, anchor_digest, read_vectors
 from gadask.genomes.genome import from_text, is_update
@@ -130,6 +130,13 @@ def test_a_pair_is_one_gene_with_both_signs_on_one_task() -> None:
     assert len({task.env_seed(Kind.EVALUATION, 3, slot, 0) for slot in range(8)}) == 8
 
 
+def test_nodes_make_room_for_one_candidate() -> None:
+    """Each genome of ES takes three vectors, and in the end all rows are used."""
+    config = config_from_dict({**SETTINGS, "generation": {"population": 20, "candidates": 10}})
+    assert prepare_task(config).n_genomes == 3
+    assert prepare_task(replace(config, algorithm=AlgorithmConfig("random-search"))).n_genomes == 12
+
+
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=12))
 def test_equal_returns_share_their_rank(values: list[int]) -> None:
     ranks = centred_ranks(np.array(values, np.float64))
@@ -181,7 +188,7 @@ def test_the_centre_is_the_elite_and_grows_by_an_update() -> None:
         ("es", "anchor_every", 0, "es.anchor_every: expected 1 to"),
         ("es", "optimiser", "sgd", "es.optimiser: expected"),
         ("generation", "population", 21, "generation.population: expected an even number"),
-        ("generation", "candidates", 2, "generation.candidates: expected 1 with"),
+        ("generation", "candidates", 0, "generation.candidates: expected at least 1"),
         ("generation", "population_counts_evaluations", True, "generation."),
         ("generation", "late", "admit", "generation.late: expected 'drop'"),
     ],

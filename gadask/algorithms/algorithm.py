@@ -209,6 +209,11 @@ def moving(algorithm: Algorithm[Any]) -> Moving[Any] | None:
     return algorithm if isinstance(algorithm, Moving) else None
 
 
+def n_candidates(algorithm: Algorithm[Any], most: int) -> int:
+    """Return how many candidates a generation has at most: `most`, or fewer by the algorithm's `n_candidates`."""
+    return min(most, getattr(algorithm, "n_candidates", most))
+
+
 def slots_per_task(algorithm: Algorithm[Any]) -> int:
     """Return how many successive slots have the same tasks: 1 where the algorithm has no `slots_per_task`."""
     return getattr(algorithm, "slots_per_task", 1)

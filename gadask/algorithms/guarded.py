@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from gadask.algorithms.algorithm import (
     Scored,
     described,
     moving,
+    n_candidates,
     slots_per_task,
 )
 from gadask.blame import in_one_line
@@ -84,6 +86,11 @@ class Guarded:
     def slots_per_task(self) -> int:
         """As the algorithm says, 1 by default."""
         return slots_per_task(self.algorithm)
+
+    @property
+    def n_candidates(self) -> int:
+        """As the algorithm says, as many as a run has by default."""
+        return n_candidates(self.algorithm, sys.maxsize)
 
     def start(self, first: Genome, n_genes: int) -> Any:
         """Return the state before generation 0."""

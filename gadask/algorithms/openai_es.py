@@ -76,6 +76,11 @@ class OpenAIES:
         return 1
 
     @property
+    def n_candidates(self) -> int:
+        """One, the centre."""
+        return 1
+
+    @property
     def slots_per_task(self) -> int:
         """Two: a pair meets the same task."""
         return 2

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gadask.algorithms import make_algorithm
+from gadask.algorithms.algorithm import n_candidates
 from gadask.config import Config, check_config
 from gadask.errors import ConfigError, GadaskError
 from gadask.genomes.genome import count_genes
@@ -74,7 +75,7 @@ def _task(config: Config, facts: Facts) -> Task:
         noise=config.noise,
         algorithm=algorithm,
         n_params=facts.n_params,
-        n_genomes=algorithm.n_bases + config.generation.candidates + 1,
+        n_genomes=algorithm.n_bases + n_candidates(algorithm, config.generation.candidates) + 1,
         common_random_numbers=config.generation.common_random_numbers,
         paired_tasks=config.generation.paired_tasks,
         run_id=uuid.uuid4().hex,
