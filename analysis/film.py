@@ -30,7 +30,7 @@ from analysis.figures import check_suffix
 from analysis.movie import Clip, Film, captioned, to_gif, to_mp4, wall
 from analysis.runs import find_runs, game_of
 from gadask.algorithms import make_algorithm
-from gadask.algorithms.algorithm import Elite
+from gadask.algorithms.algorithm import Elite, slots_per_task
 from gadask.config import Config
 from gadask.console.leaving import leave
 from gadask.errors import RunDirectoryError, UsageError
@@ -82,7 +82,8 @@ class Recorded:
 
     def seeds(self, config: Config) -> tuple[int, np.random.Generator]:
         """Return its environment's seed, and the stream of actions that a policy may sample."""
-        place = self.generation, self.slot, self.episode
+        per_task = slots_per_task(make_algorithm(config)) if self.kind is Kind.CHILD else 1
+        place = self.generation, self.slot - self.slot % per_task, self.episode
         settings = config.generation
         common, paired = settings.common_random_numbers, settings.paired_tasks
         seed = env_seed(config.seed, self.kind.purpose, *place, common=common, paired=paired)

@@ -22,7 +22,9 @@ def start(config: str, run_dir: Path, *flags: str) -> subprocess.Popen[bytes]:
     path = run_dir.with_suffix(".toml")
     path.write_text(config)
     command = [sys.executable, "jobs/run.py", str(path), "--run-dir", str(run_dir), "--no-pictures", *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])  # some configs name wrappers of the tests
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

@@ -71,9 +71,8 @@ SMALL = {
 
 def may_be(kind: str, late: str) -> bool:
     """Whether an algorithm takes children that come late."""
-    generation = {**SMALL["generation"], "closing": "first", "late": late}  # type: ignore[dict-item]
     try:
-        config_from_dict({**SMALL, "algorithm": {"kind": kind}, "generation": generation})
+        config_from_dict(merged(SMALL, CASES[kind], {"generation": {"closing": "first", "late": late}}))
     except ConfigError as error:
         return "generation.late" not in str(error)
     return True
