@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 import gadask
-from gadask.algorithms import ALGORITHMS
 from gadask.config import Config, PolicyConfig, StartConfig, config_from_dict
 from gadask.errors import ConfigError
 from gadask.genomes.anchors import FOLDER, anchor_digest, read_anchor
@@ -22,18 +21,18 @@ from gadask.master.start import Start, find_start, first_state
 from gadask.master.task import prepare_task
 from gadask.play.loading import load_genome, new_policy
 from gadask.record.directory import RunDirectory, read_generations
+from tests.algorithm_cases import CASES, merged
 from tests.local_runs import run
 
-CONFIG = config_from_dict(
-    {
-        "env": {"id": "CartPole-v1", "max_steps": 30},
-        "policy": {"kind": "mlp", "kwargs": {"hidden": "4"}},
-        "noise": {"size": 10_000},
-        "generation": {"population": 8, "candidates": 2, "candidate_episodes": 2},
-        "ga": {"parents": 3, "mutation_power": 0.1},
-        "budget": {"generations": 2, "test_episodes": 0},
-    }
-)
+TABLES = {
+    "env": {"id": "CartPole-v1", "max_steps": 30},
+    "policy": {"kind": "mlp", "kwargs": {"hidden": "4"}},
+    "noise": {"size": 10_000},
+    "generation": {"population": 8, "candidates": 2, "candidate_episodes": 2},
+    "ga": {"parents": 3, "mutation_power": 0.1},
+    "budget": {"generations": 2, "test_episodes": 0},
+}
+CONFIG = config_from_dict(TABLES)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +98,11 @@ def test_a_file_of_weights(first: Path, tmp_path: Path) -> None:
     assert (start(str(tmp_path / "plain.safetensors")).anchor == 0.25).all()  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("kind", sorted(ALGORITHMS))
+@pytest.mark.parametrize("kind", sorted(CASES))
 def test_every_algorithm_begins_with_it(kind: str, first: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, start=StartConfig(str(first)), algorithm=replace(CONFIG.algorithm, kind=kind), seed=1)
+    reporting = {"env": {"wrappers": ["tests.behaving_envs:reporting"]}, "novelty": {"parents": 3}}
+    tables = merged(TABLES, reporting, CASES[kind], {"start": {"from": str(first)}, "seed": 1})
+    config = config_from_dict(tables)
     lines = run(config, tmp_path / "run", processes=1)
     (anchor,) = (tmp_path / "run" / FOLDER).iterdir()
     assert lines[0]["parents"] == [f"@{anchor.stem}"]
