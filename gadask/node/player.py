@@ -104,7 +104,7 @@ class Player:
 
     def decode(self, job_number: int, job: DecodeJob | WriteJob) -> Answer:
         """Fill one row of the node's weights, or some columns of it, or write one to a file."""
-        self._words[2] = time.monotonic_ns()
+        self._begin_time()
         failure = ""
         for attempt in range(2):
             try:
@@ -186,7 +186,7 @@ class Player:
     def _play_in_order(self, job: PlayJob, stopped: Callable[[], bool]) -> Iterator[Played]:
         """Play one episode after the other, each with one retry."""
         for place, planned in enumerate(job.episodes):
-            self._words[2] = time.monotonic_ns()
+            self._begin_time()
             self._words[1] = place
             start_s = time.time()
             start = time.perf_counter()
@@ -219,7 +219,7 @@ class Player:
         failed_alone = set()
         while groups:
             group = groups.popleft()
-            self._words[2] = time.monotonic_ns()
+            self._begin_time()
             self._words[1] = group[0] if len(group) == 1 else SEVERAL
             start_s = time.time()
             start = time.perf_counter()
@@ -237,7 +237,7 @@ class Player:
                     yield played
                     del left[played.place]
                     if len(group) > 1:  # as long as episodes end, the process does not hang
-                        self._words[2] = time.monotonic_ns()
+                        self._begin_time()
             except (Exception, SystemExit) as error:  # whatever an environment raises becomes a row
                 self._lanes = None
                 if len(group) > 1:
