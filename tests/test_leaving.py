@@ -36,6 +36,28 @@ async def main():
 leave(asyncio.run(main()))
 """
 
+ELSEWHERE = """
+import asyncio, signal, threading
+from gadask.console.leaving import INTERRUPTED, leave, stop_on_signals
+
+def interrupt(waits):
+    # The loop is in its wait, or on its way into it, and this thread is the one that hears of the signal.
+    waits.wait()
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+async def main():
+    waits = threading.Event()
+    try:
+        async with stop_on_signals("a cluster may be left"):
+            threading.Thread(target=interrupt, args=(waits,), daemon=True).start()
+            asyncio.get_running_loop().call_soon(waits.set)
+            await asyncio.sleep(1000)
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+leave(asyncio.run(main()))
+"""
+
 THREADS = """
 import atexit, threading
 from gadask.console.leaving import leave
@@ -100,6 +122,10 @@ def test_a_terminal_that_goes_is_no_second_wish() -> None:
             process.send_signal(signal.SIGHUP)
         assert process.stderr is not None
         assert (process.returncode, process.stderr.read()) == (130, "")
+
+
+def test_a_signal_that_another_thread_hears_of_wakes_the_command() -> None:
+    assert subprocess.run([sys.executable, "-c", ELSEWHERE], timeout=60).returncode == 130
 
 
 def buffered() -> dict[str, str]:

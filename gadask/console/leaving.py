@@ -11,11 +11,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn
 
 INTERRUPTED = 130
@@ -53,7 +54,29 @@ async def stop_on_signals(left: str) -> AsyncIterator[None]:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, take)
-    yield
+    with _woken_by_signals(loop):
+        yield
+
+
+@contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have `loop` wake at every signal.
+
+    Python calls a handler in the main thread between two of its instructions. A signal that comes just before the loop
+    begins to wait, or that the system hands to another thread, does not interrupt the wait: it would be taken only
+    when something else ends it.
+    """
+    reads, writes = socket.socketpair()
+    with reads, writes:
+        reads.setblocking(False)
+        writes.setblocking(False)
+        loop.add_reader(reads, reads.recv, 4096)
+        before = signal.set_wakeup_fd(writes.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(reads)
 
 
 def _end_at_once(left: str) -> NoReturn:
