@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tyro
 
-from analysis.command import run_command
-from analysis.runs import load_study
+from gadask.analysis.command import parse, run_command
+from gadask.analysis.runs import load_study
 from gadask.console.leaving import leave
 from gadask.errors import RunDirectoryError
 from gadask.record import files
@@ -35,7 +35,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    return run_command(lambda: _keep(tyro.cli(Arguments, args=list(argv))))
+    return run_command(lambda: _keep(parse(Arguments, argv)))
 
 
 def _keep(arguments: Arguments) -> Path:

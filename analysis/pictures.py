@@ -18,11 +18,11 @@ from typing import Annotated
 import tyro
 from PIL import Image
 
-from analysis import curves, film, length_bias, lineage, raster, scores
-from analysis.ancestry import read_lineage
-from analysis.command import run_command
-from analysis.figures import save
-from analysis.runs import Run, load_study, study_frame
+from gadask.analysis import curves, film, length_bias, lineage, raster, scores
+from gadask.analysis.ancestry import read_lineage
+from gadask.analysis.command import parse, run_command
+from gadask.analysis.figures import save
+from gadask.analysis.runs import Run, load_study, study_frame
 from gadask.console.leaving import leave
 from gadask.record import files
 from gadask.record.frames import episode_frame
@@ -84,7 +84,7 @@ def draw_pictures(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    return run_command(lambda: _write(tyro.cli(Arguments, args=list(argv))))
+    return run_command(lambda: _write(parse(Arguments, argv)))
 
 
 def _write(arguments: Arguments) -> Path:

@@ -36,6 +36,7 @@ from gadask.config_tables import (
     StartConfig,
 )
 from gadask.errors import ConfigError
+from gadask.shipped import find_config
 from gadask.tables import html_table
 from gadask.toml_reader import overlay, read_toml
 
@@ -150,7 +151,7 @@ def load_config(path: Path | str) -> Config:
 
     Raises `ConfigError` naming the file, the key, what was expected and what was found.
     """
-    return _loaded(Path(path), config_from_dict)
+    return _loaded(find_config(path), config_from_dict)
 
 
 def load_stored_config(path: Path | str) -> Config:

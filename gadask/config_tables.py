@@ -362,7 +362,7 @@ class BudgetConfig:
     elite_mean: float | None = None
     """Stop when the elite's mean return, or fitness, over its evaluation episodes reaches this."""
     test_episodes: int = 200
-    """Episodes on which `jobs/run.py` and `jobs/sweep.py` test the last elite at the end, not counted in the budget. In
+    """Episodes on which `gadask run` and `gadask sweep` test the last elite at the end, not counted in the budget. In
     Atari without sticky actions, where a genome has few different ones, each of these once. 0: no test."""
 
     def rules(self) -> Iterator[Rule]:

@@ -1,7 +1,7 @@
 """The exception tree.
 
 Every error that gadask raises on purpose is a `GadaskError`. Its text is one line that says what was
-expected, what was found and what to do next. The class decides the exit status of `jobs/run.py`:
+expected, what was found and what to do next. The class decides the exit status of `gadask run`:
 `UsageError` and its children exit with 2 before any node is asked for, everything else with 1.
 """
 

@@ -26,13 +26,17 @@ _START = (
 _SCRIPTS = tuple(str(_ROOT / name) for name in ("jobs", "analysis"))
 
 
-def leave_script_folder() -> None:
-    """Take the folder of gadask's own scripts off the path, so that `evaluate` or `run` is a user's module.
+def find_modules_here() -> None:
+    """Look for modules in the current folder first, as Python does for a script that lies there.
 
-    Python puts the folder of the script that it runs first; nothing is imported from there.
+    The folder of gadask's own script, which Python puts first, leaves the path: `evaluate` or `run` may be a user's
+    module. With PYTHONSAFEPATH the current folder is not added.
     """
     if sys.path and os.path.realpath(sys.path[0]) in _SCRIPTS:
         del sys.path[0]
+    here = str(Path.cwd())
+    if not os.environ.get("PYTHONSAFEPATH") and here not in sys.path:
+        sys.path.insert(0, here)
 
 
 @contextmanager

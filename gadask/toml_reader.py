@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gadask.errors import ConfigError
+from gadask.shipped import nearest_config
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -23,7 +24,9 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the {what}: {error.strerror}") from None
+        near = nearest_config(path) if isinstance(error, FileNotFoundError) else None
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise ConfigError(f"{path}: cannot read the {what}: {error.strerror}{hint}") from None
     try:
         return tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, absurd numbers or depth

@@ -30,6 +30,7 @@ from gadask.console.node_flags import (
     this_command,
 )
 from gadask.errors import ConfigError, UsageError
+from gadask.imports import own_command
 from tests.conftest import eventually, wait_until
 
 SLURM = ("--cluster", "slurm", "--machine", "generic")
@@ -206,17 +207,23 @@ def test_cancelled_drawing_ends_with_all_that_it_started(tmp_path: Path, monkeyp
     """Ctrl-C reaches the processes of the terminal's group: the script, which may still be importing, is not in it."""
     script = (
         "import os, subprocess, time\n"
+        "def main(): pass\n"
         "child = subprocess.Popen(['sleep', '1000'])\n"
         "with open(__file__ + '.tmp', 'w') as file: file.write(f'{os.getpid()} {child.pid} {os.getpgrp()}')\n"
         "os.rename(file.name, __file__ + '.pids')\n"
         "time.sleep(1000)\n"
     )
-    (tmp_path / "film.py").write_text(script)
-    monkeypatch.setattr(command_line, "_ANALYSIS", tmp_path)
-    written = tmp_path / "film.py.pids"
+    (tmp_path / "hanging_film.py").write_text(script)
+    monkeypatch.syspath_prepend(tmp_path)
+    written = tmp_path / "hanging_film.py.pids"
+
+    def hanging(module: str, *words: str) -> list[str]:
+        return own_command("hanging_film" if module == "gadask.__main__" else module, *words)
+
+    monkeypatch.setattr(command_line, "own_command", hanging)
 
     async def main() -> list[psutil.Process]:
-        drawing = asyncio.create_task(command_line.draw("film", "film.py"))
+        drawing = asyncio.create_task(command_line.draw("film", "film"))
         await eventually(written.exists, 30, "the script runs")
         *pids, group = map(int, written.read_text().split())
         assert group != os.getpgrp()

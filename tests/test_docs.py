@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from docs.hooks.commands import commands, flags_of, module_of
 from docs.hooks.settings import fields_of
+from gadask.__main__ import COMMANDS
 from gadask.clusters.machine import Machine
 from gadask.config import Config, config_from_dict
 from gadask.console.node_flags import NodeFlags
@@ -26,6 +28,9 @@ from gadask.sweeps.study import load_study
 ROOT = Path(__file__).parents[1]
 _NOBODY = "http://127.0.0.1:9"
 """A proxy that is not there: the site needs no network."""
+
+_CALLED = r"(jobs|analysis)/\w+\.(py|sbatch)|\bgadask (" + "|".join(COMMANDS) + r")\b"
+"""A command of gadask's in a line of a shell."""
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -76,11 +81,11 @@ def test_nothing_is_listed_without_a_word_on_it() -> None:
             assert field.text or _is_table(field.type), f"{cls.__name__}.{field.name} has no docstring"
 
 
-@pytest.mark.parametrize("script", ["jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py", "analysis/report.py"])
-def test_listed_flags_are_those_of_the_command(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["run", "sweep", "evaluate", "report"])
+def test_listed_flags_are_those_of_the_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    listed = {*flags_of(commands()[script])}
-    assert listed <= _flags_in_help(script)
+    listed = {*flags_of(commands()[name])}
+    assert listed <= _flags_in_help(name)
 
 
 def test_typed_commands_exist() -> None:
@@ -89,10 +94,13 @@ def test_typed_commands_exist() -> None:
     for page in PAGES:
         for command in _shell_commands(page.read_text()):
             words = shlex.split(command)
-            scripts = [word for word in words if re.fullmatch(r"(jobs|analysis)/\w+\.(py|sbatch)", word)]
+            if "gadask" in words:
+                place = words.index("gadask")
+                words[place : place + 2] = [" ".join(words[place : place + 2])]
+            scripts = [word for word in words if re.fullmatch(_CALLED, word)]
             for script in scripts:
                 found += 1
-                assert (ROOT / script).exists(), f"{page.name}: {command}"
+                assert script.startswith("gadask") or (ROOT / script).exists(), f"{page.name}: {command}"
             for file in (word for word in words if word.startswith(("jobs/", "docs/")) and word.endswith(".toml")):
                 assert (ROOT / file).exists(), f"{page.name}: {command}"
             for script in scripts[:1]:
@@ -125,17 +133,20 @@ def _is_table(hint: object) -> bool:
     return dataclasses.is_dataclass(hint)
 
 
-def _flags_in_help(script: str) -> set[str]:
-    """Return every flag that `--help` names."""
+def _flags_in_help(name: str) -> set[str]:
+    """Return every flag that `--help` of a command names."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        module_of(script).main(["--help"])
+        module_of(name).main(["--help"])
     return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
 
 
 def _known_flags(script: str) -> set[str]:
-    """Return the flags that a script takes; a batch script hands its own on to `jobs/run.py`."""
-    arguments = commands()["jobs/run.py" if script.endswith(".sbatch") else script]
+    """Return the flags that a command takes, or a script; a batch script hands its own on to `gadask run`."""
+    stem = "run" if script.endswith(".sbatch") else Path(script.removeprefix("gadask ")).stem
+    names = {module.rpartition(".")[2]: name for name, (module, _) in COMMANDS.items()}
+    name = names.get(stem, stem)
+    arguments = commands()[name] if name in COMMANDS else import_module(f"analysis.{stem}").Arguments
     known = {*flags_of(arguments), "--help"}
     if "--cluster" in known:
         known |= {f"--machine.{field.name.replace('_', '-')}" for field in dataclasses.fields(Machine)}
@@ -151,5 +162,5 @@ def _shell_commands(text: str) -> Iterator[str]:
     """Yield the commands of fenced blocks without a language, lines that end in a backslash joined."""
     for block in re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
-            if re.search(r"\b(jobs|analysis)/\w+\.(py|sbatch)", line):
+            if re.search(_CALLED, line):
                 yield re.sub(r"\s#.*", "", line)

@@ -16,8 +16,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from analysis import report
-from analysis.runs import finished_test, load_run
+from gadask.analysis import report
+from gadask.analysis.runs import finished_test, load_run
 from gadask.config import load_config
 from gadask.envs.baselines import BASELINES
 from gadask.genomes.genome import to_text

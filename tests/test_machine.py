@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from gadask.clusters.kinds import KINDS
 from gadask.clusters.machine import (
-    SITES,
     Machine,
     check_complete,
     check_machine,
@@ -26,6 +25,7 @@ from gadask.clusters.machine import (
 from gadask.clusters.slurm import option_name
 from gadask.config import BudgetConfig
 from gadask.errors import ConfigError
+from gadask.shipped import SITES
 
 NAMES = ["csd3-icelake", "generic", "one-machine", "peta4-skylake", "peta4-skylake-himem"]
 
@@ -104,7 +104,7 @@ def test_without_xdg_the_users_files_are_in_home(tmp_path: Path, monkeypatch: py
 
 
 def test_the_machine_file_of_the_guide_can_be_used(users: Path) -> None:
-    guide = (SITES.parents[1] / "docs" / "clusters.md").read_text()
+    guide = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
     text = textwrap.dedent(guide.split("<< 'END'\n")[1].split("   END\n")[0])
     (users / "csd3-icelake.toml").write_text(text)
     machine = load_machine("csd3-icelake")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 import gadask
-from analysis.film import film_genome
+from gadask.analysis.film import film_genome
 from gadask.clusters.local import local_cluster
 from gadask.config import Config, EnvConfig, config_from_dict
 from gadask.envs import Env, make_env

@@ -1,8 +1,4 @@
-"""The page of the docs site that lists every command and its flags, made from the scripts of `jobs/` and `analysis/`.
-
-A script is a command if it has a dataclass `Arguments`, from which tyro makes its flags. Scripts are imported from the
-repository's root: build the site with `python -m mkdocs`, started there.
-"""
+"""The page of the docs site that lists every command and its flags, made from the modules of `gadask.__main__`."""
 
 from __future__ import annotations
 
@@ -17,20 +13,18 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from docs.hooks.settings import Field, fields_of, type_text, value_text
+from gadask.__main__ import COMMANDS
 from gadask.console.node_flags import NodeFlags
-
-_ROOT = Path(__file__).resolve().parents[2]
-_JOBS = ("jobs/run.py", "jobs/sweep.py", "jobs/evaluate.py", "jobs/export.py")
 
 _HEAD = """# Commands
 
-Every command says all of this with `--help`. Run them from gadask's folder, with the Python of `.venv` or of another
-environment. A flag's value may follow a space or `=`; one that begins with a dash needs `=`.
+Every command says all of this with `--help`. In gadask's folder `python jobs/run.py` and `python analysis/report.py`
+are the same commands. A flag's value may follow a space or `=`; one that begins with a dash needs `=`.
 """
 
 _NODES = """## Flags for nodes
 
-What `jobs/run.py`, `jobs/sweep.py` and `jobs/evaluate.py` are told of where to play. [Clusters](../clusters.md) leads
+What `gadask run`, `gadask sweep` and `gadask evaluate` are told of where to play. [Clusters](../clusters.md) leads
 through it.
 """
 
@@ -48,10 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def commands() -> dict[str, type]:
-    """Return the class of arguments of each command, by the path of its script."""
-    drawing = (path for path in sorted((_ROOT / "analysis").glob("*.py")) if "class Arguments" in path.read_text())
-    scripts = (*_JOBS, *(str(path.relative_to(_ROOT)) for path in drawing))
-    return {script: module_of(script).Arguments for script in scripts}
+    """Return the class of arguments of each command, by its name."""
+    return {name: module_of(name).Arguments for name in COMMANDS}
 
 
 def flags_of(arguments: type) -> Iterator[str]:
@@ -66,8 +58,8 @@ def flags_of(arguments: type) -> Iterator[str]:
 def commands_page() -> str:
     """Return the page on every command and flag."""
     parts = [_HEAD]
-    for script, arguments in commands().items():
-        parts.append(f"## {script}\n\n{inspect.getdoc(module_of(script))}")
+    for name, arguments in commands().items():
+        parts.append(f"## gadask {name}\n\n{inspect.getdoc(module_of(name))}")
         parts += _entries(arguments)
     baselines = inspect.getdoc(importlib.import_module("gadask.envs.baselines.__main__"))
     parts.append(f"## gadask.envs.baselines\n\n{baselines}\n\n```\npython -m gadask.envs.baselines\n```")
@@ -75,9 +67,9 @@ def commands_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def module_of(script: str) -> Any:
-    """Import a script."""
-    return importlib.import_module(script.removesuffix(".py").replace("/", "."))
+def module_of(name: str) -> Any:
+    """Import the module of a command."""
+    return importlib.import_module(COMMANDS[name][0])
 
 
 def _entries(arguments: type) -> Iterator[str]:

@@ -80,7 +80,7 @@ def settings_page() -> str:
 
 def machine_page() -> str:
     """Return the page on every field of a machine file."""
-    from gadask.clusters.machine import SITES
+    from gadask.shipped import SITES
 
     names = ", ".join(f"`{path.stem}`" for path in sorted(SITES.glob("*.toml")))
     return "\n\n".join([_MACHINES.format(names), *(_entry(field, "machine.") for field in fields_of(Machine))]) + "\n"

@@ -44,6 +44,7 @@ from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.clusters.slurm import node_names
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, UsageError
+from gadask.shipped import ALLOCATION
 
 _logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ async def _this_job() -> _Job:
     except KeyError as error:
         raise UsageError(
             f"an allocation: expected inside a Slurm job, found no {error} in the environment; submit it with sbatch"
-            " jobs/allocation.sbatch"
+            f" {ALLOCATION}"
         ) from None
     return _Job(
         nodes=await node_names(nodes),

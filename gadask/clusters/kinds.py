@@ -22,6 +22,7 @@ from gadask.clusters.resubmission import sbatch_command
 from gadask.clusters.slurm import Slurm
 from gadask.errors import ConfigError
 from gadask.record import CLUSTER_FOLDER
+from gadask.shipped import ALLOCATION
 
 if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
@@ -80,8 +81,8 @@ class Kind:
     """Raises `ConfigError` where such a cluster cannot be opened."""
     is_requeued: Callable[[], bool] = lambda: False
     """Whether this command has been started before, by others than the user."""
-    command: Callable[[Sequence[str]], str] | None = None
-    """How the user repeats a command, where that is not the same command line."""
+    command: Callable[[str, Sequence[str]], str] | None = None
+    """How the user repeats a command, given its name and its arguments, where that is not the same command line."""
 
     def check_machine(self, machine: Machine) -> None:
         """Raise `ConfigError` at the first value of a machine that no node of this kind can have."""
@@ -170,7 +171,7 @@ def _check_allocation() -> None:
     if "SLURM_JOB_ID" not in os.environ:
         raise ConfigError(
             "--cluster allocation: expected inside a Slurm job, found no SLURM_JOB_ID; submit it with sbatch"
-            " jobs/allocation.sbatch"
+            f" {ALLOCATION}"
         )
 
 

@@ -1,6 +1,6 @@
 """Machines: what a node of a site is, how it is asked for, and what it costs.
 
-A machine file is TOML with the fields of `Machine`. Sites that gadask knows are in `jobs/clusters/`; a user's own files
+A machine file is TOML with the fields of `Machine`. Sites that gadask knows are in `gadask/sites/`; a user's own files
 are in `~/.config/gadask/` (or `$XDG_CONFIG_HOME/gadask/`) and are found first. With `base = "peta4-skylake"` a file
 changes only what it names; its own name may be its base's, so that a user's account is filled in wherever the site's
 name is given. Money is counted as Slurm sites do: cores of a job × its wall time, whatever the cores did.
@@ -17,10 +17,8 @@ from pathlib import Path
 
 from gadask.config import BudgetConfig
 from gadask.errors import ConfigError
+from gadask.shipped import SITES
 from gadask.toml_reader import nearest, overlay, read_toml
-
-SITES = Path(__file__).resolve().parents[2] / "jobs" / "clusters"
-"""Machine files that come with gadask."""
 
 
 @dataclass(frozen=True)

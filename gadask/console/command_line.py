@@ -1,4 +1,4 @@
-"""What the command lines of `jobs/` share: how they are parsed, interrupted and ended, and their exit statuses.
+"""What the commands that play share: how they are parsed, interrupted and ended, and their exit statuses.
 
 Heavy modules (torch, Dask) are imported where they are used, so that bad input is answered at once.
 """
@@ -19,14 +19,13 @@ from typing import Annotated, TypeVar
 import tyro
 
 from gadask.config import StartConfig, new_name
+from gadask.console.invocation import invocation
 from gadask.console.leaving import INTERRUPTED
 from gadask.errors import ConfigError, GadaskError, UsageError
-from gadask.imports import leave_script_folder, own_command
+from gadask.imports import find_modules_here, own_command
 from gadask.terminal import outlive_terminal
 
 FINISHED, FAILED, BAD_USAGE = 0, 1, 2
-
-_ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
 
 _Arguments = TypeVar("_Arguments")
 
@@ -54,14 +53,18 @@ def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
         # Lists and tables among a file's kwargs are no flags, and pass as they are.
         warnings.filterwarnings("ignore", r"The field `.*kwargs` is annotated with type", UserWarning)
         found: _Arguments = tyro.cli(
-            type(default), args=list(argv), default=default, config=(tyro.conf.FlagCreatePairsOff,)
+            type(default),
+            args=list(argv),
+            default=default,
+            config=(tyro.conf.FlagCreatePairsOff,),
+            prog=invocation().name,
         )
     return found
 
 
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; an error of gadask's is printed in one line."""
-    leave_script_folder()
+    find_modules_here()
     outlive_terminal()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[StderrHandler()])
     # Dask reads this when it is imported, here and in its workers. Nodes that come and go are the master's to report; a
@@ -93,8 +96,8 @@ def check_dask() -> None:
         raise ConfigError(f"Dask's config ({where}, or variables DASK_…) cannot be used: {reason}") from None
 
 
-async def draw(what: str, script: str, *arguments: Path, timeout_s: float = math.inf) -> None:
-    """Run a script of `analysis/`, which prints the file that it wrote; cancelling, or `timeout_s`, ends it.
+async def draw(what: str, command: str, *arguments: Path, timeout_s: float = math.inf) -> None:
+    """Run one of gadask's commands, which prints the file that it wrote; cancelling, or `timeout_s`, ends it.
 
     It is a separate process, so that a genome is played in the same environment as in evolution, and that an
     environment may hang or die there too. A guard ends what it has started. Ctrl-C, which a terminal sends to all
@@ -103,15 +106,15 @@ async def draw(what: str, script: str, *arguments: Path, timeout_s: float = math
     from gadask.numerics import numeric_environment
 
     print(f"{what}: ", end="", flush=True)
-    command = own_command("gadask.guard", sys.executable, str(_ANALYSIS / script), *map(str, arguments))
-    process = await asyncio.create_subprocess_exec(*command, env=numeric_environment(), start_new_session=True)
+    words = own_command("gadask.guard", *own_command("gadask.__main__", command, *map(str, arguments)))
+    process = await asyncio.create_subprocess_exec(*words, env=numeric_environment(), start_new_session=True)
     try:
         async with asyncio.timeout(timeout_s if timeout_s < math.inf else None):
             status = await process.wait()
         if status > 128:
-            print(f"none, {script} was ended by {signal.Signals(status - 128).name}")
+            print(f"none, gadask {command} was ended by {signal.Signals(status - 128).name}")
     except TimeoutError:
-        print(f"none, {script} was not ready after {timeout_s:,.0f} s")
+        print(f"none, gadask {command} was not ready after {timeout_s:,.0f} s")
     finally:
         if process.returncode is None:
             process.terminate()  # the guard ends what is below it

@@ -14,6 +14,7 @@ import tyro
 
 from gadask.clusters.kinds import EXISTING, KINDS, Kind, kind_of, names, open_cluster
 from gadask.clusters.machine import Machine, check_complete, load_machine, machine_names
+from gadask.console.invocation import invocation
 from gadask.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class NodeFlags:
         str | None,
         tyro.conf.arg(
             help=f"With {names(lambda kind: kind.takes_machine)}: a machine file, or the name of one in"
-            " ~/.config/gadask or jobs/clusters. Its fields are flags too, and flags win."
+            " ~/.config/gadask or one of gadask's own sites. Its fields are flags too, and flags win."
         ),
     ] = None
     fields: Annotated[Machine, tyro.conf.arg(name="machine")] = field(default_factory=Machine)
@@ -189,13 +190,11 @@ def confirm_cost(flags: NodeFlags, core_hours: float, cost: str) -> None:
 
 def this_command(flags: NodeFlags) -> str:
     """Return how the command line of this process is given again, without `--resume`."""
-    words = [word for word in sys.argv if word != "--resume"]
+    called = invocation()
+    words = [word for word in called.arguments if word != "--resume"]
     if flags.kind.command is not None:
-        return flags.kind.command(words)
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), *words])
+        return flags.kind.command(called.command, words)
+    return shlex.join([*called.program, *words])
 
 
 def resume_command(flags: NodeFlags) -> str:

@@ -1,7 +1,7 @@
 """Which runs of a history are shown, in which order and in which colours.
 
 Colours are those of Okabe and Ito (2008), *Color universal design*, that are legible on a light and on a dark page, and
-two more: as many as `jobs/sweep.py` plays runs at once.
+two more: as many as `gadask sweep` plays runs at once.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def cluster(
 ) -> Opening:
     """Return a cluster to be opened: `"local"`, `"slurm"`, `"allocation"`, or the address of a Dask scheduler.
 
-    `machine` is a machine file, the name of one in `~/.config/gadask` or `jobs/clusters`, or a `Machine`. `run_dir` is
+    `machine` is a machine file, the name of one in `~/.config/gadask` or of gadask's own, or a `Machine`. `run_dir` is
     the directory of the run that the cluster is for, needed by `slurm` and `allocation`: keys and job logs go there,
     and jobs that an earlier start left are cleared away. A run that has no node for `start_timeout_s` gives up, by
     default after 2 minutes, or a day where jobs wait in a queue.

@@ -39,7 +39,7 @@ class EliteTest:
     n_starts: int = 0
     """Different episodes that the elite has, if the test is of each of them once; 0: each seed has its own."""
     sticky: float = 0.0
-    """Probability that the game repeated an action, where the run's own game does not; see `jobs/evaluate.py`."""
+    """Probability that the game repeated an action, where the run's own game does not; see `gadask evaluate`."""
     process_s: float = 0.0
     """Process time that they took; 0 where the test was read from its file."""
     n_possible: int = 0

@@ -23,6 +23,7 @@ from typing import Any
 
 from gadask.config import Config, Scalar, config_from_dict
 from gadask.errors import ConfigError
+from gadask.shipped import find_config
 from gadask.toml_reader import nearest, read_toml
 
 
@@ -42,7 +43,7 @@ def load_study(path: Path | str) -> tuple[StudyRun, ...]:
 
     Raises `ConfigError` naming the file, the key, what was expected and what was found.
     """
-    path = Path(path)
+    path = find_config(path)
     table = read_toml(path, "study file")
     try:
         names = {"base", "grid", *(field.name for field in fields(Config))}

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from analysis.algorithm_panels import plot_panels, read_algorithm, read_anchors
+from gadask.analysis.algorithm_panels import plot_panels, read_algorithm, read_anchors
 from gadask.errors import RecordError
 from gadask.genomes.anchors import anchor_path
 from gadask.record.directory import read_generations

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.ancestry import (
+from gadask.analysis.ancestry import (
     NONE,
     ancestors,
     common_ancestor,

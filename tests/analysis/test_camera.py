@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.camera import film_episode, open_env
-from analysis.film import film_elite
+from gadask.analysis.camera import film_episode, open_env
+from gadask.analysis.film import film_elite
 from gadask.config import EnvConfig, Scalar
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action, Observation

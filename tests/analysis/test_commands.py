@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from analysis import curves, film, learning_curve, length_bias, lineage, pictures, raster, report, scores
-from analysis.command import run_command
+from analysis import pictures
+from gadask.analysis import curves, film, learning_curve, length_bias, lineage, raster, report, scores
+from gadask.analysis.command import run_command
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -49,7 +50,7 @@ def test_they_print_the_file_they_wrote_and_say_in_one_line_what_is_wrong(
 @pytest.mark.parametrize("command", [report, pictures], ids=lambda command: command.__name__)  # they import the others
 def test_they_run_as_scripts_from_anywhere(command: Any, tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, str(ROOT / f"{command.__name__.replace('.', '/')}.py"), "--help"],
+        [sys.executable, str(ROOT / "analysis" / f"{command.__name__.rpartition('.')[2]}.py"), "--help"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -67,7 +68,7 @@ def test_an_interrupt_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    code = "from analysis.command import run_command; run_command(lambda: print('many words ' * 100_000))"
+    code = "from gadask.analysis.command import run_command; run_command(lambda: print('many words ' * 100_000))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

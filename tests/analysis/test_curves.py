@@ -13,9 +13,9 @@ from bokeh.models import Span, Title
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.curves import CROSSING, GA_DIST, elite_at, learning_curves, median_interval, plot_curves
-from analysis.published import ga_dist_curves
-from analysis.runs import load_study, study_frame
+from gadask.analysis.curves import CROSSING, GA_DIST, elite_at, learning_curves, median_interval, plot_curves
+from gadask.analysis.published import ga_dist_curves
+from gadask.analysis.runs import load_study, study_frame
 
 
 def frame(runs: dict[str, list[tuple[int, float]]], game: str = "Frostbite", goal: bool = False) -> pd.DataFrame:

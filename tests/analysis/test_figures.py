@@ -13,8 +13,8 @@ from bokeh.layouts import column
 from bokeh.models import Div, Title
 from PIL import Image
 
-from analysis import figures
-from analysis.figures import CHILD, ELITE, PALETTE, frames_label, legend_strip, mix, new_figure, save, source_of
+from gadask.analysis import figures
+from gadask.analysis.figures import CHILD, ELITE, PALETTE, frames_label, legend_strip, mix, new_figure, save, source_of
 from gadask.errors import RecordError, UsageError
 from tests.analysis.pages import loads_nothing
 from tests.analysis.pictures import has_color

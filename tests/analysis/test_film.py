@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import film
-from analysis.camera import film_episode
-from analysis.film import Recorded, film_elite, film_genome, film_wall, typical_episode
 from gadask.algorithms.algorithm import Elite
+from gadask.analysis import film
+from gadask.analysis.camera import film_episode
+from gadask.analysis.film import Recorded, film_elite, film_genome, film_wall, typical_episode
 from gadask.config import Config, EnvConfig, dump_config
 from gadask.errors import RunDirectoryError, UsageError
 from gadask.genomes.seeding import stream

@@ -14,11 +14,11 @@ import pytest
 from bokeh.models import Title
 from rich.console import Console
 
-from analysis.curves import GA_DIST, elite_at
-from analysis.figures import CHILD
-from analysis.ga_dist import comparable, compare, comparison_tables, main, plot_games
-from analysis.published import ga_dist_curves
-from analysis.runs import load_study, study_frame
+from gadask.analysis.curves import GA_DIST, elite_at
+from gadask.analysis.figures import CHILD
+from gadask.analysis.ga_dist import comparable, compare, comparison_tables, main, plot_games
+from gadask.analysis.published import ga_dist_curves
+from gadask.analysis.runs import load_study, study_frame
 from gadask.errors import UsageError
 
 MILLION = 1_000_000

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis import keep_study
-from analysis.runs import load_study
-from analysis.scores import final_scores
+from gadask.analysis.runs import load_study
+from gadask.analysis.scores import final_scores
 
 
 def test_what_is_kept_reads_as_the_runs_do(run: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.figures import CHILD, ELITE
-from analysis.learning_curve import draw_learning_curve, main, plot_learning_curve
-from analysis.runs import load_run
+from gadask.analysis.figures import CHILD, ELITE
+from gadask.analysis.learning_curve import draw_learning_curve, main, plot_learning_curve
+from gadask.analysis.runs import load_run
 from gadask.errors import RecordError, RunDirectoryError, UsageError
 from gadask.record.directory import RunDirectory
 from gadask.record.elite_test import EliteTest

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.length_bias import close_at_first, finished_children, first_n_closing, plot_length_bias
+from gadask.analysis.length_bias import close_at_first, finished_children, first_n_closing, plot_length_bias
 from tests.analysis.pages import sources
 
 

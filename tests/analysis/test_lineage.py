@@ -13,10 +13,10 @@ from bokeh.models import Title
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import lineage as module
-from analysis.ancestry import NONE, Lineage, ancestors, genome_text, read_lineage
-from analysis.figures import save
-from analysis.lineage import lay_out, plot_lineage
+from gadask.analysis import lineage as module
+from gadask.analysis.ancestry import NONE, Lineage, ancestors, genome_text, read_lineage
+from gadask.analysis.figures import save
+from gadask.analysis.lineage import lay_out, plot_lineage
 from gadask.record.frames import episode_frame
 from tests.analysis.pages import sources
 from tests.browser import CHROMIUM, browser

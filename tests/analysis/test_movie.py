@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analysis.movie import Film, captioned, to_gif, to_mp4, wall
+from gadask.analysis.movie import Film, captioned, to_gif, to_mp4, wall
 from gadask.errors import RecordError, UsageError
 from tests.analysis.pictures import decoded
 

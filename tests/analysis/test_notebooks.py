@@ -18,8 +18,8 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 import gadask
-from analysis import figures
-from analysis.runs import find_runs
+from gadask.analysis import figures
+from gadask.analysis.runs import find_runs
 from gadask.record.directory import read_generations, without_wall_clock
 from gadask.record.frames import generation_frame
 from tests.analysis.pages import loads_nothing

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.figures import new_figure
-from analysis.page import Page
+from gadask.analysis.figures import new_figure
+from gadask.analysis.page import Page
 from tests.analysis.pages import loads_nothing, tags
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import figures, pictures
-from analysis.runs import load_study
+from analysis import pictures
+from gadask.analysis import figures
+from gadask.analysis.runs import load_study
 
 needs_chromium = pytest.mark.skipif(
     not any(map(shutil.which, figures._CHROMIUM)), reason="needs Chromium, which draws pictures of Bokeh's figures"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analysis.policy_input import draw_inputs
+from gadask.analysis.policy_input import draw_inputs
 from tests.analysis.pictures import has_color
 
 ABOVE, BELOW = "#56B4E9", "#E69F00"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from bokeh.models import Segment
 
-from analysis.positions import MAZE, Positions, plot_positions, read_positions
-from analysis.runs import load_run
+from gadask.analysis.positions import MAZE, Positions, plot_positions, read_positions
+from gadask.analysis.runs import load_run
 from gadask.envs.hard_maze_geometry import WALLS
 from gadask.record.directory import read_generations, read_run
 from tests.analysis.mazes import N_CHILDREN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from analysis.process_time import plot_process_time
+from gadask.analysis.process_time import plot_process_time
 from tests.analysis.pages import sources
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from analysis.published import RECALLED, SOURCED, ga_dist_curves, published_scores, published_systems
+from gadask.analysis.published import RECALLED, SOURCED, ga_dist_curves, published_scores, published_systems
 
 
 def test_the_curves_are_ga_dists_thirteen_games() -> None:
@@ -45,7 +45,7 @@ def test_there_are_scores_for_the_same_games() -> None:
 
 
 def test_each_file_begins_with_where_it_comes_from() -> None:
-    folder = resources.files("analysis") / "data"
+    folder = resources.files("gadask.analysis") / "data"
     for name, source in (("ga_dist_2018_curves.csv", "ga-dist (2018)"), ("published_scores.csv", "1712.06567")):
         head = (folder / name).read_text().partition("\ngame,")[0]
         assert all(line.startswith("#") for line in head.splitlines())

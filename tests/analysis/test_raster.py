@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from bokeh.models import LinearAxis, Span
 
-from analysis import length_bias, raster
-from analysis.raster import EPISODE_COLUMNS, bars, describe, last_generations, main, plot_raster
+from gadask.analysis import length_bias, raster
+from gadask.analysis.raster import EPISODE_COLUMNS, bars, describe, last_generations, main, plot_raster
 from gadask.record.frames import episode_frame, generation_frame
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis import report
-from analysis.report import main, report_run, report_study
-from analysis.runs import load_run, load_study
+from gadask.analysis import report
+from gadask.analysis.report import main, report_run, report_study
+from gadask.analysis.runs import load_run, load_study
 from gadask.record.directory import RunDirectory
 from tests.analysis.pages import loads_nothing, tags
 from tests.analysis.recorded import SWATCH, record

@@ -16,7 +16,7 @@ import pandas
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.runs import Run, find_runs, load_run, load_study, standard_error, study_frame, system_names
+from gadask.analysis.runs import Run, find_runs, load_run, load_study, standard_error, study_frame, system_names
 from gadask.config import AlgorithmConfig, config_from_dict
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.genomes.genome import from_text

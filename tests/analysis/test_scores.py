@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.page import Page
-from analysis.published import RECALLED, SOURCED, published_scores
-from analysis.runs import load_run, load_study
-from analysis.scores import (
+from gadask.analysis.page import Page
+from gadask.analysis.published import RECALLED, SOURCED, published_scores
+from gadask.analysis.runs import load_run, load_study
+from gadask.analysis.scores import (
     add_scores,
     aggregates,
     final_scores,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.trials import harlow_accuracies, main
+from gadask.analysis.trials import harlow_accuracies, main
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.master.task import prepare_task
 from gadask.messages import Kind

@@ -14,7 +14,7 @@ from tests.analysis.synthetic import synthetic_config, write_run
 _CODE = """
 import re, sys
 from pathlib import Path
-from analysis.report import main
+from gadask.analysis.report import main
 status = main([sys.argv[1], "--no-film"])
 print("peak", re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 sys.exit(status)

@@ -1,14 +1,26 @@
-"""What the commands of this folder share: they print the file they wrote, or say in one line why they did not."""
+"""What the commands that draw share: they print the file they wrote, or say in one line why they did not."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import tyro
+
+from gadask.console.invocation import invocation
 from gadask.errors import GadaskError, UsageError
-from gadask.imports import leave_script_folder
+from gadask.imports import find_modules_here
 from gadask.terminal import outlive_terminal
+
+_Arguments = TypeVar("_Arguments")
+
+
+def parse(arguments: type[_Arguments], argv: Sequence[str]) -> _Arguments:
+    """Return the arguments of a command line."""
+    found: _Arguments = tyro.cli(arguments, args=list(argv), prog=invocation().name)
+    return found
 
 
 def run_command(write: Callable[[], Path | None]) -> int:
@@ -17,7 +29,7 @@ def run_command(write: Callable[[], Path | None]) -> int:
     0 is success, 2 bad usage, 1 any other error of gadask, 130 Ctrl-C; also 1 where `write` returns None, having logged
     why. A reader that stops early, like `head`, is no error.
     """
-    leave_script_folder()
+    find_modules_here()
     outlive_terminal()
     try:
         path = write()

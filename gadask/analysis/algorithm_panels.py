@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from analysis.figures import CHILD, new_figure, source_of, whole_numbers
-from analysis.page import Page
-from analysis.runs import Run
+from gadask.analysis.figures import CHILD, new_figure, source_of, whole_numbers
+from gadask.analysis.page import Page
+from gadask.analysis.runs import Run
 from gadask.errors import RecordError
 from gadask.genomes.anchors import FOLDER, anchor_path
 from gadask.record import files

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from analysis.policy_input import draw_inputs
+from gadask.analysis.policy_input import draw_inputs
 from gadask.envs.base import Observation
 from gadask.errors import RecordError, UsageError
 

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.movie import Film, Picture
+from gadask.analysis.movie import Film, Picture
 from gadask.config import EnvConfig
 from gadask.envs import Env, make_env
 from gadask.envs.base import Action, Observation

@@ -61,5 +61,5 @@ def published_systems(recalled: bool = False) -> dict[str, str]:
 
 
 def _read(name: str) -> pd.DataFrame:
-    with (resources.files("analysis") / "data" / name).open() as file:
+    with (resources.files("gadask.analysis") / "data" / name).open() as file:
         return pd.read_csv(file, comment="#")

@@ -7,7 +7,7 @@ import pandas as pd
 from bokeh.models import HoverTool
 from bokeh.plotting import figure
 
-from analysis.figures import CHILD, LATE, LIGHT_GREY, new_figure, source_of, style_legend, whole_numbers
+from gadask.analysis.figures import CHILD, LATE, LIGHT_GREY, new_figure, source_of, style_legend, whole_numbers
 
 _PARTS = {"busy_s": (CHILD, "busy"), "discarded_s": (LATE, "discarded"), "idle_s": (LIGHT_GREY, "idle or other runs")}
 _MAX_BARS = 250

@@ -20,8 +20,8 @@ from typing import Any, Self
 
 from IPython.display import Image, display
 
-from analysis.learning_curve import learning_curve_picture
-from analysis.runs import Run
+from gadask.analysis.learning_curve import learning_curve_picture
+from gadask.analysis.runs import Run
 from gadask.config import Config
 from gadask.console.progress import score_text
 from gadask.master.generation import Generation, Progress

@@ -15,12 +15,12 @@ from bokeh.models import Range1d
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from analysis.figures import CHILD, ELITE, EVALUATION, GREY, LATE, new_figure, style_legend
-from analysis.page import Page
-from analysis.runs import Run
 from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import Behaviour
 from gadask.algorithms.novelty import Explored
+from gadask.analysis.figures import CHILD, ELITE, EVALUATION, GREY, LATE, new_figure, style_legend
+from gadask.analysis.page import Page
+from gadask.analysis.runs import Run
 from gadask.envs.hard_maze import NEAR
 from gadask.envs.hard_maze_geometry import GOAL, START, WALLS
 from gadask.record.directory import read_generations, read_run

@@ -1,0 +1,1 @@
+"""The commands that play: `gadask run`, `sweep`, `evaluate`, `export`. Those that draw are in `gadask/analysis/`."""
