@@ -30,13 +30,18 @@ def find_modules_here() -> None:
     """Look for modules in the current folder first, as Python does for a script that lies there.
 
     The folder of gadask's own script, which Python puts first, leaves the path: `evaluate` or `run` may be a user's
-    module. With PYTHONSAFEPATH the current folder is not added.
+    module. The current folder is not added with PYTHONSAFEPATH, nor where another gadask lies in it.
     """
     if sys.path and os.path.realpath(sys.path[0]) in _SCRIPTS:
         del sys.path[0]
     here = str(Path.cwd())
-    if not os.environ.get("PYTHONSAFEPATH") and here not in sys.path:
+    if not os.environ.get("PYTHONSAFEPATH") and here not in sys.path and not _holds_another_gadask(Path(here)):
         sys.path.insert(0, here)
+
+
+def _holds_another_gadask(folder: Path) -> bool:
+    package = folder / "gadask"
+    return package.with_suffix(".py").exists() or (package.exists() and not package.samefile(_ROOT / "gadask"))
 
 
 @contextmanager

@@ -55,13 +55,14 @@ def test_configs_that_come_with_gadask_are_called_by_name(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert load_config("cartpole") == load_config(CONFIGS / "cartpole.toml")
     assert len(load_study("studies/smoke")) > 1
-    Path("cartpole.toml").write_text('[env]\nid = "Acrobot-v1"\n')
-    assert load_config("cartpole.toml").env.id == "Acrobot-v1"  # a file that is there goes first
-    assert load_config("cartpole").env.id == "CartPole-v1"
     with pytest.raises(ConfigError, match=r"^cartpol: cannot read the config file: .*; did you mean 'cartpole'\?$"):
         load_config("cartpol")
     Path("here").mkdir()
-    Path("cartpole.toml").rename("here/cartpole.toml")
+    Path("here/cartpole.toml").write_text('[env]\nid = "Acrobot-v1"\n')
+    assert load_config("here/cartpole.toml").env.id == "Acrobot-v1"
+    Path("cartpole.toml").write_text('[env]\nid = "Acrobot-v1"\n')
+    assert load_config("cartpole.toml").env.id == "Acrobot-v1"  # a file that is there goes first
+    assert load_config("cartpole").env.id == "CartPole-v1"
     with pytest.raises(ConfigError, match=r"^here/cartpol.toml: .*; did you mean 'here/cartpole.toml'\?$"):
         load_config("here/cartpol.toml")
 

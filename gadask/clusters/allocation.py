@@ -40,11 +40,11 @@ from gadask.clusters.base import (
     port_may_be_taken,
 )
 from gadask.clusters.machine import Machine
+from gadask.clusters.resubmission import allocation_script
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.clusters.slurm import node_names
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, UsageError
-from gadask.shipped import ALLOCATION
 
 _logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ async def _this_job() -> _Job:
     except KeyError as error:
         raise UsageError(
             f"an allocation: expected inside a Slurm job, found no {error} in the environment; submit it with sbatch"
-            f" {ALLOCATION}"
+            f" {allocation_script()}"
         ) from None
     return _Job(
         nodes=await node_names(nodes),

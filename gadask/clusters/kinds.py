@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 
 from gadask.clusters.machine import Machine, check_machine
 from gadask.clusters.queue import Queue
-from gadask.clusters.resubmission import sbatch_command
+from gadask.clusters.resubmission import allocation_script, sbatch_command
 from gadask.clusters.slurm import Slurm
 from gadask.errors import ConfigError
 from gadask.record import CLUSTER_FOLDER
-from gadask.shipped import ALLOCATION
 
 if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
@@ -171,7 +170,7 @@ def _check_allocation() -> None:
     if "SLURM_JOB_ID" not in os.environ:
         raise ConfigError(
             "--cluster allocation: expected inside a Slurm job, found no SLURM_JOB_ID; submit it with sbatch"
-            f" {ALLOCATION}"
+            f" {allocation_script()}"
         )
 
 

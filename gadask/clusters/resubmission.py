@@ -27,10 +27,10 @@ def sbatch_command(command: str, words: Sequence[str]) -> str:
         options.append(f"--time={math.ceil(wall_s / 60)}")
     rest = words[:-2] if tuple(words[-2:]) == ("--cluster", "allocation") else words
     variables = "".join(f"{name}={shlex.quote(value)} " for name, value in given.items())
-    return variables + shlex.join(["sbatch", *options, _script(), *rest])
+    return variables + shlex.join(["sbatch", *options, allocation_script(), *rest])
 
 
-def _script() -> str:
+def allocation_script() -> str:
     """Return the path of the job script: in gadask's repository the one of `jobs/`."""
     here = Path("jobs") / ALLOCATION.name
     return str(here if here.exists() and here.samefile(ALLOCATION) else ALLOCATION)
