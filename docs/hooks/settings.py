@@ -27,7 +27,7 @@ _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `f
 _SETTINGS = """# Settings of a run
 
 A config file is TOML with these tables, and every field but `preset` is a flag of
-[`jobs/run.py`](commands.md#jobsrunpy) too: `population` in the table `generation` is `--generation.population 200`
+[`jobs/run.py`](commands.md#gadask-run) too: `population` in the table `generation` is `--generation.population 200`
 there. Flags win over the file. Whatever a file leaves out has its default, or its preset's value; a field without a
 default is off, or no limit. An unknown key or an impossible value is refused in one line.
 """
