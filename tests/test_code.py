@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gadask.master.evolve import evolve
 from gadask.node import forkserver, plugin
 from gadask.record.directory import read_episodes
 from gadask.record.provenance import code, has_compiled_kernels
-from tests.conftest import faulty_config
+from tests.conftest import eventually, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -68,15 +69,18 @@ def test_a_node_with_another_gadask_is_refused_by_name_and_version(
             await client.register_plugin(plugin.NodePlugin(config.noise, 1))
             bad: str = next(iter(await client.run(plugin.describe)))
             await client.run(be_another, how, workers=[bad])
-            async for _ in evolve(config, client, tmp_path / "run", n_processes=1):
-                pass
+            async with aclosing(evolve(config, client, tmp_path / "run", n_processes=1)) as generations:
+                async for _ in generations:  # the other node could play them all before this one has been asked
+                    await eventually(told, 60, "the node is refused")
             return bad
 
+    def told() -> list[str]:
+        return [message for message in caplog.messages if "a node is refused and plays nothing: " in message]
+
     bad = asyncio.run(main())
-    told = [message for message in caplog.messages if "a node is refused and plays nothing: " in message]
-    assert len(told) == 1
+    assert len(told()) == 1
     found = ANOTHER if how == "changed" else code().partition(" ")[0]
-    assert all(part in told[0] for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
+    assert all(part in told()[0] for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
     for generation in range(config.budget.generations or 0):
         assert bad not in read_episodes(tmp_path / "run", generation)["node"].to_pylist()
 
