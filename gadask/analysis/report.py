@@ -142,9 +142,10 @@ def report_study(runs: Sequence[Run], film: bool = True, film_timeout_s: float =
     page.figure(curves.plot_curves(study_frame(runs), width=WIDTH))
     measures = " or ".join(dict.fromkeys(run.measure for run in runs))
     page.note(
-        f"Median over seeds of the elite's mean {measures}, with its bootstrapped 95 % interval. That mean is the best"
-        " of several noisy ones and so too high, in ga-dist's curves too. At t frames all show the elite of the"
-        " generation that crosses t, the first to close at t frames or more."
+        f"Median over seeds of the elite's mean {measures}; fewer than ten seeds are thin lines, whose range is no"
+        " confidence interval, more have a band, the median's 95 % interval. That mean is the best of several noisy"
+        " ones and so too high, in ga-dist's curves too. At t frames all show the elite of the generation that crosses"
+        " t, the first to close at t frames or more."
     )
     page.heading("Final scores")
     scores.add_scores(page, final)
