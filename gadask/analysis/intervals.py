@@ -64,7 +64,8 @@ def median_coverage(n: int, n_outside: int) -> float:
 
     `n_outside` draws lie outside them, on each side. Ties only add to it.
     """
-    return 1 - 2 * sum(math.comb(n, k) for k in range(n_outside + 1)) / 2**n
+    outside = sum(math.comb(n, k) for k in range(n_outside + 1))
+    return 1 - 2 * outside / float(2**n)
 
 
 def stratified_interval(

@@ -95,7 +95,8 @@ class LiveCurve:
 
     def _standing(self, end: str = "") -> dict[str, str]:
         """Return where the run stands as Jupyter displays it; `end` is how it ended."""
-        closed = self._rows[-1] if self._rows else {"generation": -1, "elite_mean": None, "frames": 0, "elapsed_s": 0}
+        none: dict[str, Any] = {"generation": -1, "elite_mean": None, "frames": 0, "elapsed_s": 0}
+        closed = self._rows[-1] if self._rows else none
         # Progress is of a generation's beginning and middle: what has closed since is in the log alone.
         elite = "" if closed["elite_mean"] is None else f"elite {score_text(closed['elite_mean'])}"
         parts = [f"{len(self._rows)} generations closed", end]

@@ -116,7 +116,8 @@ def csv_text(rows: list[ScoreRow]) -> str:
             for row in rows
         ]
     )
-    return table.to_csv(index=False)
+    text: str = table.to_csv(index=False)
+    return text
 
 
 def wide_table(rows: list[ScoreRow]) -> tuple[list[list[ScoreRow | None]], list[str], list[str]]:

@@ -13,6 +13,7 @@ import pytest
 from gadask.algorithms.algorithm import Elite
 from gadask.analysis import live
 from gadask.analysis.live import LiveCurve
+from gadask.console.progress import score_text
 from gadask.master.generation import Generation, Progress
 from gadask.master.summary import Timing
 from gadask.record.directory import State, read_generations, read_run
@@ -65,7 +66,7 @@ def test_it_ends_with_the_elite_of_the_last_generation(run: Path, texts: list[Sh
     text, picture = texts
     said = text.content["text/plain"]
     assert said.startswith("3 generations closed, finished, elite")
-    assert f"elite {live.score_text(state.elite.mean)}, " in said
+    assert f"elite {score_text(state.elite.mean)}, " in said
     assert "777" not in said
     assert picture.content.data[-1] == state.elite.mean
 
@@ -91,4 +92,4 @@ def test_a_generation_in_the_middle_is_shown_as_far_as_it_is(run: Path, texts: l
     said = texts[0].content["text/plain"]
     assert said.startswith("3 generations closed, finished, generation 3: 3/12 episodes, elite")
     assert "90 frames in 4 s" in said
-    assert f"elite {live.score_text(state.elite.mean)}, " in said
+    assert f"elite {score_text(state.elite.mean)}, " in said
