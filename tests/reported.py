@@ -50,7 +50,7 @@ def close(
 def report(generation: int, run: str = "a", nodes: int = 2) -> events.Event:
     return events.progress_event(
         run, generation=generation, n_counted=411, n_wanted=1300, best=240.0, frames=2_500_000, elapsed_s=75.0,
-        budget_share=0.25, nodes=nodes, processes=31 * nodes,
+        budget_share=0.25, time_left_s=225.0, nodes=nodes, processes=31 * nodes,
     )  # fmt: skip
 
 

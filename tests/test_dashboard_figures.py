@@ -71,6 +71,13 @@ def test_a_plot_says_how_many_runs_it_leaves_out() -> None:
     assert plot._lines.data["run"] == ["elite", "best child", "median child"]
 
 
+def test_the_table_says_how_long_a_run_takes_where_that_is_known() -> None:
+    for left_s, text in ((225.0, ">3:45<"), (1355 * 3600.0, ">56 d 11 h<"), (None, "><")):
+        table = Standing(taken(start(), {**report(3), "time_left_s": left_s}))
+        table.update()
+        assert table.root.text.endswith(f"{text}/td></tr></table>")
+
+
 def test_a_run_that_says_nothing_turns_silent() -> None:
     history = taken(start(), report(3))
     table = Standing(history)

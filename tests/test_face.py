@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import gadask
+from gadask.clusters.base import NodeCounts
 from gadask.config import config_from_dict
 from gadask.errors import ConfigError, RunDirectoryError, UsageError
 from gadask.face.clusters import Opening
@@ -160,6 +161,21 @@ def test_a_cluster_is_opened_for_a_block_or_until_it_is_closed(evolved: tuple[Pa
 
     for generations in asyncio.run(evolve()):
         assert [generation.elite for generation in generations] == [generation.elite for generation in evolved[1]]
+
+
+def test_a_run_is_charged_from_its_own_start_on_a_cluster_that_was_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    charged = 40.0  # core-hours, of an earlier run and of waiting
+    told: dict[str, Any] = {}
+    cluster = SimpleNamespace(
+        client=SimpleNamespace(asynchronous=True),
+        n_processes=1,
+        node_timeout_s=60,
+        counts=lambda: NodeCounts(wanted=1, running=1, core_hours=charged),
+    )
+    monkeypatch.setattr("gadask.master.evolve.evolve", lambda *_, **options: told.update(options))
+    gadask.evolve(CONFIG, cluster, "run")
+    charged = 41.5
+    assert told["core_hours"]() == 1.5
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,9 @@ def test_every_closing_rule_evolves(
         ga=replace(config.ga, truncation=truncation),
         budget=replace(config.budget, generations=3),
     )
-    lines = run(config, tmp_path / "run")
+    played: list[float] = []
+    lines = run(config, tmp_path / "run", on_progress=lambda progress: played.append(progress.generations))
+    assert played == sorted(played)  # candidates that are still to be nominated count as to be played
     assert [line["children"]["n"] for line in lines] == [24] * 3
     n_uncounted = n_admitted = 0
     for number, line in enumerate(lines):

@@ -89,7 +89,7 @@ def test_an_elite_test_of_drawn_starts_says_so_where_the_config_tells_it(
     test = read_elite_test(tmp_path)
     assert test is not None
     assert test.episodes_text == text
-    assert test.mean_text == "2.0 ± 0.1"
+    assert test.mean_text == "2.000 ± 0.071 (s.e.)"
 
 
 def test_an_elite_test_of_every_start_or_with_sticky_actions_is_what_its_file_says(tmp_path: Path) -> None:

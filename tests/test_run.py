@@ -16,7 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gadask.commands.run import _cost_text
 from gadask.record.directory import read_generations, without_wall_clock
+from gadask.record.generations import core_hours
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +73,13 @@ def log(run_dir: Path) -> list[dict[str, object]]:
     return [without_wall_clock(line) for line in read_generations(run_dir)]
 
 
+def test_what_a_run_cost_is_told_apart_by_what_was_closed() -> None:
+    assert _cost_text(2.4, 0.0, 2.55) == (
+        "core-hours: 2.40 for closed generations; 0.15 more for tests and unclosed ones"
+    )
+    assert _cost_text(2.4, 1.0, 1.5).startswith("core-hours: 2.40 for closed generations, 1.00 of them before; 0.10 ")
+
+
 def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> None:
     result = run(config, "--run-dir", tmp_path / "run")
     assert result.returncode == 0, result.stderr
@@ -80,7 +89,10 @@ def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> Non
     assert max(map(len, lines[1:5])) <= 80
     assert "5 fresh episodes" in result.stdout
     assert f"run directory: {tmp_path / 'run'}" in result.stdout
-    assert any(line.startswith("core-hours: ") for line in lines)
+    (cost,) = (line for line in lines if line.startswith("core-hours: "))
+    charged = core_hours(tmp_path / "run")
+    assert cost.startswith(f"core-hours: {charged:,.2f} for closed generations; ")
+    assert f"<td>{charged:,.2f} charged for closed generations<" in (tmp_path / "run" / "report.html").read_text()
     assert all(line["timing"]["core_hours"] > 0 for line in read_generations(tmp_path / "run"))
     assert (tmp_path / "run" / "elite.gif").read_bytes().startswith(b"GIF8")
     assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")

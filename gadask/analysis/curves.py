@@ -1,11 +1,12 @@
 """Learning curves of a study: `gadask curves RUN_DIR … [--out CURVES.html]`.
 
-One panel a game. A line is the median over seeds of the elite's mean return, a band its bootstrapped 95 % interval:
-seeds are drawn with replacement, as ga-dist's plot of 2018 did. As in that plot, the elite of a run at t frames is that
-of the generation that crosses t, the first to close at t frames or more; before a run has come so far it has none. So a
-curve ends where the first of its runs ends, and no seed drops out on the way; a run that ended because its elite was
-good enough (`budget.elite_mean`) keeps that elite. With one seed there is no band. The overlay is ga-dist's curve, its
-band shaded grey; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
+One panel a game. A thick line is the median over seeds of the elite's mean return. Fewer than ten seeds are thin lines,
+whose range says how far these lie apart and no more; from ten on a band is the median's 95 % interval
+(`analysis.intervals`). As in ga-dist's plot of 2018, the elite of a run at t frames is that of the generation that
+crosses t, the first to close at t frames or more; before a run has come so far it has none. So a curve ends where the
+first of its runs ends, and no seed drops out on the way; a run that ended because its elite was good enough
+(`budget.elite_mean`) keeps that elite. The overlay is ga-dist's curve, its band shaded grey: a bootstrap over 5 seeds,
+about their range; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
 
 The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For tests of
 elites see `gadask scores`. With `generation.fitness` all means are of fitness.
@@ -40,24 +41,24 @@ from gadask.analysis.figures import (
     new_figure,
     save,
 )
+from gadask.analysis.intervals import MIN_SEEDS, median_spread
 from gadask.analysis.published import RECALLED, ga_dist_curves, published_scores
 from gadask.analysis.runs import load_study, study_frame
 
 _CHARACTER = 7  # pixels, with the axis beside them
-GA_DIST = "ga-dist, 2018: median of 5 seeds, shaded 95 % interval"
+GA_DIST = "ga-dist, 2018: median of 5 seeds, shaded about their range"
 CROSSING = "At t frames both show the elite of the generation that crosses t: the first to close at t frames or more."
 """What is said below a figure that shows ga-dist's curves."""
 
 _OVERLAID = {"ga_1B": "dashed", "random_search_1B": "dotted"}
 _MAX_MARKED = 20  # more points of ga-dist's than this are a line without markers
 _N_POINTS = 400
-_N_RESAMPLES = 2000
 _MAX_COLUMNS = 4
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw learning curves: one panel a game, the median and its 95 % interval over seeds."""
+    """Draw learning curves: one panel a game, the median over seeds, and the seeds or an interval."""
 
     run_dirs: tyro.conf.Positional[tuple[Path, ...]]
     """Run directories, or folders of them."""
@@ -70,11 +71,12 @@ class Arguments:
 
 
 def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.DataFrame:
-    """Return the median over seeds of the elite's mean return, with its interval, on a grid of frames.
+    """Return the median over seeds of the elite's mean return, with its range or interval, on a grid of frames.
 
     `generations` needs the columns `game`, `system`, `run`, `frames`, `elite_mean` and `goal`, as `runs.study_frame`
     returns them. Columns of the result: `game`, `system`, `frames`, `median`, `lower`, `upper`, `seeds`; `lower` and
-    `upper` are NaN for one seed. A run without an elite is left out, and so are runs that have none at the same frames.
+    `upper` are those of `intervals.median_spread`. A run without an elite is left out, and so are runs that have none
+    at the same frames.
     """
     curves = []
     for (game, system), own in generations.groupby(["game", "system"], sort=False):
@@ -83,7 +85,7 @@ def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.
         if not len(grid):
             continue
         values = np.stack([elite_at(run, grid) for run in runs])
-        lower, upper = median_interval(values)
+        lower, upper = median_spread(values)
         curves.append(
             pd.DataFrame(
                 {
@@ -113,24 +115,6 @@ def elite_at(run: pd.DataFrame, frames: NDArray[np.float64]) -> NDArray[np.float
     return values[np.searchsorted(run["frames"].to_numpy(), frames, side="left")]
 
 
-def median_interval(
-    values: NDArray[np.float64], level: float = 0.95, n_resamples: int = _N_RESAMPLES
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the bootstrapped interval of the median over the first axis, the same each time.
-
-    `values` has shape `(seeds, places)`; both results `(places,)`, NaN for one seed.
-    """
-    n_seeds, n_places = values.shape
-    if n_seeds < 2:
-        return np.full(n_places, np.nan), np.full(n_places, np.nan)
-    drawn = np.random.default_rng(0).integers(n_seeds, size=(n_resamples, n_seeds))
-    # A resample is known by how often it holds each seed, and few such counts are distinct.
-    counted, n_times = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
-    medians = np.median(values[counted], axis=1).repeat(n_times, axis=0)
-    lower, upper = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return lower, upper
-
-
 def plot_curves(
     generations: pd.DataFrame, *, overlays: bool = True, recalled: bool = False, width: int = 1000
 ) -> LayoutDOM:
@@ -153,13 +137,13 @@ def plot_curves(
         panel = new_figure(title=game, x=frames_label(of_game), y=y, **size)
         panel.xaxis.formatter = engineering()
         own = curves[curves["game"] == game]
-        shown = own[["median", "lower", "upper"]].to_numpy()
+        shown = own[["median", "lower", "upper"]].to_numpy()  # the range of few seeds is that of their lines
         end = float(own["frames"].max())
         beyond: list[str] = []
         if overlays:  # below the study's own
             shown = np.append(shown, draw_ga_dist(panel, game, end, lines, beyond))
         for system, color in systems.items():
-            _draw(panel, own[own["system"] == system], color)
+            _draw(panel, own[own["system"] == system], of_game[of_game["system"] == system], color)
         if recalled:
             shown = np.append(shown, _draw_recalled(panel, game, shown, lines, beyond))
         name_beyond(panel, beyond, size["width"])
@@ -204,6 +188,13 @@ def draw_median(panel: figure, curve: pd.DataFrame, color: str, size: int) -> No
     panel.scatter(ends["frames"], ends["median"], color=color, size=size)
 
 
+def draw_seed(
+    panel: figure, frames: NDArray[np.float64] | pd.Series, means: NDArray[np.float64] | pd.Series, color: str
+) -> None:
+    """Draw one of several seeds as thin steps."""
+    panel.step(frames, means, mode="before", color=color, line_width=1, line_alpha=0.4)
+
+
 def name_beyond(panel: figure, beyond: Sequence[str], width: int) -> None:
     """Name above a panel of `width` pixels what is out of its range."""
     if beyond:
@@ -237,7 +228,12 @@ def _seeds(curves: pd.DataFrame, system: str) -> str:
     if not seeds:
         return "no elite yet at the same frames"
     number = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    return "1 seed" if number == "1" else f"median of {number} seeds, 95 % interval"
+    if seeds[-1] == 1:
+        return "1 seed"
+    if seeds[-1] < MIN_SEEDS:
+        return f"median and range of {number} seeds, each thin"
+    few = "" if seeds[0] >= MIN_SEEDS else f"each thin, or from {MIN_SEEDS} on "
+    return f"median of {number} seeds, {few}shaded 95 % interval"
 
 
 def _grid(runs: Sequence[pd.DataFrame], n_points: int) -> NDArray[np.float64]:
@@ -247,15 +243,22 @@ def _grid(runs: Sequence[pd.DataFrame], n_points: int) -> NDArray[np.float64]:
     return places if len(places) <= n_points else np.linspace(places[0], places[-1], n_points)
 
 
-def _draw(panel: figure, curve: pd.DataFrame, color: str) -> None:
-    """Draw one system's median and interval as steps: an elite stands at all frames that its generation crosses.
+def _draw(panel: figure, curve: pd.DataFrame, generations: pd.DataFrame, color: str) -> None:
+    """Draw one system's median, and its seeds or its interval, as steps.
 
-    Dots mark both ends. The first is the only sign of the first generation, before whose end nothing is drawn.
+    An elite stands at all frames that its generation crosses. Dots mark both ends. The first is the only sign of the
+    first generation, before whose end nothing is drawn.
     """
-    x = curve["frames"].to_numpy().repeat(2)[:-1]
-    band = curve[["lower", "upper"]].to_numpy().repeat(2, axis=0)[1:]
-    if len(curve) and not np.isnan(band).any():
+    n_seeds = int(curve["seeds"].iloc[0]) if len(curve) else 0
+    if n_seeds >= MIN_SEEDS:
+        x = curve["frames"].to_numpy().repeat(2)[:-1]
+        band = curve[["lower", "upper"]].to_numpy().repeat(2, axis=0)[1:]
         panel.varea(x, band[:, 0], band[:, 1], color=color, alpha=0.2)
+    elif n_seeds > 1:
+        grid = curve["frames"].to_numpy(np.float64)
+        for _, run in generations.groupby("run", sort=False):
+            if run["elite_mean"].notna().any():
+                draw_seed(panel, grid, elite_at(run, grid), color)
     draw_median(panel, curve, color, size=6)
 
 

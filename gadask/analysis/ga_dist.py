@@ -1,9 +1,9 @@
 """Compare a study with ga-dist's curves of 2018, game by game: `gadask ga-dist RUN_DIR … [--table]`.
 
 One panel for each of ga-dist's 13 games that the study has, up to where its longest run ends. Grey is ga-dist: median
-of 5 seeds, shaded its 95 % interval, the band. Colours are the study's: thin lines are runs, a thick one the median of
-several seeds. At t frames all show the mean of the elite of the generation that crosses t, as `gadask curves`
-does; such means are the best of several noisy ones and so too high, on both sides.
+of 5 seeds, shaded its band, a bootstrap that is about their range. Colours are the study's: thin lines are runs, a
+thick one the median of several seeds. At t frames all show the mean of the elite of the generation that crosses t, as
+`gadask curves` does; such means are the best of several noisy ones and so too high, on both sides.
 
 `--table` prints for each game where the study's median stands at some numbers of frames: inside, above or below the
 band, and of all games the share that is inside or above. A game has no value there until each of its seeds has come so
@@ -33,6 +33,7 @@ from gadask.analysis.curves import (
     CROSSING,
     draw_ga_dist,
     draw_median,
+    draw_seed,
     elite_at,
     learning_curves,
     name_beyond,
@@ -50,9 +51,8 @@ from gadask.analysis.figures import (
 )
 from gadask.analysis.published import ga_dist_curves
 from gadask.analysis.runs import load_study, study_frame
-from gadask.analysis.scores import cell_text
 from gadask.errors import UsageError
-from gadask.units import count_text
+from gadask.units import count_text, number_text
 
 _MILLION = 1_000_000
 _READ_AT = (*range(10, 51, 10), *range(100, 1001, 100))  # million frames, as far as the study has come
@@ -137,9 +137,9 @@ def comparison_tables(comparison: pd.DataFrame) -> Iterator[Table | str]:
         for game, rows in own.groupby("game"):
             heads = [(str(game), str(rows["seeds"].iloc[0]), count_text(rows["reached"].iloc[0]))]
             for head, row in zip(heads + [("", "", "")] * (len(rows) - 1), rows.itertuples(), strict=True):
-                band = "–" if math.isnan(row.lower) else f"{cell_text(row.lower)} to {cell_text(row.upper)}"
+                band = "–" if math.isnan(row.lower) else f"{_cell(row.lower)} to {_cell(row.upper)}"
                 at = f"{row.frames // _MILLION}M"
-                table.add_row(*head, at, cell_text(row.score), cell_text(row.median), band, row.standing)
+                table.add_row(*head, at, _cell(row.score), _cell(row.median), band, row.standing)
         yield table
         yield f"games inside or above the band: {_shares(own)}"
 
@@ -194,6 +194,11 @@ def _write(arguments: Arguments) -> Path:
     return save(plot_games(generations), arguments.out, "Beside ga-dist")
 
 
+def _cell(value: float) -> str:
+    """Return a mean with three digits: ga-dist's were read from a plot to half a percent of its axis."""
+    return number_text(value, 3).replace("-", "−")
+
+
 def _reached(runs: Sequence[pd.DataFrame]) -> int:
     """Return the frames up to which all runs have an elite; one that reached its goal keeps it."""
     ends = [run["frames"].iloc[-1] for run in runs if not run["goal"].iloc[0]]
@@ -213,7 +218,7 @@ def _shares(comparison: pd.DataFrame) -> str:
 def _draw_runs(panel: figure, generations: pd.DataFrame, median: pd.DataFrame, color: str) -> None:
     """Draw one system's runs of a game, and their median where they are several; dots mark its ends."""
     for _, run in generations.groupby("run", sort=False):
-        panel.step(run["frames"], run["elite_mean"], mode="before", color=color, line_width=1, line_alpha=0.4)
+        draw_seed(panel, run["frames"], run["elite_mean"], color)
     if len(median):
         draw_median(panel, median, color, size=5)
 

@@ -65,8 +65,8 @@ _STYLE = {
 _TOOLTIP = """
 <div style="font-size: 12px">
   generation <b>@generation</b>, @frames{0,0} frames<br>
-  elite: @elite_mean{0,0.0} over @elite_episodes episodes<br>
-  children: median @child_median{0,0.0}, best @child_max{0,0.0}
+  elite: @elite_mean{0,0.[000]} over @elite_episodes episodes<br>
+  children: median @child_median{0,0.[000]}, best @child_max{0,0.[000]}
 </div>
 """
 

@@ -52,6 +52,7 @@ from gadask.analysis.figures import (
 )
 from gadask.analysis.runs import load_run
 from gadask.record.frames import episode_frame
+from gadask.units import number_text
 
 MAX_GENOMES = 2000
 """A larger family is pruned before it is drawn."""
@@ -61,7 +62,7 @@ _COLORS = tuple(Blues256[200::-1])  # the lightest ones cannot be seen on white
 _TOOLTIP = """
 <div style="font-size: 12px">
   <b>…@part</b>, @length parts, born in generation @born<br>
-  as a child: return @score{0,0.[0]}, @steps{0,0} steps<br>
+  as a child: return @score{0,0.[000]}, @steps{0,0} steps<br>
   @evaluated<br>
   @role
 </div>
@@ -290,7 +291,7 @@ def _evaluated(genome: Any) -> str:
     if not genome.evaluations:
         return "not evaluated again"
     lengths = "" if np.isnan(genome.evaluation_steps) else f", {genome.evaluation_steps:,.0f} steps on average"
-    return f"evaluated: mean {genome.mean:,.1f} over {genome.evaluations} episodes{lengths}"
+    return f"evaluated: mean {number_text(genome.mean)} over {genome.evaluations} episodes{lengths}"
 
 
 def _role(genome: Any) -> str:

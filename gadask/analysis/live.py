@@ -62,6 +62,8 @@ class LiveCurve:
     ) -> None:
         self._ended = True
         self._news.set()
+        # An interrupt may come between a generation's line in the log and `close_generation`.
+        self._rows = [generation_row(line) for line in read_generations(self._run_dir)]
         self._say("finished" if kind is None else "interrupted" if kind is asyncio.CancelledError else "failed")
         self._draw()
 
@@ -93,12 +95,19 @@ class LiveCurve:
 
     def _standing(self, end: str = "") -> dict[str, str]:
         """Return where the run stands as Jupyter displays it; `end` is how it ended."""
+        none: dict[str, Any] = {"generation": -1, "elite_mean": None, "frames": 0, "elapsed_s": 0}
+        closed = self._rows[-1] if self._rows else none
+        # Progress is of a generation's beginning and middle: what has closed since is in the log alone.
+        elite = "" if closed["elite_mean"] is None else f"elite {score_text(closed['elite_mean'])}"
         parts = [f"{len(self._rows)} generations closed", end]
         if (progress := self._progress) is not None:
+            frames, elapsed_s = closed["frames"], closed["elapsed_s"]
+            if progress.generation > closed["generation"]:
+                parts.append(f"generation {progress.generation}: {progress.n_counted}/{progress.n_wanted} episodes")
+                frames, elapsed_s = progress.frames, progress.elapsed_s
             parts += [
-                f"generation {progress.generation}: {progress.n_counted}/{progress.n_wanted} episodes",
-                f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
-                f"{count_text(progress.frames)} frames in {progress.elapsed_s:.0f} s",
+                elite,
+                f"{count_text(frames)} frames in {elapsed_s:.0f} s",
                 f"{progress.nodes} nodes with {progress.processes} processes",
             ]
         return {"text/plain": ", ".join(filter(None, parts))}

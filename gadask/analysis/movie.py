@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gadask.analysis.policy_input import draw_inputs
 from gadask.envs.base import Observation
 from gadask.errors import RecordError, UsageError
+from gadask.units import number_text
 
 Picture = NDArray[np.uint8]
 """In colour, uint8 `(height, width, 3)`."""
@@ -207,7 +208,7 @@ def _row(tiles: Sequence[Picture], n_columns: int) -> Picture:
 
 
 def _score(return_: float) -> str:
-    return f"return {return_:,.0f}" if return_.is_integer() else f"return {return_:,.1f}"
+    return f"return {number_text(return_)}"
 
 
 def _pace(steps: int, speed: int) -> str:

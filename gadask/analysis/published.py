@@ -31,9 +31,9 @@ def ga_dist_curves() -> pd.DataFrame:
     """Return the learning curves of ga-dist (2018) on 13 Atari games.
 
     Columns: `game`; `frames`, emulator frames with evaluation of candidates included, in steps of 10 million; `median`
-    over 5 seeds of the elite's mean over its 30 evaluation episodes; `lower` and `upper`, its bootstrapped 95 %
-    interval. The elite at t frames is that of the generation that crosses t, the first to end at t or more; generation
-    0 has none, so a game's curve begins at 10 or 20 million.
+    over 5 seeds of the elite's mean over its 30 evaluation episodes; `lower` and `upper`, the edges of its plot's band:
+    a bootstrapped interval, which with 5 seeds is about their range. The elite at t frames is that of the generation
+    that crosses t, the first to end at t or more; generation 0 has none, so a game's curve begins at 10 or 20 million.
     """
     table = _read("ga_dist_2018_curves.csv")
     return pd.DataFrame(

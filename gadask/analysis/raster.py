@@ -63,7 +63,7 @@ _UNITS = ((3 * 3600, 3600, "h"), (180, 60, "min"), (0, 1, "s"))
 _TOOLTIP = """
 <div style="font-size: 12px">
   <b>$name</b>, of generation @generation, slot @slot, episode @episode<br>
-  return @return{0,0.[0]}, @steps{0,0} steps in @seconds{0.0} s, @status<br>
+  return @return{0,0.[000]}, @steps{0,0} steps in @seconds{0.0} s, @status<br>
   @node, process @process
 </div>
 """

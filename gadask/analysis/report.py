@@ -40,6 +40,7 @@ from gadask.numerics import numeric_environment
 from gadask.record import files
 from gadask.record.elite_test import EliteTest
 from gadask.record.frames import episode_frame
+from gadask.units import error_text, number_text
 
 Table = tuple[list[Sequence[str]], Sequence[str]]
 """Rows and header."""
@@ -49,7 +50,7 @@ MAX_ROWS = 30
 
 _EPISODE_COLUMNS = tuple(dict.fromkeys((*length_bias.EPISODE_COLUMNS, *ancestry.EPISODE_COLUMNS)))
 _PROCESS_TIME = {"busy": "busy", "discarded": "discarded", "idle": "idle or other runs"}
-_CHARGED = {True: " charged", False: " (rollout processes × time)"}
+_CHARGED = {True: " charged for closed generations", False: " (rollout processes × time)"}
 _CHILDREN = {"return": "returns", "fitness": "fitness"}
 
 
@@ -141,9 +142,10 @@ def report_study(runs: Sequence[Run], film: bool = True, film_timeout_s: float =
     page.figure(curves.plot_curves(study_frame(runs), width=WIDTH))
     measures = " or ".join(dict.fromkeys(run.measure for run in runs))
     page.note(
-        f"Median over seeds of the elite's mean {measures}, with its bootstrapped 95 % interval. That mean is the best"
-        " of several noisy ones and so too high, in ga-dist's curves too. At t frames all show the elite of the"
-        " generation that crosses t, the first to close at t frames or more."
+        f"Median over seeds of the elite's mean {measures}; fewer than ten seeds are thin lines, whose range is no"
+        " confidence interval, more have a band, the median's 95 % interval. That mean is the best of several noisy"
+        " ones and so too high, in ga-dist's curves too. At t frames all show the elite of the generation that crosses"
+        " t, the first to close at t frames or more."
     )
     page.heading("Final scores")
     scores.add_scores(page, final)
@@ -190,7 +192,7 @@ def _of_what(test: EliteTest | None) -> str:
 def _tested(test: EliteTest, elite: object) -> str:
     """Return in words what a test found, of an elite that may be an earlier one."""
     of = "" if test.genome == elite else f" (elite of generation {test.generation})"
-    return f"{_number(test.mean)}{_error(test.standard_error)} over {test.episodes_text}{of}"
+    return f"{_with_error(test.mean, test.standard_error)} over {test.episodes_text}{of}"
 
 
 def _summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) -> list[tuple[str, str]]:
@@ -263,7 +265,7 @@ def _closing_table(closings: pd.DataFrame) -> Table:
 
 def _run_table(runs: Sequence[Run]) -> Table:
     header = (
-        "run", "game", "system", "seed", "generations", "frames", "elite", "elite test", "core-hours", "busy",
+        "run", "game", "system", "seed", "generations", "frames", "elite", "elite test ± s.e.", "core-hours", "busy",
     )  # fmt: skip
     rows: list[Sequence[str]] = []
     for run, system in zip(runs, system_names(runs), strict=True):
@@ -278,7 +280,7 @@ def _run_table(runs: Sequence[Run]) -> Table:
                 f"{len(frame):,}",
                 f"{last['frames']:,}",
                 _number(last["elite_mean"]),
-                "–" if test is None else f"{_number(test.mean)}{_error(test.standard_error)}",
+                "–" if test is None else error_text(test.mean, test.standard_error).replace("-", "−"),
                 _core_hours(frame),
                 _share(frame, "busy_s"),
             )
@@ -350,18 +352,16 @@ def _budget(limit: float | None, spent: float) -> str:
 
 
 def _mean(mean: float, error: float, n: int, what: str) -> str:
-    return "none yet" if math.isnan(mean) else f"{_number(mean)}{_error(error)} over {n} {what}"
+    return "none yet" if math.isnan(mean) else f"{_with_error(mean, error)} over {n} {what}"
 
 
-def _error(error: float) -> str:
-    return "" if math.isnan(error) else f" ± {_number(error)}"
+def _with_error(mean: float, error: float) -> str:
+    """Return a mean and, where it is known, its standard error."""
+    return error_text(mean, error).replace("-", "−") + ("" if math.isnan(error) else " (s.e.)")
 
 
 def _number(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    digits = 0 if abs(value) >= 1000 or float(value).is_integer() else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return number_text(value).replace("-", "−")
 
 
 def _core_hours(frame: pd.DataFrame) -> str:

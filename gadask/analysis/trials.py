@@ -1,8 +1,9 @@
 """How often each trial of Harlow's task is chosen rightly: `gadask trials RUN_DIR [--image-set test]`.
 
 What tells learning from luck is the first trial, which nobody can know, against the others. Choices that were not made
-count as wrong. The elite is played here, in one process, in as many lanes as on a node, on episodes that no selection
-has seen; baselines play the same ones.
+count as wrong. Shares have standard errors over pairs of episodes: a pair's tasks are opposite, and so its episodes are
+not independent, nor are an episode's trials. The elite is played here, in one process, in as many lanes as on a node,
+on episodes that no selection has seen; baselines play the same ones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 from gadask.analysis.command import parse, run_command
+from gadask.analysis.runs import standard_error
 from gadask.config import Config
 from gadask.envs.baselines import BASELINES, play_baseline
 from gadask.envs.harlow import HarlowLanes
@@ -52,6 +54,12 @@ class Accuracy:
     player: str
     trials: NDArray[np.float64]
     """Share of episodes in which each trial's choice was right, shape `(n_trials,)`."""
+    errors: NDArray[np.float64]
+    """Standard errors of `trials`, shape `(n_trials,)`; NaN for fewer than four episodes."""
+    later: float
+    """Share of right choices from the second trial on; NaN where there is one trial."""
+    later_error: float
+    """Standard error of `later`."""
     made: float
     """Share of trials in which a choice was made."""
 
@@ -78,7 +86,20 @@ def harlow_accuracies(
         trials = play_baseline(name, config.env, seeds).trials_correct
         assert trials is not None  # as for every baseline of this task
         played[name] = trials
-    return [Accuracy(name, (trials == 1).mean(0), float((trials >= 0).mean())) for name, trials in played.items()]
+    return [accuracy_of(name, trials) for name, trials in played.items()]
+
+
+def accuracy_of(player: str, trials: NDArray[np.int8]) -> Accuracy:
+    """Return how often a player chose rightly.
+
+    `trials` has shape `(n_episodes, n_trials)`: 1 for right, 0 for wrong, −1 for no choice.
+    """
+    is_right = (trials == 1).astype(np.float64)
+    n_trials = trials.shape[1]
+    later = is_right[:, 1:].mean(1) if n_trials > 1 else np.full(len(trials), np.nan)
+    by_trial = [_pairs_error(is_right[:, trial]) for trial in range(n_trials)]
+    made = float((trials >= 0).mean())
+    return Accuracy(player, is_right.mean(0), np.array(by_trial), float(later.mean()), _pairs_error(later), made)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,12 +110,20 @@ def main(argv: Sequence[str]) -> int:
         run_dir: Path = arguments.run_dir
         for accuracy in harlow_accuracies(run_dir, arguments.image_set, arguments.episodes, arguments.genome):
             trials = "  ".join(f"{share:.3f}" for share in accuracy.trials)
-            later = accuracy.trials[1:].mean() if len(accuracy.trials) > 1 else np.nan
+            later = f"{accuracy.later:.3f} ± {accuracy.later_error:.3f}"
             name = accuracy.player[:16]
-            print(f"{name:16}  {trials}  from the second on {later:.3f}, choices made {accuracy.made:.3f}")
+            print(f"{name:16}  {trials}  from the second on {later}, choices made {accuracy.made:.3f}")
+            print(f"{'±':>16}  {'  '.join(f'{error:.3f}' for error in accuracy.errors)}")
+        print(f"±: standard error over pairs of {arguments.episodes:,} episodes")
         return run_dir
 
     return run_command(write)
+
+
+def _pairs_error(shares: NDArray[np.float64]) -> float:
+    """Return the standard error of a mean over episodes, shape `(n_episodes,)`; an odd last one is left out."""
+    n_pairs = len(shares) // 2
+    return standard_error(shares[: 2 * n_pairs].reshape(n_pairs, 2).mean(1))
 
 
 def _play(

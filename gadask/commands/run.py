@@ -191,10 +191,10 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
 async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
     """Open the cluster; says what runs where, and at the end what it cost."""
     from gadask.master.task import kernels_of
-    from gadask.record.directory import read_generations
+    from gadask.record.generations import core_hours
 
     config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
-    earlier = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(run_dir))
+    earlier = core_hours(run_dir)
     print(f"evolving {config.env.id} with {config.policy.kind} on {nodes.where}")
     print(f"networks are computed by {kernels_of(config)}")
     used = 0.0
@@ -207,7 +207,18 @@ async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
                 used = cluster.counts().core_hours
     finally:
         if used:
-            print(f"core-hours: {used:,.2f}" + (f", and {earlier:,.2f} before" if earlier else ""))
+            print(_cost_text(core_hours(run_dir), earlier, used))
+
+
+def _cost_text(closed: float, earlier: float, used: float) -> str:
+    """Return what the run has cost, in core-hours.
+
+    `closed` is what its generations were charged, as its report says, `earlier` what of it came before this start,
+    `used` what this start's nodes were charged.
+    """
+    before = f", {earlier:,.2f} of them before" if earlier else ""
+    rest = max(0.0, used - (closed - earlier))
+    return f"core-hours: {closed:,.2f} for closed generations{before}; {rest:,.2f} more for tests and unclosed ones"
 
 
 def _is_finished(config: Config, run_dir: Path) -> bool:

@@ -20,10 +20,10 @@ from rich.text import Text
 
 from gadask.clusters.base import NodeCounts
 from gadask.config import Config
-from gadask.master.budget import budget_share
+from gadask.master.budget import budget_share, time_left_s
 from gadask.master.generation import Generation, Progress
 from gadask.record.generations import frames_played
-from gadask.units import count_text
+from gadask.units import count_text, duration_text, number_text
 
 _RATE_WINDOW_S = 20.0
 _BAR_WIDTH = 16
@@ -123,15 +123,15 @@ class ProgressDisplay(LiveDisplay):
             f"{progress.n_counted}/{progress.n_wanted} episodes",
             f"best {score_text(progress.best)}" if math.isfinite(progress.best) else "",
         )
-        done = budget_share(self._config.budget, progress.generation, progress.frames, progress.elapsed_s)
+        budget, spent = self._config.budget, (progress.generations, progress.frames, progress.elapsed_s)
+        done, left_s = budget_share(budget, *spent), time_left_s(budget, *spent)
         if done is not None:
             done = min(1.0, done)  # the last generation runs over
-            eta_s = progress.elapsed_s * (1 - done) / done if done > 0 else math.inf
             grid.add_row(
                 "budget",
                 ProgressBar(total=1.0, completed=done, width=_BAR_WIDTH),
                 f"{done:.0%}",
-                f"ETA {_duration(eta_s)}" if math.isfinite(eta_s) else "",
+                "" if left_s is None else f"ETA {duration_text(left_s)}",
             )
         (first_s, first), (last_s, last) = self._frames[0], self._frames[-1]
         rate = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
@@ -207,12 +207,6 @@ def _nodes_line(counts: NodeCounts) -> str:
 
 
 def score_text(number: float) -> str:
-    """Return a finite number with the digits that nine columns have room for."""
-    texts = [f"{number:,.1f}", f"{number:,.0f}", f"{number:.3g}", f"{number:.2g}"]
+    """Return a finite number with four significant digits, or those that nine columns have room for."""
+    texts = [number_text(number), f"{number:.3g}", f"{number:.2g}"]
     return next((text for text in texts if len(text) <= _SCORE_WIDTH), f"{number:.0e}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

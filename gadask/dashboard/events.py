@@ -115,9 +115,12 @@ def node_entry(host: str, processes: int, wall_s: float, busy_s: float, discarde
 
 def progress_event(
     run_id: str, *, generation: int, n_counted: int, n_wanted: int, best: float, frames: int, elapsed_s: float,
-    budget_share: float | None, nodes: int, processes: int,
+    budget_share: float | None, time_left_s: float | None, nodes: int, processes: int,
 ) -> Event:  # fmt: skip
-    """Return where a run stands; `budget_share` is the part of its budget that is used, None without a limit."""
+    """Return where a run stands; `budget_share` is the part of its budget that is used, None without a limit.
+
+    `time_left_s` is how long the rest takes, None where that is not known.
+    """
     return {
         "type": "progress",
         "run": run_id,
@@ -129,6 +132,7 @@ def progress_event(
         "frames": frames,
         "elapsed_s": elapsed_s,
         "budget_share": budget_share,
+        "time_left_s": time_left_s,
         "nodes": nodes,
         "processes": processes,
     }

@@ -108,9 +108,11 @@ class Fitness(RunPlot):
             empty_columns("x", "elite", "error", "best", "median", "number", "colour", "run")
         )
         points = plot.scatter("x", "elite", source=self._points, size=6, color="colour")
-        hover = [("run", "@run"), ("generation", "@number"), ("elite", "@elite{0.0} ± @error{0.0}")]
+        hover = [("run", "@run"), ("generation", "@number"), ("elite", "@elite{0,0.[000]} ± @error{0,0.[000]}")]
         plot.add_tools(
-            HoverTool(renderers=[points], tooltips=[*hover, ("best", "@best{0.0}"), ("median", "@median{0.0}")])
+            HoverTool(
+                renderers=[points], tooltips=[*hover, ("best", "@best{0,0.[000]}"), ("median", "@median{0,0.[000]}")]
+            )
         )
         place_legend(plot)
         return plot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from typing import Any
 
 from bokeh.models.widgets import Div
@@ -10,7 +11,7 @@ from bokeh.models.widgets import Div
 from gadask.dashboard.figures import Figure
 from gadask.dashboard.history import RunHistory
 from gadask.dashboard.shown import coloured, is_silent, left_out, ranked
-from gadask.units import count_text
+from gadask.units import count_text, duration_text, error_text, number_text
 
 _MAX_ROWS = 12
 _HEADS = (
@@ -65,19 +66,14 @@ def _row(run: RunHistory, colour: str) -> str:
         bar = f"<progress max='1' value='{share:.3f}' style='width:80px'></progress>"
         values += [f"{bar} {now['n_counted']}/{now['n_wanted']}", count_text(now["frames"])]
     best = (now or {}).get("best")
-    values.append("" if best is None else f"{best:,.1f}")
+    values.append("" if best is None else number_text(best))
     elite = last["elite"] if last else None
     error = last["elite_error"] if last else None
-    values.append("" if elite is None else f"{elite:,.1f}" + ("" if error is None else f" ± {error:,.1f}"))
+    values.append("" if elite is None else error_text(elite, math.nan if error is None else error))
     values.append("" if now is None else f"{now['nodes']} ({now['processes']} processes)")
     values.append("" if last is None else count_text(last["frames_per_s"]))
     done = (now or {}).get("budget_share")
     values.append("" if done is None else f"{min(1.0, done):.0%}")
-    left_s = now["elapsed_s"] * (1 - done) / done if now and done and run.ended is None else None
-    values.append("" if left_s is None else _duration(max(0.0, left_s)))
+    left_s = now.get("time_left_s") if now and run.ended is None else None
+    values.append("" if left_s is None else duration_text(left_s))
     return "<tr>" + "".join(f"<td {_CELL}>{value}</td>" for value in values) + "</tr>"
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

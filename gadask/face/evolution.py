@@ -159,8 +159,9 @@ def _client_and_options(
         )
     if isinstance(cluster, Client):
         return client, {"n_processes": n_processes, "node_timeout_s": node_timeout_s or math.inf}
+    earlier = cluster.counts().core_hours  # an open cluster may have played other runs, or waited
     return client, {
         "n_processes": n_processes or cluster.n_processes,
         "node_timeout_s": node_timeout_s or cluster.node_timeout_s,
-        "core_hours": lambda: cluster.counts().core_hours,
+        "core_hours": lambda: cluster.counts().core_hours - earlier,
     }

@@ -1,4 +1,4 @@
-"""When a run ends: how much of its budget it has used."""
+"""When a run ends: how much of its budget it has used, and how long the rest takes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import math
 
 from gadask.config import BudgetConfig
 from gadask.record.directory import State
+
+_KNOWN_FROM = 0.25
+"""Generations that must be played before their pace says anything: the first results are those of the shortest
+episodes."""
 
 
 def budget_reached(budget: BudgetConfig, state: State) -> str | None:
@@ -24,8 +28,11 @@ def budget_reached(budget: BudgetConfig, state: State) -> str | None:
     return None
 
 
-def budget_share(budget: BudgetConfig, generations: int, frames: int, elapsed_s: float) -> float | None:
-    """Return how much of the budget is used, by the limit that is nearest; None without a limit."""
+def budget_share(budget: BudgetConfig, generations: float, frames: int, elapsed_s: float) -> float | None:
+    """Return how much of the budget is used, by the limit that is nearest; None without a limit.
+
+    `generations` counts the part of one that is played.
+    """
     shares = [
         done / limit
         for done, limit in (
@@ -36,3 +43,16 @@ def budget_share(budget: BudgetConfig, generations: int, frames: int, elapsed_s:
         if limit is not None
     ]
     return max(shares, default=None)
+
+
+def time_left_s(budget: BudgetConfig, generations: float, frames: int, elapsed_s: float) -> float | None:
+    """Return after how many seconds the budget is used, at the pace so far; None where that cannot be known.
+
+    Arguments as in `budget_share`. The pace of generations and frames is known from a quarter of a generation on, that
+    of time always. The last generation is played to its end, and so is 0 s away from then on.
+    """
+    left = [] if budget.hours is None else [3600 * budget.hours - elapsed_s]
+    if generations >= _KNOWN_FROM:
+        spent = ((generations, budget.generations), (frames, budget.frames))
+        left += [elapsed_s * (limit / done - 1) for done, limit in spent if limit is not None and done > 0]
+    return max(0.0, min(left)) if left else None

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored, described
+from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored, described, n_candidates
 from gadask.config import Config, GenerationConfig
 from gadask.dashboard.events import Event, generation_event, node_entry, progress_event
 from gadask.dashboard.reporter import Reporter
 from gadask.errors import EvolutionError
 from gadask.genomes.genome import Genome
 from gadask.master.books import Books
-from gadask.master.budget import budget_share
+from gadask.master.budget import budget_share, time_left_s
 from gadask.master.dispatch import Arrival, Dispatcher
 from gadask.master.fitness import Fitness
 from gadask.master.ledger import Heading, Ledger, Quota
@@ -62,6 +62,7 @@ class Progress:
     generation: int
     n_counted: int
     n_wanted: int
+    """Episodes that close this generation, those of candidates that are still to be nominated included."""
     best: float
     """Best return of this generation so far, −inf before the first."""
     elite: Elite | None
@@ -73,6 +74,11 @@ class Progress:
     """Wall time of evolution, over all restarts."""
     nodes: int
     processes: int
+
+    @property
+    def generations(self) -> float:
+        """Generations that are played, the part of this one included."""
+        return self.generation + (min(1.0, self.n_counted / self.n_wanted) if self.n_wanted else 0.0)
 
 
 OnProgress = Callable[[Progress], None]
@@ -123,8 +129,8 @@ class GenerationPlayer:
         brood = Brood(number, algorithm.bases(before), state.candidates, state.observations.normaliser())
         last = {n: one for n, one in self._nursery.broods.items() if n == number - 1}
         nursery = self._nursery = replace(self._nursery, broods=last | {number: brood})
-        n_candidates = len(brood.candidates)
-        ledger = Ledger(quota_of(settings, number, n_candidates), n_candidates, self._uncounted, self._starts(number))
+        n_known = len(brood.candidates)
+        ledger = Ledger(quota_of(settings, number, n_known), n_known, self._uncounted, self._starts(number))
         self._remind(ledger, brood)
         books = Books()
 
@@ -237,7 +243,7 @@ class GenerationPlayer:
         return Progress(
             generation=ledger.quota.generation,
             n_counted=ledger.rows[Heading.COUNTED],
-            n_wanted=ledger.n_wanted,
+            n_wanted=ledger.n_wanted + self._n_to_come(ledger),
             best=books.best,
             elite=state.elite,
             frames=state.frames + ledger.frames,
@@ -247,7 +253,15 @@ class GenerationPlayer:
             processes=self._dispatcher.n_processes,
         )
 
+    def _n_to_come(self, ledger: Ledger) -> int:
+        """Return how many episodes of candidates follow that are nominated once the children's have come."""
+        settings = self._settings
+        if settings.elite_evaluation == "overlapped" or ledger.n_candidates:
+            return 0
+        return n_candidates(self._algorithm, settings.candidates) * settings.candidate_episodes
+
     def _progress_event(self, progress: Progress) -> Event:
+        spent = progress.generations, progress.frames, progress.elapsed_s
         return progress_event(
             self._task.run_id,
             generation=progress.generation,
@@ -256,7 +270,8 @@ class GenerationPlayer:
             best=progress.best,
             frames=progress.frames,
             elapsed_s=progress.elapsed_s,
-            budget_share=budget_share(self._budget, progress.generation, progress.frames, progress.elapsed_s),
+            budget_share=budget_share(self._budget, *spent),
+            time_left_s=time_left_s(self._budget, *spent),
             nodes=progress.nodes,
             processes=progress.processes,
         )

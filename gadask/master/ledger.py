@@ -121,6 +121,11 @@ class Ledger:
         )
 
     @property
+    def n_candidates(self) -> int:
+        """Candidates that are evaluated."""
+        return len(self._n_evaluations)
+
+    @property
     def children_closed(self) -> bool:
         """Whether the children's part of the quota has arrived."""
         quota = self.quota

@@ -17,6 +17,7 @@ import numpy as np
 from gadask.config import load_stored_config
 from gadask.errors import ConfigError, RecordError
 from gadask.record import files
+from gadask.units import error_text
 
 _FILE, _STICKY_FILE = "elite_test.json", "sticky_test.json"
 
@@ -80,7 +81,8 @@ class EliteTest:
     @property
     def mean_text(self) -> str:
         """The mean, with its standard error unless it is exact."""
-        return f"{self.mean:,.1f}" if self.is_exact else f"{self.mean:,.1f} ± {self.standard_error:,.1f}"
+        error = self.standard_error
+        return error_text(self.mean, error) + ("" if math.isnan(error) else " (s.e.)")
 
     @property
     def text(self) -> str:

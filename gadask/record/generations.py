@@ -51,6 +51,15 @@ def decode_line(text: bytes) -> Json:
         raise ValueError(error) from None
 
 
+def core_hours(run_dir: Path | str) -> float:
+    """Return the core-hours that clusters charged for the run's closed generations; 0 where there is no log.
+
+    What terminal, reports and summaries say. The elite's test, and a generation that was not closed, come on top.
+    """
+    # Runs from before gadask kept accounts have none.
+    return sum((line["timing"].get("core_hours", 0.0) for line in read_generations(run_dir)), 0.0)
+
+
 def frames_played(line: Mapping[str, Any]) -> int:
     """Return how many frames were played in a generation, given its line of the log; what a speed is a measure of.
 

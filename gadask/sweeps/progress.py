@@ -97,7 +97,7 @@ def runs_table(runs: list[SweptRun], room: int) -> Table:
             frames = run.state.frames if progress is None else progress.frames
             share = budget_share(
                 run.study_run.config.budget,
-                run.state.generation + 1,
+                run.state.generation + 1 if progress is None else progress.generations,
                 frames,
                 run.state.elapsed_s if progress is None else progress.elapsed_s,
             )

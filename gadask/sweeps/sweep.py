@@ -30,7 +30,8 @@ from gadask.master.generation import Generation, Progress
 from gadask.master.start import find_start
 from gadask.master.task import prepare_task, prepare_tasks, what_is_played
 from gadask.record import files
-from gadask.record.directory import State, check_same_run, holds_run, read_generations, read_run
+from gadask.record.directory import State, check_same_run, holds_run, read_run
+from gadask.record.generations import core_hours
 from gadask.sweeps.study import StudyRun
 
 SUMMARY = "summary.csv"
@@ -266,7 +267,7 @@ def _found(study_run: StudyRun, directory: Path) -> SweptRun:
     try:
         stored, run.state = read_run(directory)
         check_same_run(stored, study_run.config)
-        run.core_hours = sum(line["timing"].get("core_hours", 0.0) for line in read_generations(directory))
+        run.core_hours = core_hours(directory)
     except RecordError:
         return run  # it is this run's to fail
     test = test_of(directory, run.state.elite)

@@ -13,7 +13,8 @@ from bokeh.models import Span, Title
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadask.analysis.curves import CROSSING, GA_DIST, elite_at, learning_curves, median_interval, plot_curves
+from gadask.analysis.curves import CROSSING, GA_DIST, elite_at, learning_curves, plot_curves
+from gadask.analysis.intervals import median_spread, order_statistic
 from gadask.analysis.published import ga_dist_curves
 from gadask.analysis.runs import load_study, study_frame
 
@@ -105,39 +106,20 @@ def test_a_generation_that_closes_at_t_crosses_t_and_one_without_an_elite_gives_
 
 
 def test_steps_show_the_elite_at_all_frames_that_its_generation_crosses() -> None:
-    generations = frame({"a": [(10, 1.0), (30, 2.0), (50, 7.0)], "b": [(20, 4.0), (40, 6.0), (60, 9.0)]})
+    runs = {"a": [(10, 1.0), (30, 2.0), (50, 7.0)], "b": [(20, 4.0), (40, 6.0), (60, 9.0)]}
+    generations = frame({f"{name}{i}": [(at, mean + i) for at, mean in runs[name]] for name in runs for i in range(6)})
     panel = plot_curves(generations, overlays=False).children[0].children[0][0]
     by_kind = {renderer.glyph.__class__.__name__: renderer for renderer in panel.renderers}
     assert by_kind["Step"].glyph.mode == "before"
     dots = by_kind["Scatter"].data_source.data
-    assert (list(dots["x"]), list(dots["y"])) == ([10, 50], [2.5, 8.0])
+    assert (list(dots["x"]), list(dots["y"])) == ([10, 50], [5.0, 10.5])
     band = by_kind["VArea"].data_source.data
     for at in (15, 25, 35, 45):
         values = np.array([elite_at(run, np.array([float(at)])) for _, run in generations.groupby("run")])
-        lower, upper = median_interval(values)
+        lower, upper = median_spread(values)
         place = np.flatnonzero((band["x"][:-1] < at) & (at < band["x"][1:]))
         assert band["y1"][place] == band["y1"][place + 1] == lower
         assert band["y2"][place] == band["y2"][place + 1] == upper
-
-
-def test_the_interval_is_the_bootstraps() -> None:
-    values = np.array([[1.0], [2.0], [3.0], [4.0], [10.0]])
-    lower, upper = median_interval(values)
-    # Exactly: the median of 5 draws is at most x if at least 3 are.
-    shares = np.array(
-        [sum(math.comb(5, k) * (i / 5) ** k * (1 - i / 5) ** (5 - k) for k in range(3, 6)) for i in range(1, 6)]
-    )
-    assert lower[0] == values[np.searchsorted(shares, 0.025), 0]
-    assert upper[0] == values[np.searchsorted(shares, 0.975), 0]
-    again = median_interval(values)
-    assert (again[0], again[1]) == (lower, upper)
-
-
-@given(st.integers(2, 6), st.floats(-5, 5), st.floats(0.1, 3))
-def test_the_interval_moves_and_grows_with_the_values(n: int, shift: float, scale: float) -> None:
-    values = np.random.default_rng(n).normal(size=(n, 3))
-    for plain, changed in zip(median_interval(values), median_interval(shift + scale * values), strict=True):
-        np.testing.assert_allclose(shift + scale * plain, changed)
 
 
 def test_a_grid_has_a_panel_a_game_and_one_legend(study: Path) -> None:
@@ -145,13 +127,13 @@ def test_a_grid_has_a_panel_a_game_and_one_legend(study: Path) -> None:
     panels = [entry[0] for entry in layout.children[0].children]
     assert [panel.title.text for panel in panels] == ["Frostbite", "Kangaroo"]
     labels = _labels(layout)
-    assert labels[0] == "gadask: median of 3 seeds, 95 % interval"
+    assert labels[0] == "gadask: median and range of 3 seeds, each thin"
     assert GA_DIST not in labels  # the study ends before its curves begin
     assert len(labels) == len(set(labels))
     for panel in panels:
         assert panel.xaxis[0].axis_label == "emulator frames"
         assert panel.x_range.start == 0
-        assert any(renderer.glyph.__class__.__name__ == "VArea" for renderer in panel.renderers)
+        assert [len(_drawn(panel, name)) for name in ("VArea", "Step")] == [0, 4]  # seeds and their median
     titles = [title.text for title in panels[0].select({"type": Title})]
     assert any("ga-dist, 10M frames: 1,248 (763 to 2,443)" in title.replace("\n", " ") for title in titles)
     assert CROSSING not in _notes(layout)
@@ -209,6 +191,36 @@ def test_steps_are_called_steps() -> None:
     generations = frame({"a": [(100, 1.0), (200, 2.0)]}, game="CartPole-v1")
     layout = plot_curves(generations.assign(steps=generations["frames"]))
     assert layout.children[0].children[0][0].xaxis[0].axis_label == "environment steps"
+
+
+@pytest.mark.parametrize(
+    ("counts", "label"),
+    [
+        ((1, 1), "1 seed"), ((2, 2), "median and range of 2 seeds, each thin"),
+        ((1, 5), "median and range of 1 to 5 seeds, each thin"), ((9, 9), "median and range of 9 seeds, each thin"),
+        ((3, 12), "median of 3 to 12 seeds, each thin, or from 10 on shaded 95 % interval"),
+        ((10, 10), "median of 10 seeds, shaded 95 % interval"),
+    ],
+)  # fmt: skip
+def test_few_seeds_are_drawn_and_many_have_an_interval_and_the_legend_says_which(
+    counts: tuple[int, int], label: str
+) -> None:
+    games = [
+        frame({f"{i}": [(100, float(i)), (200, 2.0 * i)] for i in range(n)}, game=f"game {place}")
+        for place, n in enumerate(counts)
+    ]
+    layout = plot_curves(pd.concat(games))
+    assert _labels(layout) == [f"gadask: {label}"]
+    for (panel, *_), n in zip(layout.children[0].children, counts, strict=True):
+        n_lines, n_bands = len(_drawn(panel, "Step")) - 1, len(_drawn(panel, "VArea"))
+        assert (n_lines, n_bands) == ((n if 1 < n < 10 else 0), int(n >= 10))
+        for i, seed in enumerate(_drawn(panel, "Step")[:-1]):
+            assert list(seed["y"]) == [float(i), 2.0 * i]
+        assert panel.y_range.end > 2.0 * (n - 1 - (order_statistic(n) if n >= 10 else 0))
+
+
+def _drawn(panel: Any, glyph: str) -> list[Any]:
+    return [r.data_source.data for r in panel.renderers if r.glyph.__class__.__name__ == glyph]
 
 
 def _labels(layout: Any) -> list[str]:

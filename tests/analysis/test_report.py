@@ -109,7 +109,7 @@ def test_provenance_and_costs_are_shown(run: Path) -> None:
     (run / "generations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in charged))
     frame = load_run(run).generations
     costs = dict(report._summary(load_run(run), None))
-    assert costs["core-hours"] == f"{1.5 * len(frame):.2f} charged"
+    assert costs["core-hours"] == f"{1.5 * len(frame):.2f} charged for closed generations"
     assert costs["process time"].endswith(" % idle or other runs")
 
 

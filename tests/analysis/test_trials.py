@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gadask.analysis.trials import harlow_accuracies, main
+from gadask.analysis.trials import accuracy_of, harlow_accuracies, main
 from gadask.config import EnvConfig, NoiseConfig, PolicyConfig
 from gadask.master.task import prepare_task
 from gadask.messages import Kind
@@ -59,8 +59,24 @@ def test_choices_are_those_of_the_elites_episodes(run_dir: Path) -> None:
 def test_the_command_prints_a_line_each(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run_dir), "--episodes", "20"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["last", "random", "one-shot"]
-    assert "choices made 1.000" in lines[2]
+    assert [line.split()[0] for line in lines[:6]] == ["last", "±", "random", "±", "one-shot", "±"]
+    assert "from the second on 1.000 ± 0.000, choices made 1.000" in lines[4]
+    assert lines[6] == "±: standard error over pairs of 20 episodes"
+
+
+def test_errors_are_over_pairs_of_episodes() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 2, 2000)
+    trials = np.stack([first, rng.integers(-1, 2, 2000)], axis=1).astype(np.int8)
+    opposite = trials.repeat(2, axis=0)
+    opposite[1::2, 0] = 1 - opposite[::2, 0]  # one of each pair is right, as by chance alone
+    found = accuracy_of("a", opposite)
+    assert (found.trials[0], found.errors[0]) == (0.5, 0.0)
+    same = accuracy_of("a", trials.repeat(2, axis=0))
+    assert same.errors[0] == pytest.approx(first.std() / 2000**0.5, rel=0.01)  # not of 4,000
+    assert (same.later, same.later_error) == (same.trials[1], same.errors[1])
+    assert same.made == pytest.approx(5 / 6, abs=0.02)
+    assert np.isnan(accuracy_of("a", trials[:3]).errors).all()
 
 
 def test_another_task_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
