@@ -1,12 +1,12 @@
-"""Follow a run in a notebook: its learning curve and where it stands, drawn anew while it evolves.
+"""Follow a run in a notebook: a progress bar and its learning curve, drawn anew while it evolves.
 
     with LiveCurve(config, run_dir) as live:
         async for generation in evolve(config, client, run_dir, resume=True, on_progress=live.update):
             live.close_generation(generation)
 
-Text and picture stand below the cell that makes a `LiveCurve` and are replaced there (Jupyter's display updates), which
+Bar and picture stand below the cell that makes a `LiveCurve` and are replaced there (Jupyter's display updates), which
 every Jupyter frontend shows without an extension, and which a notebook that is executed without one keeps. For figures
-to zoom into while a run goes on there is the dashboard's page `/ga`.
+to zoom into while a run goes on there is the dashboard's page `/ga`. `gadask.watch` does all of this in one call.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any, Self
 
 from IPython.display import Image, display
 
+from gadask.analysis.bar import Spent, left_text, progress_html
 from gadask.analysis.learning_curve import learning_curve_picture
 from gadask.analysis.runs import Run
 from gadask.config import Config
 from gadask.console.progress import score_text
+from gadask.master.budget import budget_share
 from gadask.master.generation import Generation, Progress
 from gadask.record.directory import read_generations
 from gadask.record.frames import frame_of_rows, generation_row
-from gadask.units import count_text
+from gadask.units import count_text, many
 
 _PICTURE_EVERY_S = 2.0  # drawing takes a tenth of a second, in which the master does nothing else
 _TEXT_EVERY_S = 0.5
@@ -93,15 +95,37 @@ class LiveCurve:
 
     def _standing(self, end: str = "") -> dict[str, str]:
         """Return where the run stands as Jupyter displays it; `end` is how it ended."""
-        parts = [f"{len(self._rows)} generations closed", end]
+        head = [f"{many(len(self._rows), 'generation')} closed", end]
+        parts = []
         if (progress := self._progress) is not None:
-            parts += [
+            parts = [
                 f"generation {progress.generation}: {progress.n_counted}/{progress.n_wanted} episodes",
                 f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
                 f"{count_text(progress.frames)} frames in {progress.elapsed_s:.0f} s",
-                f"{progress.nodes} nodes with {progress.processes} processes",
+                f"{many(progress.nodes, 'node')} with {many(progress.processes, 'process', 'processes')}",
             ]
-        return {"text/plain": ", ".join(filter(None, parts))}
+        elif not self._ended:
+            parts = ["waits for a node"]
+        closed, now = self._spent()
+        left = "" if end == "finished" else left_text(self._config.budget, closed, now)
+        left = left and f"left: {left}"
+        share = budget_share(self._config.budget, now.generations, now.frames, now.elapsed_s)
+        lines = [", ".join(filter(None, parts)), left]
+        headline = ", ".join(filter(None, head))
+        share = 1.0 if end == "finished" else share
+        return {
+            "text/plain": ", ".join(filter(None, [headline, *lines])),
+            "text/html": progress_html(headline, share, lines),
+        }
+
+    def _spent(self) -> tuple[Spent, Spent]:
+        """Return what was used of the budget until the last closed generation, and until now."""
+        last = self._rows[-1] if self._rows else {"frames": 0, "elapsed_s": 0.0}
+        closed = Spent(len(self._rows), last["frames"], last["elapsed_s"])
+        if self._progress is None:
+            return closed, closed
+        now = self._progress
+        return closed, Spent(closed.generations, max(closed.frames, now.frames), max(closed.elapsed_s, now.elapsed_s))
 
     def _draw(self) -> None:
         """Draw the curve, unless it stands there already."""

@@ -23,7 +23,7 @@ from gadask.config import Config
 from gadask.master.budget import budget_share
 from gadask.master.generation import Generation, Progress
 from gadask.record.generations import frames_played
-from gadask.units import count_text
+from gadask.units import count_text, duration_text, many
 
 _RATE_WINDOW_S = 20.0
 _BAR_WIDTH = 16
@@ -131,7 +131,7 @@ class ProgressDisplay(LiveDisplay):
                 "budget",
                 ProgressBar(total=1.0, completed=done, width=_BAR_WIDTH),
                 f"{done:.0%}",
-                f"ETA {_duration(eta_s)}" if math.isfinite(eta_s) else "",
+                f"ETA {duration_text(eta_s)}" if math.isfinite(eta_s) else "",
             )
         (first_s, first), (last_s, last) = self._frames[0], self._frames[-1]
         rate = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
@@ -140,7 +140,7 @@ class ProgressDisplay(LiveDisplay):
             f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
             f"{count_text(progress.frames)} frames",
             f"{count_text(rate)}/s, {count_text(rate / max(1, progress.processes))}/core",
-            f"{progress.nodes} × {progress.processes // max(1, progress.nodes)} processes{busy}",
+            f"{progress.nodes} × {many(progress.processes // max(1, progress.nodes), 'process', 'processes')}{busy}",
         )
         return grid
 
@@ -210,9 +210,3 @@ def score_text(number: float) -> str:
     """Return a finite number with the digits that nine columns have room for."""
     texts = [f"{number:,.1f}", f"{number:,.0f}", f"{number:.3g}", f"{number:.2g}"]
     return next((text for text in texts if len(text) <= _SCORE_WIDTH), f"{number:.0e}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,86 @@
+"""Progress below a notebook's cell: a bar, and what is left of a budget, in plain HTML.
+
+It needs no widgets: JupyterLab, VS Code and Colab show it, and replace it by display updates.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gadask.config import BudgetConfig
+from gadask.master.budget import budget_share
+from gadask.units import count_text, duration_text, many
+
+_COLOR = "#0072B2"  # that of children in figures; seen on a light and on a dark page
+_WIDTH = 700  # pixels, those of the live picture
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run has used of its budget."""
+
+    generations: int
+    """Closed ones."""
+    frames: int
+    elapsed_s: float
+
+
+def left_text(budget: BudgetConfig, closed: Spent, now: Spent) -> str:
+    """Return what is left of a budget in words, such as `4 of 7 generations, about 0:20`; nothing where all is used.
+
+    `closed` is as of the last closed generation, `now` of this moment. The time is left out while no generation is
+    closed, and where the budget has no limit that time leads to.
+    """
+    parts = []
+    if budget.generations is not None and (left := budget.generations - now.generations) > 0:
+        parts.append(f"{left:,} of {many(budget.generations, 'generation')}")
+    if budget.frames is not None and (frames := budget.frames - now.frames) > 0:
+        parts.append(f"{count_text(frames)} of {count_text(budget.frames)} frames")
+    if budget.hours is not None and (hours_s := 3600 * budget.hours - now.elapsed_s) > 0:
+        parts.append(f"{duration_text(hours_s)} of {duration_text(3600 * budget.hours)}")
+    seconds = seconds_left(budget, closed, now)
+    if seconds is not None and (budget.generations, budget.frames) != (None, None):  # hours alone are said already
+        parts.append(f"about {duration_text(seconds)}")
+    if budget.elite_mean is not None:
+        at_most = "at most, " if parts else ""
+        parts.append(f"{at_most}until the elite's mean is {budget.elite_mean:,g}")
+    return ", ".join(parts)
+
+
+def seconds_left(budget: BudgetConfig, closed: Spent, now: Spent) -> float | None:
+    """Return how long a run may still take, if it goes on as fast as until its last closed generation; None at first.
+
+    That generation is the measure, since in the middle of the next one nobody knows how much of it is done.
+    """
+    share = budget_share(budget, closed.generations, closed.frames, closed.elapsed_s)
+    if not closed.generations or not share:
+        return None
+    left_s = closed.elapsed_s * (1 - share) / share - (now.elapsed_s - closed.elapsed_s)
+    if budget.hours is not None:
+        left_s = min(left_s, 3600 * budget.hours - now.elapsed_s)
+    return max(0.0, left_s)
+
+
+def progress_html(headline: str, share: float | None, lines: Sequence[str]) -> str:
+    """Return a headline, a bar of `share`, 0 to 1, and lines below it; no bar where the share is None.
+
+    Texts are escaped; empty lines are left out.
+    """
+    parts = [f"<b>{html.escape(headline)}</b>"]
+    if share is not None:
+        parts.append(bar_html(share, _WIDTH))
+    parts += [html.escape(line) for line in lines if line]
+    return "".join(f"<div style='margin:2px 0'>{part}</div>" for part in parts)
+
+
+def bar_html(share: float, width: int) -> str:
+    """Return a bar of `width` pixels at most, filled to `share`, cut to 0 to 1, with its percentage."""
+    percent = 100 * min(1.0, max(0.0, share))
+    return (
+        f"<div role='progressbar' aria-valuemin='0' aria-valuemax='100' aria-valuenow='{percent:.0f}'"
+        f" style='display:inline-block;vertical-align:middle;width:80%;max-width:{width - 60}px;height:10px;"
+        "border-radius:5px;overflow:hidden;background:rgba(128,128,128,0.3)'>"
+        f"<div style='width:{percent:.1f}%;height:100%;background:{_COLOR}'></div></div> {percent:.0f} %"
+    )
