@@ -14,7 +14,7 @@ from gadask.master.budget import budget_share
 from gadask.units import count_text, duration_text, many
 
 _COLOR = "#0072B2"  # that of children in figures; seen on a light and on a dark page
-_WIDTH = 700  # pixels, those of the live picture
+_WIDTH = 640  # pixels; with the percentage as wide as the live picture
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,13 @@ def progress_html(headline: str, share: float | None, lines: Sequence[str]) -> s
 
 
 def bar_html(share: float, width: int) -> str:
-    """Return a bar of `width` pixels at most, filled to `share`, cut to 0 to 1, with its percentage."""
+    """Return a bar of `width` pixels, less where there is no room, filled to `share`, 0 to 1, with its percentage."""
     percent = 100 * min(1.0, max(0.0, share))
     return (
-        f"<div role='progressbar' aria-valuemin='0' aria-valuemax='100' aria-valuenow='{percent:.0f}'"
-        f" style='display:inline-block;vertical-align:middle;width:80%;max-width:{width - 60}px;height:10px;"
+        "<span style='white-space:nowrap'>"
+        f"<span role='progressbar' aria-valuemin='0' aria-valuemax='100' aria-valuenow='{percent:.0f}'"
+        f" style='display:inline-block;vertical-align:middle;width:{width}px;max-width:80vw;height:10px;"
         "border-radius:5px;overflow:hidden;background:rgba(128,128,128,0.3)'>"
-        f"<div style='width:{percent:.1f}%;height:100%;background:{_COLOR}'></div></div> {percent:.0f} %"
+        f"<span style='display:block;width:{percent:.1f}%;height:100%;background:{_COLOR}'></span></span>"
+        f" {percent:.0f} %</span>"
     )

@@ -17,7 +17,7 @@ from gadask.sweeps.sweep import Sweep, SweptRun
 from gadask.units import count_text, duration_text, many
 
 _REFRESH_S = 0.5
-_BAR_WIDTH = 200  # pixels
+_BAR_WIDTH = 120  # pixels
 _CELL = "style='text-align:left;padding:1px 12px 1px 0'"
 _HEADER = ("run", "status", "generations", "budget", "frames", "elite", "test")
 
