@@ -257,6 +257,24 @@ def test_a_sweep_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         asyncio.run(gadask.watch(CONFIG, cluster, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("name", ["watch", "sweep"])
+def test_what_a_cell_shows_with_is_imported_beside_the_event_loop(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds, in which a scheduler in the kernel's loop would not answer its nodes."""
+    threads = []
+
+    def record(module: str) -> None:
+        threads.append(threading.current_thread())
+        raise ConfigError(module)
+
+    monkeypatch.setattr(watching, "import_module", record)
+    cluster: Any = SimpleNamespace()
+    with pytest.raises(ConfigError, match=r"gadask\.analysis\.live"):
+        asyncio.run(getattr(gadask, name)(CONFIG, cluster, tmp_path / "run"))
+    assert threads != [threading.main_thread()]
+
+
 def test_an_interrupt_is_one_line_in_place_of_a_traceback() -> None:
     assert gadask.Interrupted("run this cell again")._render_traceback_() == ["run this cell again"]
     assert not issubclass(gadask.Interrupted, KeyboardInterrupt), "it would end the kernel's event loop"

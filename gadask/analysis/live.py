@@ -120,8 +120,9 @@ class LiveCurve:
 
     def _spent(self) -> tuple[Spent, Spent]:
         """Return what was used of the budget until the last closed generation, and until now."""
-        last = self._rows[-1] if self._rows else {"frames": 0, "elapsed_s": 0.0}
-        closed = Spent(len(self._rows), last["frames"], last["elapsed_s"])
+        closed = Spent(0, 0, 0.0)
+        if self._rows:
+            closed = Spent(len(self._rows), self._rows[-1]["frames"], self._rows[-1]["elapsed_s"])
         if self._progress is None:
             return closed, closed
         now = self._progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gadask.face.studies import Study, open_study
 from gadask.record.directory import holds_run
 from gadask.sweeps.study import grid_runs, load_study
 from gadask.sweeps.sweep import Sweep
+from gadask.threads import in_thread
 from gadask.units import many
 
 _AGAIN = "run this cell again to go on"
@@ -46,7 +48,7 @@ async def watch(
         UsageError: there is no IPython here, or as `evolve`.
         EvolutionError, ClusterError, NodeError, RecordError: as `evolve`.
     """
-    _check_ipython("watch")
+    await _import("watch", "gadask.analysis.live")
     from gadask.analysis.live import LiveCurve
 
     generations = evolve(
@@ -92,7 +94,7 @@ async def sweep(
         EvolutionError: some runs failed; the others are finished.
         ClusterError, NodeError: no node can be used, or the scheduler is lost.
     """
-    _check_ipython("sweep")
+    await _import("sweep", "gadask.analysis.live_study")
     from gadask.analysis.live_study import LiveStudy
 
     if isinstance(study, Config) != (grid is not None):
@@ -103,7 +105,7 @@ async def sweep(
     if max_parallel < 1:
         raise UsageError(f"max_parallel: expected at least 1, found {max_parallel}")
     runs = load_study(study) if not isinstance(study, Config) else grid_runs(study, grid or {})
-    played = Sweep(runs, Path(study_dir))
+    played = await in_thread(lambda: Sweep(runs, Path(study_dir)))  # it plays a first episode of each task
     with played.locked_directory(), _interruptible(f"every run is at its last closed generation in {study_dir}"):
         async with LiveStudy(played):
             await played.play(
@@ -130,8 +132,10 @@ def _interruptible(standing: str) -> Iterator[None]:
         raise Interrupted(f"interrupted; {standing}; {_AGAIN}") from None
 
 
-def _check_ipython(name: str) -> None:
+async def _import(name: str, module: str) -> None:
+    """Import what `name` shows with; it takes seconds, in which nodes want to hear from a scheduler in this process."""
     if find_spec("IPython") is None:
         raise UsageError(
             f"gadask.{name}: expected IPython, as in a notebook, found none; pip install 'gadask[notebook]'"
         )
+    await in_thread(lambda: import_module(module))

@@ -153,7 +153,7 @@ class AncestorCache:
         if len(missing) > n_open:
             raise GenomeError(
                 f"weights: expected room for {many(len(missing), 'more genome')}, found {n_open} of"
-                f" {len(self._free) + len(self._rows)} rows that may be overwritten; unpin others first"
+                f" {many(len(self._free) + len(self._rows), 'row')} that may be overwritten; unpin others first"
             )
         for genome in protected & self._rows.keys():
             self._rows[genome] = self._rows.pop(genome)  # now the most recently used

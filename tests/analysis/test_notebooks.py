@@ -269,9 +269,12 @@ def test_the_stop_button_interrupts_a_cell_which_goes_on_when_run_again(
     manager, client = start_new_kernel(TIMEOUT_S, cwd=str(ROOT / "analysis"), env=environ)
 
     def run(code: str, stop_at: str | None = None) -> tuple[dict[str, Any], list[str]]:
-        """Run a cell, and press the button once where it shows a text: Jupyter then sends SIGINT to the kernel and
-        every process below it. Returns the reply, and the texts of all displays that were made, not replaced."""  # noqa: D205, D209
-        pressed, made = [], []
+        """Run a cell, and press the button once it shows a text; returns the reply, and the displays that were made.
+
+        Jupyter then sends SIGINT to the kernel and every process below it. Displays that replace others are none.
+        """
+        pressed: list[str] = []
+        made: list[str] = []
 
         def see(message: dict[str, Any]) -> None:
             text = message["content"].get("data", {}).get("text/plain", "")
