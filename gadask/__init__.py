@@ -23,17 +23,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gadask.config import Config, load_config
-    from gadask.errors import GadaskError
+    from gadask.errors import GadaskError, Interrupted
     from gadask.face.clusters import cluster
     from gadask.face.evolution import evaluate, evaluate_blocking, evolve, evolve_blocking
     from gadask.face.runs import Run, open_run
+    from gadask.face.studies import Study, open_study
+    from gadask.face.watching import sweep, watch
 
     __version__: str
 
 __all__ = [
     "Config",
     "GadaskError",
+    "Interrupted",
     "Run",
+    "Study",
     "__version__",
     "cluster",
     "evaluate",
@@ -42,12 +46,17 @@ __all__ = [
     "evolve_blocking",
     "load_config",
     "open_run",
+    "open_study",
+    "sweep",
+    "watch",
 ]
 
 _WHERE = {
     "Config": "gadask.config",
     "GadaskError": "gadask.errors",
+    "Interrupted": "gadask.errors",
     "Run": "gadask.face.runs",
+    "Study": "gadask.face.studies",
     "cluster": "gadask.face.clusters",
     "evaluate": "gadask.face.evolution",
     "evaluate_blocking": "gadask.face.evolution",
@@ -55,6 +64,9 @@ _WHERE = {
     "evolve_blocking": "gadask.face.evolution",
     "load_config": "gadask.config",
     "open_run": "gadask.face.runs",
+    "open_study": "gadask.face.studies",
+    "sweep": "gadask.face.watching",
+    "watch": "gadask.face.watching",
 }
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from gadask.blame import value_in_short
 from gadask.errors import EnvError
+from gadask.units import many
 
 _MANY = 32  # entries from which numpy is faster than Python
 
@@ -133,8 +134,8 @@ class AnnouncedBehaviour:
         if behaviour is None or len(behaviour) != self._n_entries:
             found = "none" if behaviour is None else str(len(behaviour))
             raise EnvError(
-                f"env.id: {self._env_id!r}: behaviour: expected {self._n_entries} numbers, as in the rehearsal, found"
-                f" {found}"
+                f"env.id: {self._env_id!r}: behaviour: expected {many(self._n_entries, 'number')}, as in the rehearsal,"
+                f" found {found}"
             )
         return behaviour
 

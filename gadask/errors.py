@@ -54,3 +54,13 @@ class ClusterError(GadaskError):
 
 class EvolutionError(GadaskError):
     """A generation cannot be closed: no valid result, or too many failed episodes."""
+
+
+class Interrupted(GadaskError):  # noqa: N818 (it is no error)
+    """The user interrupted a notebook's cell: nothing is wrong, and what was closed is kept.
+
+    IPython shows its text in place of a traceback, and does not go on with the cells below.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]

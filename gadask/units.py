@@ -1,4 +1,4 @@
-"""Numbers and times in few characters, with the digits that their scale asks for."""
+"""Numbers, counts and lengths of time in few characters, with the digits that their scale asks for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def count_text(number: float) -> str:
         if number < 999.5:
             return f"{number:.3g}{unit}"
     return f"{number:.0e}"
+
+
+def many(n: int, one: str, several: str = "") -> str:
+    """Return a number of things, such as `"1 node"` and `"1,200 nodes"`; `several` where that is not `one` and an s."""
+    return f"{n:,} {one if n == 1 else several or one + 's'}"
 
 
 def duration_text(seconds: float) -> str:

@@ -137,7 +137,7 @@ def test_local_rollouts_are_the_cores_that_were_granted(monkeypatch: pytest.Monk
 def test_a_dry_run_says_what_its_script_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = (*SLURM[:3], "peta4-skylake")
     dry_run(parsed(*site, "--dry-run"), tmp_path / "run", "a little")
-    script, end = capsys.readouterr().out.split("\n\n1 jobs of this script; largest cost: a little\n")
+    script, end = capsys.readouterr().out.split("\n\n1 job of this script; largest cost: a little\n")
     assert "#SBATCH -A" not in script
     assert end.startswith("not yet complete: --machine.account: expected, because peta4-skylake refuses jobs without")
     assert end.count("\n") == 1

@@ -25,6 +25,7 @@ import gadask
 from gadask.clusters.base import NodeCounts
 from gadask.config import config_from_dict
 from gadask.errors import ConfigError, RunDirectoryError, UsageError
+from gadask.face import watching
 from gadask.face.clusters import Opening
 from gadask.master.task import prepare_task
 from gadask.messages import Kind
@@ -140,6 +141,14 @@ def test_a_notebook_shows_what_a_cell_ends_with(evolved: tuple[Path, list[Any]])
         assert text.count("<table>") == text.count("</table>") == 1
     assert "CartPole-v1" in run.config._repr_html_()
     assert "noise.seed" not in run.config._repr_html_()
+    assert repr(evolved[1][-1]).startswith("<generation 2: ")
+    for shown in (run, evolved[1][-1], gadask.cluster()):
+        assert len(repr(shown)) < 300
+        assert "\n" not in repr(shown)
+    test = run.test
+    assert test is not None
+    assert "6 fresh episodes" in test._repr_html_()
+    assert "<b>" not in replace(test, error="<b>")._repr_html_()
     hostile = replace(CONFIG, env=replace(CONFIG.env, id="<b>"))
     assert "<b>" not in hostile._repr_html_()
     assert len(run.generations()) == 3
@@ -236,6 +245,55 @@ def test_the_wrong_kind_of_cluster_is_refused_before_a_run_is_made(tmp_path: Pat
     with pytest.raises(UsageError, match=r"expected a blocking cluster or client; use gadask\.evolve for"):
         gadask.evolve_blocking(CONFIG, asynchronous, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_played_here_has_the_returns_of_gymnasium_alone(evolved: tuple[Path, list[Any]]) -> None:
+    run = gadask.open_run(evolved[0])
+    before = torch.get_rng_state().tolist()
+    played = run.play(3, seed=11)
+    assert torch.get_rng_state().tolist() == before
+    policy, env = run.policy(), gymnasium.make("CartPole-v1")
+    assert played["return"].tolist() == [play(env, policy, seed, by_forward=False) for seed in (11, 12, 13)]
+    env.close()
+
+
+def test_a_sweep_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster: Any = SimpleNamespace()
+    for arguments, message in (
+        ({"study": CONFIG}, "grid: expected with a config, .* found a config alone"),
+        ({"study": "studies/smoke", "grid": {"seed": [0]}}, "grid: expected .* found a grid with a file"),
+        ({"study": CONFIG, "grid": {"seed": [0]}, "max_parallel": 0}, "max_parallel: expected at least 1, found 0"),
+        ({"study": CONFIG, "grid": {"sed": [0]}}, "unknown key 'sed'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            asyncio.run(gadask.sweep(cluster=cluster, study_dir=tmp_path / "study", **arguments))
+    assert not (tmp_path / "study").exists()
+    monkeypatch.setattr(watching, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"gadask\.watch: expected IPython"):
+        asyncio.run(gadask.watch(CONFIG, cluster, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["watch", "sweep"])
+def test_what_a_cell_shows_with_is_imported_beside_the_event_loop(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds, in which a scheduler in the kernel's loop would not answer its nodes."""
+    threads = []
+
+    def record(module: str) -> None:
+        threads.append(threading.current_thread())
+        raise ConfigError(module)
+
+    monkeypatch.setattr(watching, "import_module", record)
+    cluster: Any = SimpleNamespace()
+    with pytest.raises(ConfigError, match=r"gadask\.analysis\.live"):
+        asyncio.run(getattr(gadask, name)(CONFIG, cluster, tmp_path / "run"))
+    assert threads != [threading.main_thread()]
+
+
+def test_an_interrupt_is_one_line_in_place_of_a_traceback() -> None:
+    assert gadask.Interrupted("run this cell again")._render_traceback_() == ["run this cell again"]
+    assert not issubclass(gadask.Interrupted, KeyboardInterrupt), "it would end the kernel's event loop"
 
 
 def test_a_test_of_no_episodes_is_refused(evolved: tuple[Path, list[Any]]) -> None:

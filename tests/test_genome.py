@@ -166,7 +166,7 @@ class CacheAgainstRows(RuleBasedStateMachine):
         prefixes = {genome: [genome[:n] for n in range(1, len(genome)) if genome[:n] in before] for genome in missing}
         protected = {*wanted, *self.pins, *(found[-1] for found in prefixes.values() if found)}
         if len(missing) > len(self.contents) - len(protected & before.keys()):
-            with pytest.raises(GenomeError, match=r"^weights: expected room for \d+ more genomes, found \d+ of"):
+            with pytest.raises(GenomeError, match=r"^weights: expected room for \d+ more genomes?, found \d+ of"):
                 self.cache.plan(wanted)
             assert self.cached() == before
             return None
@@ -246,7 +246,7 @@ def test_a_pin_lasts_until_it_is_taken_back_as_often() -> None:
     cache.pin([(1,)])
     cache.pin([(1,)])
     cache.unpin([(1,)])
-    with pytest.raises(GenomeError, match="expected room for 1 more genomes, found 0 of 1 rows"):
+    with pytest.raises(GenomeError, match="expected room for 1 more genome, found 0 of 1 row "):
         cache.plan([(2,)])
     cache.unpin([(1,)])
     assert cache.plan([(2,)]) == [Decoding((2,), 0, -1, 0)]

@@ -191,7 +191,7 @@ def test_a_dry_run_shows_script_and_cost_and_starts_nothing(config: Path, tmp_pa
     assert "module load rhel7/default-peta4" in result.stdout
     assert "8 jobs of this script; largest cost: 1,280 core-hours" in result.stdout
     local = run(config, "--run-dir", tmp_path / "run", "--rollouts-per-node", 1, "--dry-run")
-    assert (local.returncode, local.stdout) == (0, "no job is asked for: this would run on 1 × 1 processes\n")
+    assert (local.returncode, local.stdout) == (0, "no job is asked for: this would run on 1 × 1 process\n")
     assert not (tmp_path / "run").exists()
 
 

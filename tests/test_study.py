@@ -8,7 +8,7 @@ import pytest
 
 from gadask.config import load_config
 from gadask.errors import ConfigError
-from gadask.sweeps.study import load_study
+from gadask.sweeps.study import grid_runs, load_study
 
 STUDIES = Path(__file__).parents[1] / "jobs" / "configs" / "studies"
 
@@ -17,6 +17,22 @@ def study(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "study.toml"
     path.write_text(text)
     return path
+
+
+def test_a_grid_in_python_is_that_of_a_file(tmp_path: Path) -> None:
+    """A config's own settings, those that are none too, come before the grid's."""
+    text = "preset = 'such2017'\nenv.id = 'CartPole-v1'\npolicy.kind = 'mlp'\nbudget.frames = inf\n"
+    (tmp_path / "config.toml").write_text(text)
+    from_file = load_study(study(tmp_path, text + "[grid]\nenv.max_steps = [5, 6]\nseed = [0, 7]\n"))
+    grid = {"env.max_steps": (5, 6), "seed": [0, 7]}
+    assert grid_runs(load_config(tmp_path / "config.toml"), grid) == from_file
+    for wrong, message in (
+        ({}, "grid: expected a table of lists"),
+        ({"seed": "01"}, "grid.seed: expected a list"),
+        ({"preset": ["none"]}, "grid.preset: expected in a study file"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            grid_runs(load_config(tmp_path / "config.toml"), wrong)
 
 
 def test_every_combination_is_a_run(tmp_path: Path) -> None:

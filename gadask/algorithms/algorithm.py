@@ -31,6 +31,7 @@ from gadask.genomes.optimisers import Optimiser
 from gadask.genomes.updates import Update
 from gadask.observations import Normaliser
 from gadask.tables import html_table
+from gadask.units import many
 
 Json = dict[str, Any]
 Behaviour = tuple[float, ...]
@@ -126,7 +127,7 @@ class Elite:
     def in_words(self) -> dict[str, object]:
         """Return what a table says of it."""
         return {
-            "mean return": f"{self.mean:,.6g} over {self.episodes} episodes",
+            "mean return": f"{self.mean:,.6g} over {many(self.episodes, 'episode')}",
             "crowned in generation": self.generation,
             "genes": len(self.genome),
         }

@@ -42,6 +42,7 @@ from gadask.analysis.figures import (
     whole_numbers,
 )
 from gadask.analysis.runs import load_run, present_episodes
+from gadask.units import many
 
 PROCESSES = (31, 248, 720, 5000)
 EPISODE_COLUMNS = ("kind", "status", "counted", "steps", "seconds", "return")
@@ -217,7 +218,7 @@ def _plot_lengths(children: pd.DataFrame, width: int) -> figure:
 
 def _plot_closings(generations: pd.DataFrame, closings: pd.DataFrame, population: int, width: int) -> figure:
     plot = new_figure(
-        title=f"What closing at the first {population:,} results would have counted",
+        title=f"What closing at the first {many(population, 'result')} would have counted",
         x="generation",
         y="mean length, counted / all",
         width=width,
@@ -225,7 +226,7 @@ def _plot_closings(generations: pd.DataFrame, closings: pd.DataFrame, population
     )
     plot.xaxis.ticker = whole_numbers()
     for (n_processes, own), color in zip(closings.groupby("processes"), PALETTE, strict=False):
-        style = {"color": color, "legend_label": f"{n_processes:,} processes"}
+        style = {"color": color, "legend_label": many(n_processes, "process", "processes")}
         plot.line(own["generation"], own["length"], line_width=2, **style)
         plot.scatter(own["generation"], own["length"], size=6, **style)
     ratio = generations["counted_steps"] / generations["all_steps"]

@@ -52,7 +52,7 @@ from gadask.analysis.figures import (
 )
 from gadask.analysis.runs import load_run
 from gadask.record.frames import episode_frame
-from gadask.units import number_text
+from gadask.units import many, number_text
 
 MAX_GENOMES = 2000
 """A larger family is pruned before it is drawn."""
@@ -291,7 +291,7 @@ def _evaluated(genome: Any) -> str:
     if not genome.evaluations:
         return "not evaluated again"
     lengths = "" if np.isnan(genome.evaluation_steps) else f", {genome.evaluation_steps:,.0f} steps on average"
-    return f"evaluated: mean {number_text(genome.mean)} over {genome.evaluations} episodes{lengths}"
+    return f"evaluated: mean {number_text(genome.mean)} over {many(genome.evaluations, 'episode')}{lengths}"
 
 
 def _role(genome: Any) -> str:
@@ -306,7 +306,7 @@ def _role(genome: Any) -> str:
 def _subtitle(lineage: Lineage, n_shown: int, is_pruned: bool) -> str:
     n_changes = sum(1 for _ in groupby(lineage.elites)) - 1
     changed = {0: "never changed", 1: "changed once"}.get(n_changes, f"changed {n_changes:,} times")
-    text = f"{len(lineage.genomes):,} genomes became parents or candidates; the elite {changed}"
+    text = f"{many(len(lineage.genomes), 'genome')} became parents or candidates; the elite {changed}"
     if is_pruned:
         text += f"; drawn are the {n_shown:,} ancestors of the last parents and of every elite"
     return text

@@ -1,12 +1,12 @@
-"""Follow a run in a notebook: its learning curve and where it stands, drawn anew while it evolves.
+"""Follow a run in a notebook: a progress bar and its learning curve, drawn anew while it evolves.
 
     with LiveCurve(config, run_dir) as live:
         async for generation in evolve(config, client, run_dir, resume=True, on_progress=live.update):
             live.close_generation(generation)
 
-Text and picture stand below the cell that makes a `LiveCurve` and are replaced there (Jupyter's display updates), which
+Bar and picture stand below the cell that makes a `LiveCurve` and are replaced there (Jupyter's display updates), which
 every Jupyter frontend shows without an extension, and which a notebook that is executed without one keeps. For figures
-to zoom into while a run goes on there is the dashboard's page `/ga`.
+to zoom into while a run goes on there is the dashboard's page `/ga`. `gadask.watch` does all of this in one call.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import Any, Self
 
 from IPython.display import Image, display
 
+from gadask.analysis.bar import Spent, left_text, progress_html
 from gadask.analysis.learning_curve import learning_curve_picture
 from gadask.analysis.runs import Run
 from gadask.config import Config
 from gadask.console.progress import score_text
+from gadask.master.budget import budget_share
 from gadask.master.generation import Generation, Progress
 from gadask.record.directory import read_generations
 from gadask.record.frames import frame_of_rows, generation_row
-from gadask.units import count_text
+from gadask.units import count_text, many
 
 _PICTURE_EVERY_S = 2.0  # drawing takes a tenth of a second, in which the master does nothing else
 _TEXT_EVERY_S = 0.5
@@ -99,18 +101,30 @@ class LiveCurve:
         closed = self._rows[-1] if self._rows else none
         # Progress is of a generation's beginning and middle: what has closed since is in the log alone.
         elite = "" if closed["elite_mean"] is None else f"elite {score_text(closed['elite_mean'])}"
-        parts = [f"{len(self._rows)} generations closed", end]
+        head = [f"{many(len(self._rows), 'generation')} closed", end]
+        parts = []
+        spent = Spent(len(self._rows), closed["frames"], closed["elapsed_s"])
         if (progress := self._progress) is not None:
-            frames, elapsed_s = closed["frames"], closed["elapsed_s"]
             if progress.generation > closed["generation"]:
                 parts.append(f"generation {progress.generation}: {progress.n_counted}/{progress.n_wanted} episodes")
-                frames, elapsed_s = progress.frames, progress.elapsed_s
+                spent = Spent(progress.generations, progress.frames, progress.elapsed_s)
             parts += [
                 elite,
-                f"{count_text(frames)} frames in {elapsed_s:.0f} s",
-                f"{progress.nodes} nodes with {progress.processes} processes",
+                f"{count_text(spent.frames)} frames in {spent.elapsed_s:.0f} s",
+                f"{many(progress.nodes, 'node')} with {many(progress.processes, 'process', 'processes')}",
             ]
-        return {"text/plain": ", ".join(filter(None, parts))}
+        elif not self._ended:
+            parts = ["waits for a node"]
+        left = "" if end == "finished" else left_text(self._config.budget, spent)
+        left = left and f"left: {left}"
+        share = budget_share(self._config.budget, spent.generations, spent.frames, spent.elapsed_s)
+        lines = [", ".join(filter(None, parts)), left]
+        headline = ", ".join(filter(None, head))
+        share = 1.0 if end == "finished" else share
+        return {
+            "text/plain": ", ".join(filter(None, [headline, *lines])),
+            "text/html": progress_html(headline, share, lines),
+        }
 
     def _draw(self) -> None:
         """Draw the curve, unless it stands there already."""

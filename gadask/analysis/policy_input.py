@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gadask.envs.pictures import FAINT, INK, Picture
+from gadask.units import many
 
 _GREY_STEP = 4  # 64 greys leave room for a game's colours in the palette of a GIF
 _ABOVE, _BELOW = (86, 180, 233), (230, 159, 0)  # of Okabe and Ito (2008)
@@ -35,7 +36,7 @@ def draw_inputs(inputs: Sequence[NDArray[Any]], height: int) -> tuple[Callable[[
     if len(shape) == 1:
         largest = np.abs(np.stack(inputs)).max(axis=0).astype(float)
         largest[largest == 0] = 1
-        return lambda i: _bars(inputs[i], inputs[i] / largest, height), f"{shape[0]} numbers"
+        return lambda i: _bars(inputs[i], inputs[i] / largest, height), many(shape[0], "number")
     least, most = min(one.min() for one in inputs), max(one.max() for one in inputs)
 
     def as_bytes(i: int) -> NDArray[np.uint8]:

@@ -16,6 +16,8 @@ from typing import Any
 
 from distributed import Client, SpecCluster
 
+from gadask.clusters.links import cluster_html, cluster_text
+
 DASK_CONFIG = {
     # A worker that is preempted costs each of its tasks one strike; gadask bounds errors itself.
     "distributed.scheduler.allowed-failures": 20,
@@ -99,6 +101,17 @@ class Cluster(ABC):
     @abstractmethod
     def counts(self) -> NodeCounts:
         """Return how the cluster stands now; cheap, and never waits."""
+
+    def __repr__(self) -> str:
+        return f"<cluster: {self._standing()}; dashboard {self.dashboard}>"
+
+    def _repr_html_(self) -> str:
+        """Return how the cluster stands, and where its dashboard is."""
+        return cluster_html(self._standing(), self.n_processes, self.dashboard)
+
+    def _standing(self) -> str:
+        counts = self.counts()
+        return cluster_text(counts.running, counts.wanted, counts.core_hours)
 
 
 def dask_environment() -> dict[str, str]:

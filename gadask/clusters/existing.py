@@ -22,6 +22,7 @@ from distributed.security import Security
 
 from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts, meanwhile
 from gadask.clusters.connector import survive_cut_handshakes
+from gadask.clusters.links import dashboard_link
 from gadask.errors import ClusterError, UsageError
 from gadask.node.plugin import PLUGIN_NAME
 
@@ -138,7 +139,7 @@ async def _closed_at_the_end(client: Client) -> AsyncIterator[Client]:
 
 def _dashboard(address: str, port: int | None) -> str:
     host = address.partition("://")[2].rpartition(":")[0]
-    return "none on this scheduler" if port is None else f"http://{host}:{port}/status"
+    return "none on this scheduler" if port is None else dashboard_link(host, port)
 
 
 def _warn_of_shared_hosts(hosts: Iterable[str]) -> None:

@@ -53,7 +53,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of cluster; texts may name `{n_nodes}`, `{n_processes}`, `{machine}` and `{cluster}`."""
+    """A kind of cluster; texts may name `{nodes}`, `{n_nodes}`, `{processes}`, `{machine}` and `{cluster}`."""
 
     name: str
     about: str
@@ -147,7 +147,7 @@ def queue_kind(queue: Queue) -> Kind:
     return Kind(
         name=queue.name,
         about="one job a node, asked for from this login node",
-        where="{n_nodes} nodes of {machine}",
+        where="{nodes} of {machine}",
         left=f"jobs may be left in the queue; the next start with this directory cancels them, or {cancel}",
         open=opened,
         start_timeout_s=86_400.0,  # a queue may be long
@@ -187,7 +187,7 @@ KINDS = {
         Kind(
             name="local",
             about="on this machine",
-            where="{n_nodes} × {n_processes} processes",
+            where="{n_nodes} × {processes}",
             left="rollout processes on this machine close their environments and end within seconds",
             open=_open_local,
             takes_nodes=True,

@@ -12,9 +12,11 @@ from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
 from gadask.clusters.base import DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, dashboard_address, start
+from gadask.clusters.links import dashboard_link
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
 from gadask.node.cores import granted_cores
+from gadask.units import many
 
 
 class Local(Cluster):
@@ -23,7 +25,7 @@ class Local(Cluster):
     def __init__(self, client: Client, cluster: LocalCluster, n_nodes: int) -> None:
         """Describe a cluster that runs."""
         self.client = client
-        self.dashboard = client.dashboard_link
+        self.dashboard = dashboard_link("127.0.0.1", cluster.scheduler.http_server.port)
         self._cluster = cluster
         self.n_processes = local_processes(n_nodes)
         self._n_nodes = n_nodes
@@ -67,7 +69,7 @@ async def local_cluster(n_nodes: int = 1) -> AsyncIterator[Local]:
         except (OSError, RuntimeError, TimeoutError) as error:
             if cluster.status is not Status.failed:
                 raise
-            raise ClusterError(f"cannot start a local Dask cluster of {n_nodes} nodes: {error}") from None
+            raise ClusterError(f"cannot start a local Dask cluster of {many(n_nodes, 'node')}: {error}") from None
         finally:
             if cluster.status is not Status.failed:  # then it has closed itself
                 await cluster.close()

@@ -31,6 +31,7 @@ from gadask.console.node_flags import (
 )
 from gadask.errors import ConfigError, GadaskError
 from gadask.sweeps.study import load_study
+from gadask.units import many
 
 if TYPE_CHECKING:
     from gadask.master.generation import Generation
@@ -94,7 +95,7 @@ def _run(arguments: Arguments) -> int:
     cost = f"{core_hours:,.0f} core-hours ({hours:,.4g} h at {an_hour:,.0f} an hour)"
     if math.isinf(hours):
         cost = f"no limit: {an_hour:,.0f} core-hours an hour, until all runs end; budget.hours of the study sets one"
-    print(f"{len(sweep.runs)} runs, {len(sweep.runs) - len(unfinished)} of them finished")
+    print(f"{many(len(sweep.runs), 'run')}, {len(sweep.runs) - len(unfinished)} of them finished")
     if nodes.dry_run:
         dry_run(nodes, arguments.study_dir, cost)
         return FINISHED
@@ -132,7 +133,10 @@ async def _play_or_stop(arguments: Arguments, sweep: Sweep, display: SweepDispla
         raise type(error)(f"{error}; every run is at its last closed generation, {go_on}") from error
     failed = [run for run in sweep.runs if run.status == "failed"]
     if failed:
-        print(f"{len(failed)} of {len(sweep.runs)} runs failed, the first: {failed[0].error}\n{go_on}", file=sys.stderr)
+        print(
+            f"{len(failed)} of {many(len(sweep.runs), 'run')} failed, the first: {failed[0].error}\n{go_on}",
+            file=sys.stderr,
+        )
     return FAILED if failed else FINISHED
 
 

@@ -16,6 +16,7 @@ from gadask.clusters.kinds import EXISTING, KINDS, Kind, kind_of, names, open_cl
 from gadask.clusters.machine import Machine, check_complete, load_machine, machine_names
 from gadask.console.invocation import invocation
 from gadask.errors import ConfigError, UsageError
+from gadask.units import many
 
 if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
@@ -104,9 +105,13 @@ class NodeFlags:
         return open_cluster(self.cluster, self.fields, self.n_nodes, run_dir, self.start_timeout_s)
 
     def _in_words(self, text: str) -> str:
-        n_processes = self.n_processes if "{n_processes}" in text else None
+        n_processes = (self.n_processes or 0) if "{processes}" in text else 0
         return text.format(
-            n_nodes=self.n_nodes, n_processes=n_processes, machine=self.fields.name, cluster=self.cluster
+            nodes=many(self.n_nodes, "node"),
+            n_nodes=self.n_nodes,
+            processes=many(n_processes, "process", "processes"),
+            machine=self.fields.name,
+            cluster=self.cluster,
         )
 
 
@@ -158,7 +163,7 @@ def dry_run(flags: NodeFlags, run_dir: Path, cost: str) -> None:
     """Print what a run would ask for, and its largest possible cost in words."""
     if flags.kind.queue is not None:
         script = flags.kind.job_script(flags.fields, run_dir)
-        print(f"{script.strip()}\n\n{flags.n_nodes} jobs of this script; largest cost: {cost}")
+        print(f"{script.strip()}\n\n{many(flags.n_nodes, 'job')} of this script; largest cost: {cost}")
         try:
             check_complete(flags.fields)
         except ConfigError as error:

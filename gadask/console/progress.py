@@ -23,7 +23,7 @@ from gadask.config import Config
 from gadask.master.budget import budget_share, time_left_s
 from gadask.master.generation import Generation, Progress
 from gadask.record.generations import frames_played
-from gadask.units import count_text, duration_text, number_text
+from gadask.units import count_text, duration_text, many, number_text
 
 _RATE_WINDOW_S = 20.0
 _BAR_WIDTH = 16
@@ -140,7 +140,7 @@ class ProgressDisplay(LiveDisplay):
             f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
             f"{count_text(progress.frames)} frames",
             f"{count_text(rate)}/s, {count_text(rate / max(1, progress.processes))}/core",
-            f"{progress.nodes} × {progress.processes // max(1, progress.nodes)} processes{busy}",
+            f"{progress.nodes} × {many(progress.processes // max(1, progress.nodes), 'process', 'processes')}{busy}",
         )
         return grid
 

@@ -35,6 +35,9 @@ class Opening:
         self._node_timeout_s = node_timeout_s
         self._blocking: BlockingCluster | None = None
 
+    def __repr__(self) -> str:
+        return "<a cluster that is not open yet; in a notebook: cluster = await gadask.cluster(…)>"
+
     async def __aenter__(self) -> Cluster:
         cluster = await self._opening.__aenter__()
         cluster.node_timeout_s = self._node_timeout_s
@@ -107,6 +110,13 @@ class BlockingCluster:
             return self.asynchronous.counts()
 
         return self.wait_for(count())
+
+    def __repr__(self) -> str:
+        return repr(self.asynchronous)
+
+    def _repr_html_(self) -> str:
+        """Return how the cluster stands, and where its dashboard is."""
+        return self.asynchronous._repr_html_()
 
     def wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Return what a coroutine returns in the cluster's loop; an interrupt cancels it and waits for its end."""

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 
 from gadask.algorithms.algorithm import Elite
 from gadask.config import Config
+from gadask.errors import UsageError
 from gadask.genomes.genome import Genome, to_text
 from gadask.master.evaluate import choose_genome
 from gadask.record.directory import State, read_run
 from gadask.record.generations import read_normaliser
 from gadask.tables import html_table
+from gadask.units import many
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gadask.analysis.runs import Run as LoadedRun
     from gadask.face.policy import EvolvedPolicy
+    from gadask.face.shown import Figure, Film, Report
+    from gadask.record.elite_test import EliteTest
 
 
 class Run:
@@ -106,6 +111,125 @@ class Run:
         }
         return export_policy(self._policy_of(genome), path, about)
 
+    @property
+    def test(self) -> EliteTest | None:
+        """The last test of the run's elite, as `evaluate` makes it; None where there is none."""
+        from gadask.analysis.runs import finished_test
+
+        return finished_test(self.path)
+
+    def play(self, episodes: int = 5, which: str = "best", seed: int = 0) -> pd.DataFrame:
+        """Play a genome's policy in this process; returns one row an episode: `seed`, `return`, `steps`.
+
+        ```python
+        gadask.open_run("runs/mine").play(5)["return"].mean()
+        ```
+
+        The environment's seeds are `seed`, `seed` + 1, …, which are not those of any training episode. `which` is as in
+        `genome`.
+
+        Raises:
+            UsageError: `episodes` is less than 1.
+            EnvError, PolicyError: environment or policy are not installed here.
+        """
+        import pandas as pd
+
+        from gadask.play.loading import play_genome
+
+        if episodes < 1:
+            raise UsageError(f"episodes: expected at least 1, found {episodes}")
+        genome = self.genome(which)
+        seeds = range(seed, seed + episodes)
+        played = play_genome(genome, self.config, self.path, seeds, read_normaliser(self.path, genome))
+        rows = [(own, one.return_, one.steps) for own, one in zip(seeds, played, strict=True)]
+        return pd.DataFrame(rows, columns=["seed", "return", "steps"])
+
+    def film(self, path: Path | str | None = None, *, seed: int | None = None, inputs: bool = False) -> Film | None:
+        """Film an episode of the last elite, by default in `elite.gif` of the run; a cell shows it.
+
+        It is the recorded episode nearest to the elite's mean, or that of an environment's `seed`. `inputs` shows
+        beside the picture what the policy is given. `path` ends in .gif, or .mp4 with ffmpeg. None, with the reason
+        logged, where the environment cannot be rendered.
+
+        Raises:
+            UsageError: `path` ends in something else, or there is no ffmpeg for .mp4.
+            RunDirectoryError: there is no elite yet.
+            EnvError, PolicyError: environment or policy are not installed here.
+            RecordError: the run directory is damaged, or the file cannot be written.
+        """
+        from gadask.analysis.film import film_elite
+        from gadask.face.shown import Film
+
+        made = film_elite(self.path, path, seed=seed, with_inputs=inputs)
+        return None if made is None else Film(made)
+
+    def report(self, path: Path | str | None = None) -> Report:
+        """Write one HTML page on the run, by default its `report.html`; a cell shows it.
+
+        Raises:
+            RunDirectoryError: no generation is closed yet.
+            RecordError: the run directory is damaged, or the file cannot be written.
+        """
+        from gadask.analysis.report import report_run
+        from gadask.face.shown import Report
+
+        return Report(report_run(self._loaded()).write(Path(path or self.path / "report.html")))
+
+    def curve(self, width: int = 900) -> Figure:
+        """Return the learning curve: children, elite and its test. Raises `RunDirectoryError` before the first."""
+        from gadask.analysis.learning_curve import describe, plot_learning_curve
+        from gadask.face.shown import Figure
+
+        run = self._loaded()
+        return Figure(plot_learning_curve(run, self.test, width), describe(run))
+
+    def raster(self, width: int = 900) -> Figure:
+        """Return what every rollout process did when, in the last generations."""
+        from gadask.analysis.raster import describe, last_generations, plot_raster
+        from gadask.analysis.runs import present_episodes
+        from gadask.face.shown import Figure
+
+        generations = self._loaded().generations
+        drawn = last_generations(generations)
+        note = describe(drawn, generations["generation"].tolist())
+        return Figure(plot_raster(present_episodes(self.path, drawn), note, width), "What the processes did")
+
+    def process_time(self, width: int = 900) -> Figure:
+        """Return how much of the process time was spent on episodes that counted."""
+        from gadask.analysis.process_time import plot_process_time
+        from gadask.face.shown import Figure
+
+        return Figure(plot_process_time(self._loaded().generations, width), "Process time")
+
+    def lineage(self, width: int = 900) -> Figure:
+        """Return the family tree of the elites."""
+        from gadask.analysis.ancestry import read_lineage
+        from gadask.analysis.lineage import plot_lineage
+        from gadask.face.shown import Figure
+
+        return Figure(plot_lineage(read_lineage(self.path, self.episodes()), width), "Lineage")
+
+    def length_bias(self, width: int = 900) -> Figure:
+        """Return what closing generations at their first results would have done to selection."""
+        from gadask.analysis.length_bias import first_n_closing, plot_length_bias
+        from gadask.analysis.runs import present_episodes
+        from gadask.face.shown import Figure
+
+        run, episodes = self._loaded(), present_episodes(self.path)
+        population = self.config.generation.population
+        closings = first_n_closing(episodes, population, run.parents_by_return)
+        return Figure(plot_length_bias(episodes, run.generations, closings, population, width), "Length bias")
+
+    def _loaded(self) -> LoadedRun:
+        from gadask.analysis.runs import load_run
+
+        return load_run(self.path)
+
+    def __repr__(self) -> str:
+        elite = f", elite {self.elite.mean:,.6g}" if self.elite else ""
+        closed = many(self.generation + 1, "generation")
+        return f"<run {self.path}: {self.config.env.id}, {closed}, {self.frames:,} frames{elite}>"
+
     def _repr_html_(self) -> str:
         """Return a table of how the run stands, and the elite's curve."""
         rows: dict[str, object] = {
@@ -134,7 +258,12 @@ def _curve(generations: pd.DataFrame) -> str:
 
 
 def open_run(path: Path | str) -> Run:
-    """Open a run directory to look at: config, log, episodes, elite, policy.
+    """Open a run directory to look at: config, log, episodes, elite, policy, figures, film, report.
+
+    ```python
+    run = gadask.open_run("runs/mine")
+    run.curve()
+    ```
 
     Raises:
         RunDirectoryError: there is no run.

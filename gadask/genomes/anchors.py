@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from gadask.errors import GenomeError
+from gadask.units import many
 
 FOLDER = "anchors"
 """Name of their folder in a run directory."""
@@ -71,7 +72,7 @@ def read_vectors(folder: Path | str, digest: str, n_params: int, n_vectors: int)
     if not is_whole or anchor_digest(whole := np.concatenate([rows, kept])) != digest or whole.dtype != np.float32:
         raise GenomeError(f"{path}: damaged: expected {n_params} float32 parameters with the digest {digest}")
     if len(kept) not in (0, n_vectors) and n_vectors:
-        raise GenomeError(f"{path}: expected {n_vectors} vectors of the optimiser, found {len(kept)}")
+        raise GenomeError(f"{path}: expected {many(n_vectors, 'vector')} of the optimiser, found {len(kept)}")
     vectors = np.zeros((1 + n_vectors, n_params), np.float32)
     vectors[: len(whole)] = whole[: len(vectors)]
     return vectors

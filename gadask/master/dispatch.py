@@ -32,6 +32,7 @@ from gadask.node import plugin
 from gadask.node.node import LANE_ROUNDS
 from gadask.node.plugin import ChunkResult, NodeInfo
 from gadask.rows import Rows
+from gadask.units import many
 
 _MAX_ERRORS = 5  # of one chunk; lost nodes are not counted
 _DRAIN_S = 5.0  # a node that stands still is not waited for
@@ -157,7 +158,7 @@ class Dispatcher:
                 continue
             if self._nodes.playing and not self._in_flight and not self._again:
                 raise ClusterError(
-                    f"generation {brood.generation}: {ledger.n_wanted} results were wanted, nothing is left to play"
+                    f"generation {brood.generation}: {many(ledger.n_wanted, 'result')} wanted, nothing is left to play"
                     " and some came back unusable; nodes and master may be of different versions"
                 )
             arrivals = await self._next_arrivals()

@@ -28,6 +28,7 @@ from gadask.messages import Kind, Status
 from gadask.record.directory import check_same_run, read_episodes, read_generations, read_normaliser, read_run
 from gadask.record.elite_test import EliteTest, read_elite_test, write_elite_test
 from gadask.rows import Rows
+from gadask.units import many
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ async def play_genomes(
                     reason = reason or arrival.rows.reasons().get(failed[0], "its return is not finite")
                 if n_failed > max_failed_share * ledger.n_wanted or n_failed == ledger.n_wanted:
                     raise EvolutionError(
-                        f"{n_failed} test episodes failed, more than generation.max_failed_share ="
+                        f"{many(n_failed, 'test episode')} failed, more than generation.max_failed_share ="
                         f" {max_failed_share:g} of {ledger.n_wanted} allows; the first reason: {reason}"
                     )
     finally:

@@ -29,9 +29,10 @@ from gadask.messages import Kind, Task
 from gadask.record.directory import State, episode_table
 from gadask.tables import html_table
 from gadask.threads import in_thread
+from gadask.units import many
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generation:
     """A closed generation: where the run stands after it, and its line of the log."""
 
@@ -41,6 +42,10 @@ class Generation:
     """None in generation 0 with `elite_evaluation = "overlapped"`."""
     timing: Timing
     line: dict[str, Any]
+
+    def __repr__(self) -> str:
+        elite = f", elite {self.elite.mean:,.6g}" if self.elite else ""
+        return f"<generation {self.number}: {self.state.frames:,} frames of the run{elite}>"
 
     def _repr_html_(self) -> str:
         """Return a table of how it stands after this generation."""
@@ -234,7 +239,7 @@ class GenerationPlayer:
         if books.n_failed > self._settings.max_failed_share * ledger.n_wanted:
             reasons = sorted(set(filter(None, books.reasons())))
             raise EvolutionError(
-                f"generation {ledger.quota.generation}: {books.n_failed} episodes failed, more than"
+                f"generation {ledger.quota.generation}: {many(books.n_failed, 'episode')} failed, more than"
                 f" generation.max_failed_share = {self._settings.max_failed_share:g} of {ledger.n_wanted}; the first"
                 f" reason: {reasons[0] if reasons else 'a return that is not finite'}"
             )

@@ -25,6 +25,7 @@ from gadask.messages import Kind, Task
 from gadask.node import plugin
 from gadask.node.deadlines import RunningClock
 from gadask.node.plugin import FAREWELL_TOPIC, NodeInfo, NodePlugin
+from gadask.units import many
 
 _logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -102,8 +103,8 @@ class Nodes:
         masters = frozenset[str]().union(*(info.client_ids for info in infos))
         if masters and masters & set(await self.ask(lambda: self._client.run_on_scheduler(questions.lister()))):
             raise NodeError(
-                f"another run uses these nodes with {infos[0].noise} and {infos[0].n_processes} processes; give this"
-                " run the same, or its own cluster"
+                f"another run uses these nodes with {infos[0].noise} and"
+                f" {many(infos[0].n_processes, 'process', 'processes')}; give this run the same, or its own cluster"
             )
         registering = asyncio.ensure_future(
             self._client.register_plugin(NodePlugin(self._task.noise, self._n_processes))

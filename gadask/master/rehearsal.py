@@ -30,6 +30,7 @@ from gadask.play.lanes import as_played, count_lanes
 from gadask.play.reference import give_reference
 from gadask.play.rollout import watch_episode
 from gadask.policies import Policy, make_policy
+from gadask.units import many
 
 _STEPS = 20
 _PLAY_S = 1.0
@@ -115,6 +116,7 @@ def _notes(config: EnvConfig, env: Env) -> Iterator[str]:
     own = env.max_steps if isinstance(env, GymnasiumEnv) else None
     if own is not None and EnvConfig.max_steps != config.max_steps > own:
         yield (
-            f"env.max_steps: {config.id!r} itself ends an episode after {own} steps, before the {config.max_steps} of"
-            f" the config; kwargs = {{ max_episode_steps = {config.max_steps} }} under [env] raises its own limit"
+            f"env.max_steps: {config.id!r} itself ends an episode after {many(own, 'step')}, before the"
+            f" {config.max_steps} of the config;"
+            f" kwargs = {{ max_episode_steps = {config.max_steps} }} under [env] raises its own limit"
         )

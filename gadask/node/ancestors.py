@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gadask.errors import GenomeError, NodeError
 from gadask.genomes.genome import Genome
+from gadask.units import many
 
 
 class Ancestors:
@@ -99,7 +100,7 @@ class Ancestors:
             except GenomeError as error:
                 reason = str(error)
         if not self._cache.n_pinned:  # nothing that is waited for would make more room
-            raise NodeError(f"a chunk starts from {len(used)} genomes: {reason}")
+            raise NodeError(f"a chunk starts from {many(len(used), 'genome')}: {reason}")
         return None
 
 
@@ -151,8 +152,8 @@ class AncestorCache:
         n_open = len(self._free) + len(self._rows.keys() - protected)
         if len(missing) > n_open:
             raise GenomeError(
-                f"weights: expected room for {len(missing)} more genomes, found {n_open} of"
-                f" {len(self._free) + len(self._rows)} rows that may be overwritten; unpin others first"
+                f"weights: expected room for {many(len(missing), 'more genome')}, found {n_open} of"
+                f" {many(len(self._free) + len(self._rows), 'row')} that may be overwritten; unpin others first"
             )
         for genome in protected & self._rows.keys():
             self._rows[genome] = self._rows.pop(genome)  # now the most recently used

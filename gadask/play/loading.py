@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,10 +18,14 @@ from gadask.envs import make_env
 from gadask.genomes.anchors import FOLDER, read_anchor, read_vectors
 from gadask.genomes.genome import Genome, check_genes, count_genes
 from gadask.genomes.noise import CHUNK, LazyNoise, Noise, NoiseTable
+from gadask.genomes.seeding import Purpose, stream
 from gadask.genomes.stored import read_updates
 from gadask.genomes.weights import decode, decode_vectors
-from gadask.play.lanes import FirstLane
+from gadask.numerics import one_thread
+from gadask.observations import Normaliser
+from gadask.play.lanes import FirstLane, as_played
 from gadask.play.reference import policy_for
+from gadask.play.rollout import Episode, play_episode
 from gadask.policies import Policy
 
 
@@ -68,6 +72,25 @@ def load_genome(policy: Policy | FirstLane, genome: Genome, config: Config, run_
             anchor=lambda digest: read_vectors(Path(run_dir) / FOLDER, digest, n_params, n_vectors),
         )
     policy.flat.copy_(torch.from_numpy(vectors[0]))
+
+
+def play_genome(
+    genome: Genome, config: Config, run_dir: Path | str, seeds: Iterable[int], normaliser: Normaliser | None
+) -> list[Episode]:
+    """Play an episode of a genome for each of the environment's seeds, as long as a test's; global generators are kept.
+
+    `normaliser` is that of the genome's generation. Raises what `new_policy` and `load_genome` raise.
+    """
+    with _generators_kept(), one_thread(), closing(make_env(config.env)) as env:
+        policy = as_played(config.env, policy_for(env, config.env, config.policy, config.seed))
+        load_genome(policy, genome, config, run_dir)
+        policy.normalise_by(normaliser)
+        return [
+            play_episode(
+                env, policy, seed, config.env.longest_test, stream=stream(config.seed, Purpose.TEST_ACTIONS, 0, 0, seed)
+            )
+            for seed in seeds
+        ]
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from gadask.numerics import one_thread
 from gadask.observations import CLIP, Gatherer, Normaliser
 from gadask.policies.actions import Actions
 from gadask.policies.initial import layers_of, scale_noise
+from gadask.units import many
 
 _TORCH_DTYPES = tuple(map(np.dtype, ["?", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]))
 """Others, such as uint16, torch does not compute with."""
@@ -266,8 +267,8 @@ class Policy:
             ) from error
         if int(np.prod(found)) != self.actions.n_outputs:
             raise PolicyError(
-                f"policy.kind: expected {type(self.module).__name__} to return {self.actions.n_outputs} numbers for"
-                f" {self.actions.space}, found shape {found}"
+                f"policy.kind: expected {type(self.module).__name__} to return {many(self.actions.n_outputs, 'number')}"
+                f" for {self.actions.space}, found shape {found}"
             )
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from gadask.config import load_stored_config
 from gadask.errors import ConfigError, RecordError
 from gadask.record import files
-from gadask.units import error_text
+from gadask.tables import html_table
+from gadask.units import error_text, many, number_text
 
 _FILE, _STICKY_FILE = "elite_test.json", "sticky_test.json"
 
@@ -72,11 +73,12 @@ class EliteTest:
     def episodes_text(self) -> str:
         """What the mean is taken over, in words."""
         n = f"{len(self.returns)} of {self.n_episodes}" if self.n_failed else f"{len(self.returns)}"
+        episodes = "episode" if n == "1" else "episodes"
         if self.n_starts:
             return f"{n} starts" if self.n_failed else "the only start" if n == "1" else f"all {n} starts"
         if self.n_possible:
-            return f"{n} episodes of at most {self.n_possible} different starts"
-        return f"{n} episodes with sticky actions ({self.sticky:g})" if self.sticky else f"{n} fresh episodes"
+            return f"{n} {episodes} of at most {many(self.n_possible, 'different start')}"
+        return f"{n} {episodes} with sticky actions ({self.sticky:g})" if self.sticky else f"{n} fresh {episodes}"
 
     @property
     def mean_text(self) -> str:
@@ -84,12 +86,21 @@ class EliteTest:
         error = self.standard_error
         return error_text(self.mean, error) + ("" if math.isnan(error) else " (s.e.)")
 
+    def _repr_html_(self) -> str:
+        """Return a table of what it found."""
+        rows: dict[str, object] = {"elite of generation": self.generation}
+        if self.error:
+            return html_table("no test of the elite", rows | {"reason": self.error})
+        rows |= {"mean return": self.mean_text, "over": self.episodes_text}
+        rows |= {"least and most": f"{number_text(min(self.returns))}, {number_text(max(self.returns))}"}
+        return html_table("test of the elite", rows | ({"failed": self.reason} if self.n_failed else {}))
+
     @property
     def text(self) -> str:
         """The result in one line."""
         begin = f"elite of generation {self.generation}:"
         if self.error:
-            return f"{begin} no test of {self.n_episodes} episodes: {self.error}"
+            return f"{begin} no test of {many(self.n_episodes, 'episode')}: {self.error}"
         failed = f", {self.n_failed} failed: {self.reason}" if self.n_failed else ""
         return f"{begin} {self.mean_text} over {self.episodes_text}{failed}"
 

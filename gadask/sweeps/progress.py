@@ -16,7 +16,7 @@ from gadask.console.progress import LiveDisplay, NodesNews, nodes_line, score_te
 from gadask.master.budget import budget_share
 from gadask.master.generation import Generation
 from gadask.sweeps.sweep import Status, SweptRun
-from gadask.units import count_text
+from gadask.units import count_text, many
 
 _REFRESH_S = 0.5
 _NAME_WIDTH = 27
@@ -58,7 +58,7 @@ class SweepDisplay(LiveDisplay):
         elif run.status == "finished":
             test = "" if run.test_mean is None else f", {score_text(run.test_mean)} in its test"
             elite = "no elite" if run.elite_mean is None else f"elite {score_text(run.elite_mean)}"
-            self._print(f"{run.name} finished: {run.state.generation + 1} generations, {elite}{test}")
+            self._print(f"{run.name} finished: {many(run.state.generation + 1, 'generation')}, {elite}{test}")
 
     def close_generation(self, run: SweptRun, generation: Generation) -> None:
         """Print the generation's line; a terminal has the table."""

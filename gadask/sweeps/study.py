@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gadask.config import Config, Scalar, config_from_dict
+from gadask.config import Config, Scalar, config_from_dict, config_to_dict
 from gadask.errors import ConfigError
 from gadask.shipped import find_config
 from gadask.toml_reader import nearest, read_toml
@@ -57,6 +57,17 @@ def load_study(path: Path | str) -> tuple[StudyRun, ...]:
         return _runs(table, _flat_grid(grid))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def grid_runs(config: Config, grid: Mapping[str, Sequence[Scalar]]) -> tuple[StudyRun, ...]:
+    """Return the runs of a study that is given in Python: a config, and lists of values by dotted name.
+
+    Raises `ConfigError` as `load_study` does.
+    """
+    if "preset" in grid:
+        raise ConfigError("grid.preset: expected in a study file, found with a config, in which every field is set")
+    lists = {key: values if isinstance(values, str) else list(values) for key, values in grid.items()}
+    return _runs(config_to_dict(config), _flat_grid(lists))
 
 
 def _runs(table: dict[str, Any], grid: dict[str, list[Scalar]]) -> tuple[StudyRun, ...]:

@@ -108,11 +108,11 @@ def test_a_test_that_fails_is_not_made_again(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(dump_config(chosen))
     first = run(tmp_path)
     assert first.returncode == 1
-    assert "error: 1 test episodes failed, more than generation.max_failed_share" in first.stderr
+    assert "error: 1 test episode failed, more than generation.max_failed_share" in first.stderr
     assert "the first reason: RuntimeError: it cannot step" in first.stderr
     again = run(tmp_path, "--resume")
     assert (again.returncode, again.stderr) == (0, "")
-    assert "no test of 1 episodes: 1 test episodes failed" in again.stdout
+    assert "no test of 1 episode: 1 test episode failed" in again.stdout
     assert "another --budget.test-episodes than 1 tests it again" in again.stdout
     other = run(tmp_path, "--resume", "--budget.test-episodes", 20)
     n_failed = failing(chosen, 20)
