@@ -39,6 +39,7 @@ from gadask.clusters.base import (
     meanwhile,
     port_may_be_taken,
 )
+from gadask.clusters.links import dashboard_link
 from gadask.clusters.machine import Machine
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.clusters.slurm import node_names
@@ -74,10 +75,8 @@ class Allocation(Cluster):
         self.client = client
         user, login = getpass.getuser(), os.environ.get("SLURM_SUBMIT_HOST", "LOGIN-NODE")
         port = scheduler.http_server.port
-        self.dashboard = (
-            f"http://127.0.0.1:{port}/status after"
-            f" ssh -N -J {user}@{login} -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
-        )
+        ssh = f"ssh -N -J {user}@{login} -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
+        self.dashboard = dashboard_link("127.0.0.1", port, after=ssh)
         self._scheduler = scheduler
         self._job = job
         self._workers = workers

@@ -32,6 +32,7 @@ from gadask.clusters.guardian import guarded
 from gadask.clusters.jobqueue import NodeCluster, Submissions, job_names, job_options, job_script
 from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.keeper import Keeper
+from gadask.clusters.links import dashboard_link
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Queue
@@ -154,4 +155,4 @@ def _write_script(path: Path, script: str) -> None:
 
 
 def _dashboard(host: str, port: int) -> str:
-    return f"http://127.0.0.1:{port}/status after ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}"
+    return dashboard_link("127.0.0.1", port, after=f"ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}")

@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster, Status
 from distributed.security import Security
 
 from gadask.clusters.base import DASK_CONFIG, WORKER_THREADS, Cluster, NodeCounts, dashboard_address, start
+from gadask.clusters.links import dashboard_link
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError
 from gadask.node.cores import granted_cores
@@ -23,7 +24,7 @@ class Local(Cluster):
     def __init__(self, client: Client, cluster: LocalCluster, n_nodes: int) -> None:
         """Describe a cluster that runs."""
         self.client = client
-        self.dashboard = client.dashboard_link
+        self.dashboard = dashboard_link("127.0.0.1", cluster.scheduler.http_server.port)
         self._cluster = cluster
         self.n_processes = local_processes(n_nodes)
         self._n_nodes = n_nodes

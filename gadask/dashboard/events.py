@@ -23,6 +23,8 @@ from gadask.config import Config
 from gadask.record.generations import frames_played
 
 TOPIC = "gadask"
+PAGE = "ga"
+"""The page that shows them, below the dashboard's address."""
 
 MAX_PLACES = 40
 """Generations whose places are reported and kept."""

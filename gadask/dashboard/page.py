@@ -20,6 +20,7 @@ from distributed.dashboard.components.scheduler import env as templates
 from jinja2 import Template
 
 from gadask.dashboard.curves import Fitness, Lengths, Speed
+from gadask.dashboard.events import PAGE
 from gadask.dashboard.figures import Figure, RunPlot
 from gadask.dashboard.history import history_of
 from gadask.dashboard.look import head, read
@@ -28,7 +29,6 @@ from gadask.dashboard.positions import Positions
 from gadask.dashboard.standing import Standing
 from gadask.dashboard.tasks import Key, TaskPicker
 
-PAGE = "ga"
 FIGURES: tuple[type[Figure], ...] = (Standing, Fitness, Lengths, ProcessTime, Speed, Nodes, Positions)
 
 _UPDATE_MS = 1000
