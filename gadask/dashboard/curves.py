@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bokeh.models import ColumnDataSource, DataRange1d
+from bokeh.models import ColumnDataSource
 
 from gadask.dashboard.figures import RunPlot
 from gadask.dashboard.history import RunHistory
 from gadask.dashboard.plots import FEW, Lines, add_band, add_key, add_tips, append, empty_columns, from_zero, new_plot
 
 _AMOUNTS = {"frames": "frames of the emulator", "steps": "steps"}
-_LEAST_SPAN = 1e-9
+_LEAST_RETURN = 1e-9
 _SCALES = ((1.0, "seconds", 120.0), (60.0, "minutes", 7200.0), (3600.0, "hours", math.inf))
 """A unit of time, in seconds, its name, and the length of a run below which it is used."""
 
@@ -23,9 +24,7 @@ class Fitness(RunPlot):
     name = "fitness"
 
     def _make(self, **layout: Any) -> Any:
-        self._range = DataRange1d()
-        ranges = {"x_range": from_zero(), "y_range": self._range}
-        plot = new_plot("Return", "", "return of an episode", **ranges, **layout)
+        plot = new_plot("Return", "", "return of an episode", x_range=from_zero(), **layout)
         self._bands = ColumnDataSource(empty_columns("xs", "ys", "colour", "alpha", "width"))
         area = {"fill_color": "colour", "fill_alpha": "alpha", "line_color": "colour", "line_alpha": "alpha"}
         plot.patches("xs", "ys", source=self._bands, line_width="width", **area)
@@ -47,17 +46,21 @@ class Fitness(RunPlot):
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> bool:
         bands, points = empty_columns(*self._bands.data), empty_columns(*self._points.data)
         is_alone = len(runs) == 1
-        largest = 0.0
+        n_digits = _digits_of([run for run, _ in runs])
+
+        def returns(values: Iterable[float]) -> list[float]:
+            return [round(value, n_digits) for value in values]
+
         for run, colour in runs:
             rows = [row for row in run.generations if row["quantiles"]]
             x = [row["frames"] for row in rows]
-            best, median = ([row["quantiles"][q] for row in rows] for q in ("1", "0.5"))
+            best, median = (returns(row["quantiles"][q] for row in rows) for q in ("1", "0.5"))
             for low, high, alpha in (("0.05", "0.95", 0.12), ("0.25", "0.75", 0.2)) if is_alone else ():
-                lower, upper = ([row["quantiles"][q] for row in rows] for q in (low, high))
+                lower, upper = (returns(row["quantiles"][q] for row in rows) for q in (low, high))
                 add_band(bands, x, lower, upper, colour, alpha)
             elites = [row for row in rows if row["elite"] is not None]
-            elite_x, means = [row["frames"] for row in elites], [row["elite"] for row in elites]
-            errors = [row["elite_error"] or 0.0 for row in elites]
+            elite_x, means = [row["frames"] for row in elites], returns(row["elite"] for row in elites)
+            errors = returns(row["elite_error"] or 0.0 for row in elites)
             lower, upper = ([m + s * e for m, e in zip(means, errors, strict=True)] for s in (-1, 1))
             add_band(bands, elite_x, lower, upper, colour, 0.35)
             self._lines.add(run.name, colour, elite_x, means, width=2.5)
@@ -65,12 +68,10 @@ class Fitness(RunPlot):
                 self._lines.add(run.name, colour, x, best, "dotted", 1.5)
             self._lines.add(run.name, colour, x, median, "dashed", 1.5)
             alpha = float(len(elites) <= FEW)
-            for row, error in zip(elites, errors, strict=True):
-                values = row["frames"], row["elite"], error, row["quantiles"]["1"], row["quantiles"]["0.5"]
+            for row, mean, error in zip(elites, means, errors, strict=True):
+                values = row["frames"], mean, error, row["quantiles"]["1"], row["quantiles"]["0.5"]
                 append(points, (*values, row["number"], colour, alpha, run.name))
-            largest = max([largest, *map(abs, (*best, *median, *means))])
         self._bands.data, self._points.data = bands, points
-        self._range.min_interval = max(_LEAST_SPAN, largest / 1000)  # or the axis would resolve rounding errors
         self._key[1].visible = is_alone
         _label_amount(self.root, runs)
         return self._lines.show()
@@ -117,6 +118,15 @@ class Speed(RunPlot):
         plot.xaxis.axis_label = f"{scale} of evolution"
         plot.yaxis.axis_label = f"{runs[0][0].unit} / s" if runs else None
         return self._lines.show()
+
+
+def _digits_of(runs: Sequence[RunHistory]) -> int:
+    """Return how many decimals a plot of returns has: seven digits of the largest, lest it show errors of rounding."""
+    rows = [row for run in runs for row in run.generations]
+    largest = max(
+        (abs(value) for row in rows for value in (*row["quantiles"].values(), row["elite"] or 0.0)), default=0.0
+    )
+    return 6 - math.floor(math.log10(max(_LEAST_RETURN, largest)))
 
 
 def _label_amount(plot: Any, runs: list[tuple[RunHistory, str]]) -> None:

@@ -60,7 +60,7 @@ class Positions(RunPlot):
                     for x, y in places[kind]:
                         mark = style["marker"], style["size"], kind
                         append(earlier if age else newest, (x, y, colour, line, alpha, *mark))
-        env = runs[0][0].env if runs else ""
+        env = runs[0][0].env if newest["x"] else ""
         if env != self._env:
             self._env = env
             self._draw_surroundings()

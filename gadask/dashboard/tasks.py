@@ -16,7 +16,8 @@ from gadask.dashboard.shown import coloured, ranked
 _LOOK = """
 :host { --color: var(--ga-ink); --background-color: var(--ga-surface); --border-color: var(--ga-line); }
 .bk-input-group { flex-direction: row; flex-wrap: wrap; align-items: center; gap: 0 8px; }
-select.bk-input { appearance: auto !important; background-image: none !important; width: auto; max-width: 100%; }
+select.bk-input { appearance: auto !important; background-image: none !important; color: var(--color); }
+select.bk-input { width: auto; max-width: 100%; }
 """
 
 
