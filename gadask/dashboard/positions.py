@@ -14,10 +14,10 @@ _MAZE = "gadask/HardMaze-v0"
 _MARKS = {
     "parents": {"marker": "circle", "size": 6},
     "candidates": {"marker": "diamond", "size": 11},
-    "elite": {"marker": "star", "size": 18},
+    "elite": {"marker": "star", "size": 20},
 }
 _NEWEST, _OLDER, _FAINTEST, _FADING = 0.95, 0.4, 0.06, 0.93
-_GOAL, _EDGE = "#009E73", "#FFFFFF"
+_GOAL, _EDGE = "#009E73", "#E69F00"
 
 
 class Positions(RunPlot):
@@ -43,7 +43,7 @@ class Positions(RunPlot):
         for source in (self._earlier, self._newest):
             plot.scatter(
                 "x", "y", source=source, fill_color="colour", line_color="line", alpha="alpha", marker="marker",
-                size="size",
+                size="size", line_width=1.5,
             )  # fmt: skip
         add_key(plot, next_parents=_MARKS["parents"], candidates=_MARKS["candidates"], elite=_MARKS["elite"])
         return plot
