@@ -36,6 +36,19 @@ class Page:
             await self._call(f"{domain}.enable")
         await self._call("Page.navigate", url=address)
 
+    async def show(self, width: int, height: int, scheme: str = "light", is_phone: bool = False) -> None:
+        """Give the page this many pixels, and a reader who prefers a `scheme`, light or dark; also while it is open."""
+        await self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=is_phone
+        )
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await self._call("Emulation.setEmulatedMedia", features=features)
+
+    async def block(self, pattern: str) -> None:
+        """Let no address load that matches a pattern, with `*` for anything."""
+        await self._call("Network.enable")
+        await self._call("Network.setBlockedURLs", urls=[pattern])
+
     async def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; None where it throws."""
         answer = await self._call("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -90,8 +103,10 @@ async def browser(folder: Path, width: int = 1366, height: int = 768) -> AsyncIt
         port = await _port(folder)
         target = await _target(port)
         connection = await websocket_connect(target, max_message_size=100_000_000)
-        yield Page(connection)
-        connection.close()
+        try:
+            yield Page(connection)
+        finally:
+            connection.close()
     finally:
         process.terminate()
         await process.wait()

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -81,10 +82,13 @@ def test_what_a_run_cost_is_told_apart_by_what_was_closed() -> None:
 
 
 def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> None:
-    result = run(config, "--run-dir", tmp_path / "run")
+    proxy = {"DASK_DISTRIBUTED__DASHBOARD__LINK": "https://hub/user/{JUPYTERHUB_USER}/proxy/{port}/status"}
+    result = run(config, "--run-dir", tmp_path / "run", environ={**environment(), **proxy, "JUPYTERHUB_USER": "me"})
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     lines = result.stdout.splitlines()
+    (port,) = re.findall(r"^dashboard: https://hub/user/me/proxy/(\d+)/status$", result.stdout, re.MULTILINE)
+    assert f"gadask's page: https://hub/user/me/proxy/{port}/ga" in lines
     assert [line.split()[:2] for line in lines if line.startswith("gen")] == [["gen", "0"], ["gen", "1"], ["gen", "2"]]
     assert max(map(len, lines[1:5])) <= 80
     assert "5 fresh episodes" in result.stdout

@@ -135,6 +135,8 @@ def test_a_sweep_is_played_once(tmp_path: Path) -> None:
     result = run_sweep(path, "--study-dir", tmp_path / "study", "--max-parallel", 2)
     assert (result.returncode, result.stderr) == (0, "")
     assert max(map(len, result.stdout.splitlines())) <= 80
+    (address,) = re.findall(r"^dashboard: (http://127\.0\.0\.1:\d+)/status$", result.stdout, re.MULTILINE)
+    assert f"gadask's page: {address}/ga" in result.stdout.splitlines()
     assert "s2 finished: 3 generations" in result.stdout
     assert "of the rollout processes' time was played" in result.stdout
     rows = summary(tmp_path / "study")

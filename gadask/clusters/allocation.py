@@ -76,11 +76,8 @@ class Allocation(Cluster):
         self.client = client
         user, login = getpass.getuser(), os.environ.get("SLURM_SUBMIT_HOST", "LOGIN-NODE")
         port = scheduler.http_server.port
-        tunnel = (
-            f"http://127.0.0.1:{port}/status after"
-            f" ssh -N -J {user}@{login} -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
-        )
-        self.dashboard = dashboard_link("127.0.0.1", port, instead=tunnel)
+        ssh = f"ssh -N -J {user}@{login} -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
+        self.dashboard = dashboard_link("127.0.0.1", port, after=ssh)
         self._scheduler = scheduler
         self._job = job
         self._workers = workers

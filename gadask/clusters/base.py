@@ -16,7 +16,7 @@ from typing import Any
 
 from distributed import Client, SpecCluster
 
-from gadask.clusters.links import cluster_html, cluster_text
+from gadask.clusters.links import cluster_html, cluster_text, page_link
 
 DASK_CONFIG = {
     # A worker that is preempted costs each of its tasks one strike; gadask bounds errors itself.
@@ -92,11 +92,16 @@ class Cluster(ABC):
     client: Client
     """Asynchronous."""
     dashboard: str
-    """How to reach the Dask dashboard: an address on this machine, or the ssh command that makes it one."""
+    """How to reach the Dask dashboard: its address, and behind it the ssh command that may be needed first."""
     n_processes: int | None = None
     """Rollout processes that a node of it should have; None leaves it to the node."""
     node_timeout_s: float = math.inf
     """How long a run on it waits for a node."""
+
+    @property
+    def page(self) -> str:
+        """Address of gadask's page of the dashboard, reached as that is; empty where it has none."""
+        return page_link(self.dashboard)
 
     @abstractmethod
     def counts(self) -> NodeCounts:
@@ -107,7 +112,7 @@ class Cluster(ABC):
 
     def _repr_html_(self) -> str:
         """Return how the cluster stands, and where its dashboard is."""
-        return cluster_html(self._standing(), self.n_processes, self.dashboard)
+        return cluster_html(self._standing(), self.n_processes, self.dashboard, self.page)
 
     def _standing(self) -> str:
         counts = self.counts()

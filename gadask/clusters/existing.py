@@ -17,12 +17,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import dask
-from distributed import Client, Lock, Semaphore
+from distributed import Client, Lock, Scheduler, Semaphore
 from distributed.security import Security
 
 from gadask.clusters.base import DASK_CONFIG, Cluster, NodeCounts, meanwhile
 from gadask.clusters.connector import survive_cut_handshakes
 from gadask.clusters.links import dashboard_link
+from gadask.dashboard.history import PLUGIN_NAME as HISTORY
 from gadask.errors import ClusterError, UsageError
 from gadask.node.plugin import PLUGIN_NAME
 
@@ -37,12 +38,18 @@ _MOST_RUNS = 10**6
 class Existing(Cluster):
     """Nodes of somebody's scheduler; what they cost is not known here."""
 
-    def __init__(self, client: Client, dashboard: str, n_workers: int) -> None:
+    def __init__(self, client: Client, dashboard: str, n_workers: int, has_page: bool) -> None:
         """Describe a scheduler that the client is connected to."""
         self.client = client
         self.dashboard = dashboard
+        self._has_page = has_page
         self._n_workers = n_workers
         self._n_lost = 0
+
+    @property
+    def page(self) -> str:
+        """Empty where the scheduler was started without gadask's page."""
+        return super().page if self._has_page else ""
 
     def counts(self) -> NodeCounts:
         """Return how the cluster stood a moment ago."""
@@ -67,9 +74,9 @@ async def existing_cluster(address: str) -> AsyncIterator[Existing]:
     with dask.config.set(DASK_CONFIG):
         async with _closed_at_the_end(await _connect(address, security)) as client:
             identity = await client.scheduler.identity(n_workers=-1)
-            cluster = Existing(
-                client, _dashboard(address, identity["services"].get("dashboard")), identity["n_workers"]
-            )
+            port = identity["services"].get("dashboard")
+            has_page = port is not None and await _has_page(client)
+            cluster = Existing(client, _dashboard(address, port), identity["n_workers"], has_page)
             _warn_of_shared_hosts(worker["host"] for worker in identity["workers"].values())
             async with meanwhile(_poll_for_ever(cluster)), _shared_plugin(client):
                 yield cluster
@@ -140,6 +147,20 @@ async def _closed_at_the_end(client: Client) -> AsyncIterator[Client]:
 def _dashboard(address: str, port: int | None) -> str:
     host = address.partition("://")[2].rpartition(":")[0]
     return "none on this scheduler" if port is None else dashboard_link(host, port)
+
+
+async def _has_page(client: Client) -> bool:
+    """Whether the scheduler was started with gadask's page, which remembers from then on what masters report."""
+    history = HISTORY
+
+    # Functions inside functions travel by value: the scheduler may know no gadask.
+    def remembers(dask_scheduler: Scheduler) -> bool:
+        return history in dask_scheduler.plugins
+
+    try:
+        return bool(await client.run_on_scheduler(remembers))
+    except ValueError:  # it runs no functions: distributed.scheduler.pickle
+        return False
 
 
 def _warn_of_shared_hosts(hosts: Iterable[str]) -> None:

@@ -30,6 +30,11 @@ class HeldCluster(Cluster):
         self._holder = holder
         self._released = released
 
+    @property
+    def page(self) -> str:
+        """As that of the cluster that is held."""
+        return self._cluster.page
+
     def counts(self) -> NodeCounts:
         """Return how the cluster stands now."""
         return self._cluster.counts()

@@ -155,5 +155,4 @@ def _write_script(path: Path, script: str) -> None:
 
 
 def _dashboard(host: str, port: int) -> str:
-    tunnel = f"http://127.0.0.1:{port}/status after ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}"
-    return dashboard_link("127.0.0.1", port, instead=tunnel)
+    return dashboard_link("127.0.0.1", port, after=f"ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{host}")

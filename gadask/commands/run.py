@@ -201,6 +201,8 @@ async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
     try:
         async with nodes.open(run_dir) as cluster:
             print(f"dashboard: {cluster.dashboard}")
+            if cluster.page:
+                print(f"gadask's page: {cluster.page}")
             try:
                 yield cluster
             finally:

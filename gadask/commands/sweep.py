@@ -145,6 +145,8 @@ async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> No
     nodes = arguments.nodes
     async with nodes.open(arguments.study_dir) as cluster:
         print(f"dashboard: {cluster.dashboard}")
+        if cluster.page:
+            print(f"gadask's page: {cluster.page}")
         try:
             with display:
                 async with display.kept_fresh(sweep.runs, cluster.counts):

@@ -2,12 +2,13 @@
 
 | `type` | when | fields beside `run` |
 | --- | --- | --- |
-| `run` | a run starts or goes on | `name`, `env`, `policy`, `closing`; of before `generations`, `places` |
+| `run` | a run starts or goes on | `name`, `env`, `unit`, `policy`, `closing`; of before `generations`, `places` |
 | `progress` | about once a second, whether results arrive or not | where the run stands in the middle of a generation |
 | `generation` | a generation closes | `generation`, `places`: entries as in `run`; `nodes`: process time by node |
 | `end` | the run ends | `reason`: empty where the budget was reached |
 
-`run` is the run's id, new at each start; `name` is its directory's name. Times are Unix times in seconds.
+`run` is the run's id, new at each start; `name` is its directory's name. `unit` is what its amounts are counted in:
+`frames` of Atari's emulator, `steps` of any other task. Times are Unix times in seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from gadask.config import Config
 from gadask.record.generations import frames_played
 
 TOPIC = "gadask"
+PAGE = "ga"
+"""The page that shows them, below the dashboard's address."""
 
 MAX_PLACES = 40
 """Generations whose places are reported and kept."""
@@ -43,6 +46,7 @@ def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[
         "run": run_id,
         "name": run_dir.absolute().name,
         "env": config.env.id,
+        "unit": "frames" if config.env.id.startswith("ALE/") else "steps",
         "policy": config.policy.kind,
         "closing": config.generation.closing,
         "generations": [generation_entry(int(line["generation"]), line) for line in kept],
@@ -87,10 +91,15 @@ def generation_entry(number: int, line: Mapping[str, Any]) -> Event:
 
 
 def places_entry(line: Mapping[str, Any]) -> Event:
-    """Return the behaviours of the next parents and of the candidates as places, x and y; none of other lengths."""
+    """Return the behaviours of next parents, candidates and elite as places, x and y; none of other lengths.
+
+    The elite has one where it was among the candidates.
+    """
+    elite = (line["elite"] or {}).get("genome")
     behaviours = {
         "parents": line.get("next_parents_behaviour", ()),
         "candidates": [candidate.get("behaviour") for candidate in line["candidates"]],
+        "elite": [candidate.get("behaviour") for candidate in line["candidates"] if candidate["genome"] == elite],
     }
     return {
         kind: [list(place) for place in found[:_MAX_POINTS] if place is not None and len(place) == 2]

@@ -28,6 +28,8 @@ class RunHistory:
     """Counts the runs in order of start."""
     name: str
     env: str
+    unit: str
+    """`frames` or `steps`: what its amounts are counted in."""
     policy: str
     closing: str
     generations: list[dict[str, Any]] = field(default_factory=list)
@@ -71,6 +73,7 @@ class History(SchedulerPlugin):  # type: ignore[misc]
                 self._n_started,
                 event["name"],
                 event["env"],
+                event["unit"],
                 event["policy"],
                 event["closing"],
                 list(event["generations"]),

@@ -7,26 +7,30 @@ not ours, its configuration can do so: `distributed.scheduler.preload: [gadask.d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.layouts import column, row
-from bokeh.models import GridBox
+from bokeh.layouts import column
 from bokeh.themes import built_in_themes
 from distributed import Scheduler
 from distributed.dashboard import scheduler as dask_dashboard
 from distributed.dashboard.components.scheduler import env as templates
+from jinja2 import Template
 
-from gadask.dashboard.figures import Figure, Fitness, Lengths, Nodes, ProcessTime, Speed
+from gadask.dashboard.curves import Fitness, Lengths, Speed
+from gadask.dashboard.events import PAGE
+from gadask.dashboard.figures import Figure, RunPlot
 from gadask.dashboard.history import history_of
+from gadask.dashboard.look import head, read
+from gadask.dashboard.nodes import Nodes, ProcessTime
 from gadask.dashboard.positions import Positions
 from gadask.dashboard.standing import Standing
+from gadask.dashboard.tasks import Key, TaskPicker
 
-PAGE = "ga"
 FIGURES: tuple[type[Figure], ...] = (Standing, Fitness, Lengths, ProcessTime, Speed, Nodes, Positions)
 
-_POSITIONS_WIDTH = 380  # beside the others, which have all the width where no run has places
 _UPDATE_MS = 1000
 
 
@@ -58,37 +62,45 @@ def _page(scheduler: Scheduler, extra: dict[str, Any], document: Document) -> No
     """Lay out all figures; `extra` holds what Dask's templates need."""
     remember(scheduler)
     history = history_of(scheduler)
-    beside: dict[str, Any] = {"visible": False, "sizing_mode": "stretch_height", "width": _POSITIONS_WIDTH}
-    shown = [kind(history, **(beside if kind is Positions else {})) for kind in FIGURES]
-    standing, fitness, lengths, process_time, speed, nodes, positions = (one.root for one in shown)
-    figures = GridBox(
-        children=[(fitness, 0, 0, 2, 1), (lengths, 0, 1), (process_time, 0, 2), (speed, 1, 1), (nodes, 1, 2)],
-        sizing_mode="stretch_both",
-    )
-    plots = row(figures, positions, sizing_mode="stretch_both")
-    document.add_root(column(standing, plots, sizing_mode="stretch_both"))
-    document.template = templates.get_template("simple.html")
+    picker = TaskPicker(history)
+    figures = [kind(history, picker, **({"visible": False} if kind is Positions else {})) for kind in FIGURES]
+    document.add_root(picker.root)
+    for figure in figures:
+        figure.root.name = figure.name
+        document.add_root(figure.root)
+    document.template = templates.from_string(read("page.html"))
     document.template_variables.update(extra)
-    _go_live(document, shown, "gadask")
+    _go_live(document, picker, figures, "gadask")
 
 
 def _single_figure(kind: type[Figure], scheduler: Scheduler, extra: dict[str, Any], document: Document) -> None:
-    """Show one figure; Dask's pages of one figure have no template."""
-    shown = kind(history_of(scheduler))
-    document.add_root(shown.root)
-    _go_live(document, [shown], f"gadask: {kind.name}")
+    """Show one figure, of runs of one task with what the whole page has around it; Dask's pages have no template."""
+    history = history_of(scheduler)
+    picker = TaskPicker(history)
+    shown = kind(history, picker)
+    key = Key(picker)
+    around = [picker.root, key.root] if issubclass(kind, RunPlot) else []
+    document.add_root(column(*around, shown.root, sizing_mode="stretch_both"))
+    document.template = Template("{% extends base %}{% block postamble %}{{ head }}{% endblock %}")
+    _go_live(document, picker, [key, shown], f"gadask: {kind.name}")
 
 
-def _go_live(document: Document, figures: list[Figure], title: str) -> None:
-    """Draw now and once a second; `?theme=dark` in the address gives a dark page."""
+def _go_live(document: Document, picker: TaskPicker, shown: Sequence[Figure | Key], title: str) -> None:
+    """Draw now, once a second and when a task is picked.
+
+    `?theme=dark` or `light` in the address overrules what the browser prefers.
+    """
     document.title = title
     request: Any = getattr(document.session_context, "request", None)
-    dark = request is not None and request.arguments.get("theme") == [b"dark"]
-    document.theme = built_in_themes["dark_minimal" if dark else "light_minimal"]
+    theme, *_ = (request.arguments if request is not None else {}).get("theme") or [b""]
+    document.template_variables["head"] = head(theme.decode(errors="replace"))
+    document.theme = built_in_themes["light_minimal"]  # spare lines; colours come from the page
 
     def update() -> None:
-        for shown in figures:
-            shown.update()
+        picker.update()
+        for one in shown:
+            one.update()
 
     update()
+    picker.root.on_change("value", lambda attr, old, new: update())
     document.add_periodic_callback(update, _UPDATE_MS)

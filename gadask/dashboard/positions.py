@@ -1,4 +1,4 @@
-"""The figure of places: where parents and candidates ended, of runs whose behaviour has two numbers."""
+"""The figure of places: where the chosen ones of runs ended whose behaviour has two numbers."""
 
 from __future__ import annotations
 
@@ -8,58 +8,66 @@ from bokeh.models import ColumnDataSource
 
 from gadask.dashboard.figures import RunPlot
 from gadask.dashboard.history import RunHistory
-from gadask.dashboard.plots import append, empty_columns, new_plot, place_legend
+from gadask.dashboard.plots import INK, add_key, append, empty_columns, new_plot
 
 _MAZE = "gadask/HardMaze-v0"
-_LABELS = {"parents": "next parents", "candidates": "candidates"}
+_MARKS = {
+    "parents": {"marker": "circle", "size": 6},
+    "candidates": {"marker": "diamond", "size": 11},
+    "elite": {"marker": "star", "size": 20},
+}
 _NEWEST, _OLDER, _FAINTEST, _FADING = 0.95, 0.4, 0.06, 0.93
-_INK = "#808080"  # on a light and on a dark page
-_GOAL = "#009E73"
+_GOAL, _EDGE = "#009E73", "#E69F00"
 
 
 class Positions(RunPlot):
-    """Where do the chosen ones end? The parents of the next generation and the candidates, earlier ones fainter.
+    """Where do the chosen ones end? Parents of the next generation, candidates, the elite, earlier ones fainter.
 
-    Runs of one environment share the plot: that of the first run shown that has places. Those of the hard maze lie
-    among its walls. A plot that is made invisible stays so until there is something to draw.
+    Those of the hard maze lie among its walls. A plot that is made invisible stays so until there is something to draw,
+    and is so again while a task without places is picked.
     """
 
     name = "positions"
-    styles = "circles: next parents, diamonds: candidates"
+    nothing = "no behaviour of two numbers is known"
 
     def _make(self, **layout: Any) -> Any:
         plot = new_plot("Where episodes ended", "", "", match_aspect=True, **layout)
+        self._hides = not plot.visible
         self._env = ""
         self._walls = ColumnDataSource(empty_columns("x0", "y0", "x1", "y1"))
         self._marks = ColumnDataSource(empty_columns("x", "y", "colour", "size"))
-        columns = empty_columns("x", "y", "colour", "alpha", "marker", "size", "label")
+        columns = empty_columns("x", "y", "colour", "line", "alpha", "marker", "size", "kind")
         self._earlier, self._newest = ColumnDataSource(columns), ColumnDataSource(columns)
-        plot.segment("x0", "y0", "x1", "y1", source=self._walls, line_color=_INK, line_width=3)
-        plot.scatter("x", "y", source=self._marks, fill_color="colour", line_color=_INK, line_width=2, size="size")
-        style = {"color": "colour", "alpha": "alpha", "marker": "marker", "size": "size"}
-        plot.scatter("x", "y", source=self._earlier, **style)
-        plot.scatter("x", "y", source=self._newest, legend_field="label", **style)
-        place_legend(plot)
-        plot.add_layout(plot.legend[0], "below")
-        plot.legend[0].orientation = "horizontal"
+        plot.segment("x0", "y0", "x1", "y1", source=self._walls, line_color=INK, line_width=3)
+        plot.scatter("x", "y", source=self._marks, fill_color="colour", line_color=INK, line_width=2, size="size")
+        for source in (self._earlier, self._newest):
+            plot.scatter(
+                "x", "y", source=source, fill_color="colour", line_color="line", alpha="alpha", marker="marker",
+                size="size", line_width=1.5,
+            )  # fmt: skip
+        add_key(plot, next_parents=_MARKS["parents"], candidates=_MARKS["candidates"], elite=_MARKS["elite"])
         return plot
 
-    def _draw(self, runs: list[tuple[RunHistory, str]]) -> None:
-        env = next((run.env for run, _ in runs if run.places), "")
-        drawn = [(run, colour) for run, colour in runs if run.env == env and run.places]
+    def _draw(self, runs: list[tuple[RunHistory, str]]) -> bool:
         earlier, newest = empty_columns(*self._earlier.data), empty_columns(*self._newest.data)
-        for run, colour in drawn:
+        for run, colour in runs:
             for age, places in enumerate(reversed(run.places)):
                 alpha = max(_FAINTEST, _OLDER * _FADING**age) if age else _NEWEST
-                for kind, marker, size in (("parents", "circle", 6), ("candidates", "diamond", 11)):
-                    label = run.name if len(drawn) > 1 else _LABELS[kind]
+                for kind, style in _MARKS.items():
+                    if kind == "elite" and age:  # the path of the elite would hide where it is
+                        continue
+                    line = _EDGE if kind == "elite" else colour
                     for x, y in places[kind]:
-                        append(earlier if age else newest, (x, y, colour, alpha, marker, size, label))
+                        mark = style["marker"], style["size"], kind
+                        append(earlier if age else newest, (x, y, colour, line, alpha, *mark))
+        env = runs[0][0].env if newest["x"] else ""
         if env != self._env:
             self._env = env
             self._draw_surroundings()
         self._earlier.data, self._newest.data = earlier, newest
-        self.root.visible = self.root.visible or bool(drawn)
+        is_filled = bool(newest["x"])
+        self.root.visible = is_filled or not self._hides
+        return is_filled
 
     def _draw_surroundings(self) -> None:
         """Draw the walls of a maze, or nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from gadask.dashboard.history import History, RunHistory
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#7F5539")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#A0673D")
 
 _SILENT_S = 60.0
 

@@ -94,6 +94,11 @@ class BlockingCluster:
         return self.asynchronous.dashboard
 
     @property
+    def page(self) -> str:
+        """As `Cluster.page`."""
+        return self.asynchronous.page
+
+    @property
     def n_processes(self) -> int | None:
         """As `Cluster.n_processes`."""
         return self.asynchronous.n_processes

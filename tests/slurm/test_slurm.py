@@ -57,11 +57,11 @@ class QuietRun:
     page_errors: list[str]
 
 
-async def read_page(dashboard: str, folder: Path) -> tuple[str, list[str]]:
-    """Open the page `/ga` in a browser; returns its first line and what it logged as errors."""
+async def read_page(address: str, folder: Path) -> tuple[str, list[str]]:
+    """Open the page `/ga` in a browser; returns its table and what it logged as errors."""
     async with browser(folder) as shown:
-        await shown.open(dashboard.replace("/status", "/ga"))
-        text = await shown.wait_for("Bokeh.documents[0].roots()[0].children[0].text")
+        await shown.open(address)
+        text = await shown.wait_for("Bokeh.documents[0].get_model_by_name('standing').text")
         return str(text), shown.errors
 
 
@@ -87,8 +87,8 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         ports = listeners([psutil.Process(run.process.pid), *nodes])
         open_ports = open_to_strangers(ports)
         rollouts = [n for n in map(rollout_processes, nodes) if n > 1]
-        (dashboard,) = re.findall(r"dashboard: (\S+)", run.out)
-        page, page_errors = asyncio.run(read_page(dashboard, folder)) if CHROMIUM else ("", [])
+        (address,) = re.findall(r"gadask's page: (\S+)\n", run.out)
+        page, page_errors = asyncio.run(read_page(address, folder)) if CHROMIUM else ("", [])
         status = run.finish()
     return QuietRun(
         folder,
