@@ -36,6 +36,12 @@ class Page:
             await self._call(f"{domain}.enable")
         await self._call("Page.navigate", url=address)
 
+    async def show_as(self, width: int, height: int, scheme: str = "light") -> None:
+        """Have a screen of so many pixels, and the preference "light" or "dark"; below 500 pixels it is a phone."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        await self._call("Emulation.setDeviceMetricsOverride", **screen)
+        await self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
     async def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; None where it throws."""
         answer = await self._call("Runtime.evaluate", expression=expression, returnByValue=True)
