@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
@@ -24,11 +25,19 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Turn every docstring that is read."""
     app.connect("autodoc-process-docstring", _turn_docstring, priority=_BEFORE_NAPOLEON)
+    app.connect("doctree-read", _turn_dashes)
     return {"parallel_read_safe": True}
 
 
 def _turn_docstring(_app: Sphinx, _kind: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     lines[:] = rest("\n".join(lines)).splitlines()
+
+
+def _turn_dashes(_app: Sphinx, document: nodes.document) -> None:
+    """Write the two dashes that Sphinx has between an exception and what is said of it as one."""
+    for text in list(document.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
 
 
 def rest(markdown: str) -> str:
@@ -43,10 +52,10 @@ def rest(markdown: str) -> str:
 def _prose(text: str) -> str:
     """Turn what is outside of blocks of code."""
     lines: list[str] = []
-    for is_table, group in groupby(text.split("\n"), lambda line: line.lstrip().startswith("|")):
+    for is_table, group in groupby(_STAR.sub(r"\\*", text).split("\n"), lambda line: line.lstrip().startswith("|")):
         found = list(group)
         lines += _table(found) if is_table else _lists(found)
-    return _CODE.sub(_code, _STAR.sub(r"\\*", "\n".join(lines)))
+    return _CODE.sub(_code, "\n".join(lines))
 
 
 def _code(match: re.Match[str]) -> str:
