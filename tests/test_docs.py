@@ -24,6 +24,7 @@ from gadask.clusters.machine import Machine
 from gadask.config import Config, config_from_dict
 from gadask.console.node_flags import NodeFlags
 from gadask.sweeps.study import load_study
+from tests.test_examples import public
 
 ROOT = Path(__file__).parents[1]
 _STRICT = ("--quiet", "--fail-on-warning", "--keep-going")
@@ -79,6 +80,12 @@ def test_links_of_the_site_lead_somewhere(site: Path) -> None:
                 dead.append(f"{path.relative_to(site)}: {link.geturl()}")
     assert not dead
     assert found > 1000
+
+
+def test_everything_that_is_public_is_described(site: Path) -> None:
+    page = BeautifulSoup((site / "reference" / "python" / "gadask.html").read_text(), "html.parser")
+    described = {str(tag["id"]).rpartition(".")[2] for tag in page.select("dl.py > dt[id]")}
+    assert described >= set(public()) > {"Config", "evolve", "EvolvedPolicy"}
 
 
 def test_every_setting_is_listed(site: Path) -> None:
