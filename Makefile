@@ -22,7 +22,8 @@ check: setup
 	$(BIN)/lint-imports
 
 docs: setup
-	$(BIN)/python -m mkdocs build
+	rm -rf site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs site
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks

@@ -72,7 +72,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Config:
-    """One run: what is played, by what, evolved how, for how long."""
+    """One run: what is played, by what, evolved how, for how long.
+
+    Example:
+        >>> import gadask
+        >>> config = gadask.Config(seed=3)
+        >>> config.env.id, config.generation.population
+        ('ALE/Frostbite-v5', 1000)
+    """
 
     seed: int = 0
     """Everything random in a run follows from it, but for the noise table. At most 2⁶³ − 1."""
@@ -150,6 +157,12 @@ def load_config(path: Path | str) -> Config:
     """Read a TOML file, apply its preset, and check every key and value.
 
     Raises `ConfigError` naming the file, the key, what was expected and what was found.
+
+    Example:
+        >>> import gadask
+        >>> config = gadask.load_config("jobs/configs/cartpole.toml")
+        >>> config.env.id, config.generation.population
+        ('CartPole-v1', 100)
     """
     return _loaded(find_config(path), config_from_dict)
 

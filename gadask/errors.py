@@ -9,7 +9,16 @@ from __future__ import annotations
 
 
 class GadaskError(Exception):
-    """Base of every error that gadask raises on purpose."""
+    """Base of every error that gadask raises on purpose.
+
+    Example:
+        >>> import gadask
+        >>> try:
+        ...     gadask.open_run("runs/none")
+        ... except gadask.GadaskError as error:
+        ...     print(error)
+        runs/none: expected a run directory, found no config.toml in it
+    """
 
 
 class UsageError(GadaskError):

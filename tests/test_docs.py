@@ -14,8 +14,10 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from bs4 import BeautifulSoup
 
 from docs.hooks.commands import commands, flags_of, module_of
 from docs.hooks.settings import fields_of
@@ -24,8 +26,10 @@ from gadask.clusters.machine import Machine
 from gadask.config import Config, config_from_dict
 from gadask.console.node_flags import NodeFlags
 from gadask.sweeps.study import load_study
+from tests.test_examples import public
 
 ROOT = Path(__file__).parents[1]
+_STRICT = ("--quiet", "--fail-on-warning", "--keep-going")
 _NOBODY = "http://127.0.0.1:9"
 """A proxy that is not there: the site needs no network."""
 
@@ -40,14 +44,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the built site; every warning of the build is an error."""
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--site-dir", folder],
+        [sys.executable, "-m", "sphinx", *_STRICT, "docs", folder],
         cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "http_proxy": _NOBODY, "https_proxy": _NOBODY},
+        env=os.environ | {"http_proxy": _NOBODY, "https_proxy": _NOBODY},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert built.returncode == 0, built.stderr
+    assert (built.returncode, built.stdout, built.stderr) == (0, "", "")
     return folder
 
 
@@ -57,11 +61,36 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
         r"""|<link\b[^>]*\bhref=["']?(?:https?:)?//[^>]*>"""
     )
     in_styles = re.compile(r"""(?:url\(|@import\s)["']?(?:https?:)?//[^)]*""")
-    pages, styles = list(site.rglob("*.html")), list(site.rglob("*.css"))
+    pages, styles = pages_of(site), list(site.rglob("*.css"))
     assert len(pages) > 20
     assert styles
     assert not {match for path in pages for match in outside.findall(path.read_text())}
     assert not {match for path in [*pages, *styles] for match in in_styles.findall(path.read_text())}
+
+
+def test_links_of_the_site_lead_somewhere(site: Path) -> None:
+    """Between pages, to their anchors, and to files; those that templates and directives make among them."""
+    pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in pages_of(site)}
+    anchors = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    found, dead = 0, []
+    for path, page in pages.items():
+        for tag in page.find_all(["a", "link", "script", "img"]):
+            link = urlsplit(str(tag.get("href") or tag.get("src") or ""))
+            if link.scheme or link.netloc or not (link.path or link.fragment):
+                continue
+            found += 1
+            target = (path.parent / unquote(link.path)).resolve() if link.path else path
+            is_there = target.is_file() and (not link.fragment or unquote(link.fragment) in anchors.get(target, ()))
+            if not is_there:
+                dead.append(f"{path.relative_to(site)}: {link.geturl()}")
+    assert not dead
+    assert found > 1000
+
+
+def test_everything_that_is_public_is_described(site: Path) -> None:
+    page = BeautifulSoup((site / "reference" / "python" / "gadask.html").read_text(), "html.parser")
+    described = {str(tag["id"]).rpartition(".")[2] for tag in page.select("dl.py > dt[id]")}
+    assert described >= set(public()) > {"Config", "evolve", "EvolvedPolicy"}
 
 
 def test_every_setting_is_listed(site: Path) -> None:
@@ -69,9 +98,9 @@ def test_every_setting_is_listed(site: Path) -> None:
     for table in fields_of(Config):
         names = [f"{table.name}.{field.name}" for field in fields_of(table.type)] if _is_table(table.type) else ["seed"]
         for name in names:
-            assert f'id="{name}"' in settings
+            assert f'id="{_id(name)}"' in settings
     machine = (site / "reference" / "machine-files.html").read_text()
-    assert all(f'id="machine.{field.name}"' in machine for field in dataclasses.fields(Machine))
+    assert all(f'id="{_id(f"machine.{field.name}")}"' in machine for field in dataclasses.fields(Machine))
 
 
 def test_nothing_is_listed_without_a_word_on_it() -> None:
@@ -127,6 +156,16 @@ def test_config_and_study_files_in_the_pages_load(tmp_path: Path) -> None:
         else:
             config_from_dict(table)
     assert len(blocks) >= 3
+
+
+def pages_of(site: Path) -> list[Path]:
+    """Return the site's pages; the theme has templates beside its styles."""
+    return [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
+
+
+def _id(name: str) -> str:
+    """Return the anchor of a setting, as docutils makes it of the name."""
+    return re.sub(r"[._]", "-", name).rstrip("-")
 
 
 def _is_table(hint: object) -> bool:

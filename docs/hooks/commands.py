@@ -1,4 +1,7 @@
-"""The page of the docs site that lists every command and its flags, made from the modules of `gadask.__main__`."""
+"""What the site lists of every command and its flags, as Markdown, made from the dataclasses that tyro makes flags of.
+
+Only `commands` and `module_of` know where the commands are found.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-
 from docs.hooks.settings import Field, fields_of, type_text, value_text
 from gadask.__main__ import COMMANDS
 from gadask.console.node_flags import NodeFlags
-
-_HEAD = """# Commands
-
-Every command says all of this with `--help`. In gadask's folder `python jobs/run.py` and `python analysis/report.py`
-are the same commands. A flag's value may follow a space or `=`; one that begins with a dash needs `=`.
-"""
-
-_NODES = """## Flags for nodes
-
-What `gadask run`, `gadask sweep` and `gadask evaluate` are told of where to play. [Clusters](../clusters.md) leads
-through it.
-"""
 
 _FIELDS = """`--machine.FIELD VALUE`
 :   Any field of a [machine file](machine-files.md), such as `--machine.wall-time 02:00:00`."""
@@ -35,10 +23,22 @@ _SETTINGS = """`--seed`, `--env.id`, `--generation.population`, …
 :   Any [setting of a run](settings.md); `kwargs` take names and values: `--env.kwargs noop_max 10`."""
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated page."""
-    files.append(File.generated(config, "reference/commands.md", content=commands_page()))
-    return files
+def command_list() -> str:
+    """Return a section for each command: what it is for, and its flags."""
+    parts = []
+    for name, arguments in commands().items():
+        parts += [f"## gadask {name}", inspect.getdoc(module_of(name)) or "", *_entries(arguments)]
+    return "\n\n".join(parts)
+
+
+def baselines() -> str:
+    """Return what the command for baselines does."""
+    return inspect.getdoc(importlib.import_module("gadask.envs.baselines.__main__")) or ""
+
+
+def node_flags() -> str:
+    """Return the flags that say where to play."""
+    return "\n\n".join(_entries(NodeFlags))
 
 
 def commands() -> dict[str, type]:
@@ -53,18 +53,6 @@ def flags_of(arguments: type) -> Iterator[str]:
             yield from flags_of(NodeFlags)
         elif not field.is_positional and not dataclasses.is_dataclass(field.type):
             yield _flag(field)
-
-
-def commands_page() -> str:
-    """Return the page on every command and flag."""
-    parts = [_HEAD]
-    for name, arguments in commands().items():
-        parts.append(f"## gadask {name}\n\n{inspect.getdoc(module_of(name))}")
-        parts += _entries(arguments)
-    baselines = inspect.getdoc(importlib.import_module("gadask.envs.baselines.__main__"))
-    parts.append(f"## gadask.envs.baselines\n\n{baselines}\n\n```\npython -m gadask.envs.baselines\n```")
-    parts += [_NODES, *_entries(NodeFlags)]
-    return "\n\n".join(parts) + "\n"
 
 
 def module_of(name: str) -> Any:

@@ -1,12 +1,14 @@
-"""Pages of the docs site that list every field of a config and of a machine file, made from the dataclasses.
+"""What the site lists of every field of a config and of a machine file, as Markdown, made from the dataclasses.
 
 Names, types and defaults come from the classes, texts from their attribute docstrings: the pages cannot go stale.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
+import itertools
 import math
 import typing
 from collections.abc import Iterator
@@ -15,31 +17,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal
 
-import griffe
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-
-from gadask.clusters.machine import Machine
+from gadask.clusters.machine import SITES, Machine
 from gadask.config import PRESETS, Config, config_to_dict
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", Path: "path", dict: "table"}
-
-_SETTINGS = """# Settings of a run
-
-A config file is TOML with these tables, and every field but `preset` is a flag of
-[`jobs/run.py`](commands.md#gadask-run) too: `population` in the table `generation` is `--generation.population 200`
-there. Flags win over the file. Whatever a file leaves out has its default, or its preset's value; a field without a
-default is off, or no limit. An unknown key or an impossible value is refused in one line.
-"""
-
-_MACHINES = """# Machine files
-
-A machine file is TOML with these fields, and says what a node of a site is and how it is asked for; see
-[Run on a Slurm cluster](../clusters.md). Every field is a flag too, such as `--machine.wall-time 02:00:00`, and flags
-win over the file. `base = "NAME"` takes what the file leaves out from another machine file.
-
-These come with gadask: {}. Your own go to `~/.config/gadask/`.
-"""
 
 
 @dataclass(frozen=True)
@@ -58,53 +39,68 @@ class Field:
     """Its docstring; empty without one."""
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
-    files.append(File.generated(config, "reference/settings.md", content=settings_page()))
-    files.append(File.generated(config, "reference/machine-files.md", content=machine_page()))
-    return files
-
-
-def settings_page() -> str:
-    """Return the page on every field of a config, table by table, and on what presets change."""
-    parts = [_SETTINGS]
+def settings() -> str:
+    """Return a section for each table of a config, and in it every field."""
     plain = [field for field in fields_of(Config) if not dataclasses.is_dataclass(field.type)]
     tables = [field for field in fields_of(Config) if dataclasses.is_dataclass(field.type)]
-    parts += ["## Top of the file", *(_entry(field, "") for field in plain)]
+    parts = ["## Top of the file", *(_entry(field, "") for field in plain)]
     for table in tables:
         parts.append(f"## `[{table.name}]`\n\n{inspect.getdoc(table.type)}")
         parts += [_entry(field, f"{table.name}.") for field in fields_of(table.type)]
-    parts.append(f"## Presets\n\nWhat a preset sets otherwise than the defaults:\n\n{_preset_table()}")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
-def machine_page() -> str:
-    """Return the page on every field of a machine file."""
-    from gadask.shipped import SITES
+def presets() -> str:
+    """Return a table of the fields in which presets differ from the defaults and from each other."""
+    presets = {name: dict(_leaves(config_to_dict(config), "")) for name, config in PRESETS.items()}
+    keys = [key for key in presets["ga-dist"] | presets["such2017"] if key != "preset"]
+    rows = [f"| field | {' | '.join(f'`{name}`' for name in presets)} |", "| --- " * (len(presets) + 1) + "|"]
+    for key in keys:
+        values = [value_text(preset[key]) if key in preset else "" for preset in presets.values()]
+        if len(set(values)) > 1:
+            cells = " | ".join(f"`{value}`" if value else "" for value in values)
+            rows.append(f"| [`{key}`](#{key}) | {cells} |")
+    return "\n".join(rows)
 
-    names = ", ".join(f"`{path.stem}`" for path in sorted(SITES.glob("*.toml")))
-    return "\n\n".join([_MACHINES.format(names), *(_entry(field, "machine.") for field in fields_of(Machine))]) + "\n"
+
+def machine_files() -> str:
+    """Return the names of the machine files that come with gadask."""
+    return ", ".join(f"`{path.stem}`" for path in sorted(SITES.glob("*.toml")))
+
+
+def machine_fields() -> str:
+    """Return every field of a machine file."""
+    return "\n\n".join(_entry(field, "machine.") for field in fields_of(Machine))
 
 
 def fields_of(cls: type) -> Iterator[Field]:
     """Yield the fields of a dataclass in their order, with what their docstrings or their help say."""
-    path = Path(inspect.getfile(cls))
-    members = griffe.visit(cls.__module__, filepath=path, code=path.read_text())[cls.__name__].members
+    texts = _attribute_docstrings(cls)
     hints = typing.get_type_hints(cls)
     extras = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
-        docstring = members[field.name].docstring
-        text = docstring.value if docstring else ""
+        text = texts.get(field.name, "")
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         about = getattr(extras[field.name], "__metadata__", ())
         yield Field(
             field.name.removesuffix("_"),
             hints[field.name],
             next(filter(None, (getattr(each, "metavar", None) for each in about)), None),
-            "Positional" in str(members[field.name].annotation),
+            any("Positional" in str(each) for each in about),
             default,
             " ".join(next(filter(None, (getattr(each, "help", None) for each in about)), text).split()),
         )
+
+
+def _attribute_docstrings(cls: type) -> dict[str, str]:
+    """Return the strings that stand below the fields of a dataclass."""
+    (found,) = ast.parse(inspect.getsource(cls)).body  # a class of a module: nothing is indented
+    assert isinstance(found, ast.ClassDef)
+    texts = {}
+    for line, below in itertools.pairwise(found.body):
+        if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            texts[ast.unparse(line.target)] = str(below.value.value)
+    return texts
 
 
 def type_text(hint: Any) -> str:
@@ -139,21 +135,8 @@ def value_text(value: Any) -> str:
 def _entry(field: Field, prefix: str) -> str:
     """Return an item of a definition list, with an anchor such as `generation.population`."""
     default = "" if field.default is None else f", default `{value_text(field.default)}`"
-    anchor = f'<a id="{prefix}{field.name}"></a>'
-    return f"{anchor}`{field.name}` · {type_text(field.type)}{default}\n:   {field.text}"
-
-
-def _preset_table() -> str:
-    """Return a table of the fields in which presets differ from the defaults and from each other."""
-    presets = {name: dict(_leaves(config_to_dict(config), "")) for name, config in PRESETS.items()}
-    keys = [key for key in presets["ga-dist"] | presets["such2017"] if key != "preset"]
-    rows = [f"| field | {' | '.join(f'`{name}`' for name in presets)} |", "| --- " * (len(presets) + 1) + "|"]
-    for key in keys:
-        values = [value_text(preset[key]) if key in preset else "" for preset in presets.values()]
-        if len(set(values)) > 1:
-            cells = " | ".join(f"`{value}`" if value else "" for value in values)
-            rows.append(f"| [`{key}`](#{key}) | {cells} |")
-    return "\n".join(rows)
+    name = f'`{field.name}`{{id="{prefix}{field.name}"}}'
+    return f"{name} · {type_text(field.type)}{default}\n:   {field.text}"
 
 
 def _leaves(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

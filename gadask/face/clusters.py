@@ -27,6 +27,15 @@ class Opening:
     - `async with opening as cluster:` has it open for a block.
     - `cluster = await opening` leaves it open until `await cluster.close()`, as notebooks need.
     - `with opening as cluster:` is for code that is not asynchronous; its `client` is a blocking one.
+
+    Example:
+        >>> import asyncio
+        >>> import gadask
+        >>> async def main():
+        ...     async with gadask.cluster("local") as cluster:
+        ...         return await cluster.client.submit(sum, [1, 2])
+        >>> asyncio.run(main())
+        3
     """
 
     def __init__(self, opening: AbstractAsyncContextManager[Cluster], node_timeout_s: float) -> None:
@@ -63,7 +72,14 @@ class Opening:
 
 
 class BlockingCluster:
-    """A cluster whose event loop runs in its own thread, for code that is not asynchronous."""
+    """A cluster whose event loop runs in its own thread, for code that is not asynchronous.
+
+    Example:
+        >>> import gadask
+        >>> with gadask.cluster("local") as cluster:
+        ...     cluster.client.submit(sum, [1, 2]).result()
+        3
+    """
 
     client: Client
     """A blocking one."""
@@ -185,6 +201,12 @@ def cluster(
 
     Raises:
         ConfigError: there is no such kind of cluster or machine, or what it needs is missing.
+
+    Example:
+        >>> import gadask
+        >>> with gadask.cluster("local") as cluster:
+        ...     cluster.dashboard.startswith("http://127.0.0.1:")
+        True
     """
     kind = kind_of(name)
     found = machine if isinstance(machine, Machine) else Machine() if machine is None else load_machine(str(machine))

@@ -45,6 +45,18 @@ def evolve(
         EvolutionError: no child has a valid result, or too many episodes failed.
         ClusterError, NodeError: no node can be used for `node_timeout_s`, or the scheduler is lost.
         RecordError: the run directory is damaged or cannot be written.
+
+    Example:
+        >>> import asyncio
+        >>> import gadask
+        >>> config = gadask.load_config("jobs/configs/cartpole.toml")
+        >>> async def main():
+        ...     async with gadask.cluster("local") as cluster:
+        ...         async for generation in gadask.evolve(config, cluster, "runs/awaited"):
+        ...             elite = generation.elite
+        ...     return elite
+        >>> asyncio.run(main()).mean >= 490  # where the config's budget ends
+        True
     """
     client, options = _client_and_options(cluster, n_processes, node_timeout_s, of="evolve", is_async=True)
     return master.evolve(
@@ -71,6 +83,15 @@ def evolve_blocking(
 
     `cluster` is that of `with gadask.cluster(…) as cluster`, or a blocking Dask client. Between two generations nothing
     is played: take the next one to go on.
+
+    Example:
+        >>> import gadask
+        >>> config = gadask.load_config("jobs/configs/cartpole.toml")
+        >>> with gadask.cluster("local") as cluster:
+        ...     for generation in gadask.evolve_blocking(config, cluster, "runs/blocking"):
+        ...         elite = generation.elite
+        >>> elite.mean >= 490  # where the config's budget ends
+        True
     """
     client, options = _client_and_options(cluster, n_processes, node_timeout_s, of="evolve", is_async=False)
     return master.evolve_blocking(
@@ -99,6 +120,15 @@ async def evaluate(
     Raises:
         RunDirectoryError: there is no run, or it has no elite yet.
         EvolutionError: too many episodes failed.
+
+    Example:
+        >>> import asyncio
+        >>> import gadask
+        >>> async def main():
+        ...     async with gadask.cluster("local") as cluster:
+        ...         return await gadask.evaluate("runs/mine", cluster, 10)
+        >>> asyncio.run(main()).n_episodes
+        10
     """
     config, _ = read_run(run_dir)
     client, options = _client_and_options(cluster, n_processes, node_timeout_s, of="evaluate", is_async=True)
@@ -127,6 +157,12 @@ def evaluate_blocking(
     """Return what `evaluate` does, for code that is not asynchronous; arguments as there.
 
     `cluster` is that of `with gadask.cluster(…) as cluster`, or a blocking Dask client.
+
+    Example:
+        >>> import gadask
+        >>> with gadask.cluster("local") as cluster:
+        ...     gadask.evaluate_blocking("runs/mine", cluster, 10).n_episodes
+        10
     """
     client, _ = _client_and_options(cluster, n_processes, node_timeout_s, of="evaluate", is_async=False)
     options: dict[str, Any] = {"n_processes": n_processes, "node_timeout_s": node_timeout_s}

@@ -37,7 +37,16 @@ _KEY = "gadask"
 
 
 class Program(nn.Module):
-    """From an observation to an action, in PyTorch alone: what `gadask.policies.actions` does, for one lane."""
+    """From an observation to an action, in PyTorch alone: what `gadask.policies.actions` does, for one lane.
+
+    Example:
+        >>> import gadask, torch
+        >>> from gadask.face.export import Program
+        >>> program = Program(gadask.open_run("runs/mine").policy("best"))
+        >>> action, outputs = program(torch.zeros(1, 4))
+        >>> action.shape, outputs.shape
+        (torch.Size([1]), torch.Size([1, 2]))
+    """
 
     values: torch.Tensor
     """With binned actions the values of each entry, shape `(n_entries, n_values)`."""
@@ -90,10 +99,19 @@ class Program(nn.Module):
 def export_policy(policy: EvolvedPolicy, path: Path | str, about: Mapping[str, str]) -> Path:
     """Write a policy to a file, by its suffix, or leave the file as it was; `about` goes into its metadata.
 
-    Returns the path. Raises:
+    Returns the path.
+
+    Raises:
         UsageError: the suffix is another one, or a package is missing.
         PolicyError: the network does what such a program cannot hold.
         RecordError: the file cannot be written.
+
+    Example:
+        >>> import gadask
+        >>> from gadask.face.export import export_policy
+        >>> policy = gadask.open_run("runs/mine").policy("best")
+        >>> print(export_policy(policy, "policy.safetensors", {"run": "mine"}))
+        policy.safetensors
     """
     path = Path(path)
     check_export(path)
@@ -105,7 +123,15 @@ def export_policy(policy: EvolvedPolicy, path: Path | str, about: Mapping[str, s
 
 
 def check_export(path: Path) -> None:
-    """Raise `UsageError` for a file that no policy can be exported to, whatever the policy is."""
+    """Raise `UsageError` for a file that no policy can be exported to, whatever the policy is.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from gadask.face.export import check_export
+        >>> check_export(Path("policy.txt"))
+        Traceback (most recent call last):
+        gadask.errors.UsageError: policy.txt: expected a name that ends in .safetensors, .pt2, .onnx, found .txt
+    """
     if path.suffix not in EXPORTED:
         raise UsageError(
             f"{path}: expected a name that ends in {', '.join(EXPORTED)}, found {path.suffix or 'no suffix'}"

@@ -18,6 +18,15 @@ class EvolvedPolicy(nn.Module):
 
     `forward` is plain PyTorch. `act` chooses the action as on a node; with memory it remembers, so that `reset` begins
     an episode. A network of `policy.precision = "int8"` computes in float32 in `forward`, and in int8 in `act`.
+
+    Example:
+        >>> import gadask, gymnasium, torch
+        >>> policy = gadask.open_run("runs/mine").policy("best")
+        >>> observation, _ = gymnasium.make("CartPole-v1").reset(seed=1)
+        >>> policy.act(observation) in (0, 1)
+        True
+        >>> policy(torch.from_numpy(observation)[None]).shape
+        torch.Size([1, 2])
     """
 
     network: nn.Module

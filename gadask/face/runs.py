@@ -29,6 +29,14 @@ class Run:
     """A run directory, opened to read; it may be in use, and is not changed.
 
     `generation`, `frames` and `elite` are as of opening; methods read what is there now.
+
+    Example:
+        >>> import gadask
+        >>> run = gadask.open_run("runs/mine")
+        >>> len(run.generations()) == run.generation + 1
+        True
+        >>> len(run.episodes(generation=0).query("kind == 'child'"))
+        100
     """
 
     path: Path
@@ -268,6 +276,12 @@ def open_run(path: Path | str) -> Run:
     Raises:
         RunDirectoryError: there is no run.
         ConfigError, RecordError: the run directory is damaged.
+
+    Example:
+        >>> import gadask
+        >>> run = gadask.open_run("runs/mine")
+        >>> run.config.env.id
+        'CartPole-v1'
     """
     config, state = read_run(path)
     return Run(Path(path), config, state)
