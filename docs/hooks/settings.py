@@ -17,8 +17,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal
 
-from gadask.clusters.machine import SITES, Machine
+from gadask.clusters.machine import Machine
 from gadask.config import PRESETS, Config, config_to_dict
+from gadask.shipped import SITES
 
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", Path: "path", dict: "table"}
 
