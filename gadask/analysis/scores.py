@@ -68,8 +68,8 @@ def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row a run.
 
     Columns: `run`, `game`, `system`, `seed`, `frames`; `score`, `error` (standard error, NaN where it is not known),
-    `episodes`, and `is_test`, whether they are those of an elite test; `steps`, and `measure` as in `runs.Run`. Runs without
-    an elite are left out.
+    `episodes`, and `is_test`, whether they are those of an elite test; `steps`, and `measure` as in `runs.Run`. Runs
+    without an elite are left out.
 
     Raises:
         RecordError: an elite test is damaged.
