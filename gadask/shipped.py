@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from pathlib import Path
 
@@ -24,12 +25,23 @@ def find_config(name_or_path: Path | str) -> Path:
     return given
 
 
-def nearest_config(name_or_path: Path | str) -> str | None:
-    """Return what is called most like a file that is not there: beside it, or among those that come with gadask."""
+def nearest_file(name_or_path: Path | str, folder: Path = CONFIGS) -> str | None:
+    """Return what is called most like a TOML file that is not there: beside it, or in `folder`, of gadask's own."""
     given = Path(name_or_path)
     beside = [str(path) for path in given.parent.glob("*.toml")]
-    shipped = [str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.toml")]
-    near = difflib.get_close_matches(str(given), beside, n=1) or difflib.get_close_matches(
-        str(given.with_suffix("")), shipped, n=1
-    )
-    return near[0] if near else None
+    shipped = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.toml")]
+    bare = given.with_suffix("")
+    for name, known in ((str(given), beside), (str(bare), shipped), (bare.name, shipped)):
+        if near := difflib.get_close_matches(name, known, n=1):
+            return near[0]
+    return None
+
+
+def nearest_folder(path: Path | str) -> str | None:
+    """Return the folder that is called most like one that is not there; None where it is there, or none is near."""
+    given = Path(path)
+    with contextlib.suppress(OSError):
+        if not given.exists():
+            beside = [str(other) for other in given.parent.iterdir() if other.is_dir()]
+            return next(iter(difflib.get_close_matches(str(given), beside, n=1)), None)
+    return None

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import tyro
 from rich.console import Console
 from rich.live import Live
 
@@ -46,9 +45,7 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parsed(*argv: str) -> NodeFlags:
-    flags: NodeFlags = tyro.cli(
-        NodeFlags, args=argv, default=default_node_flags(argv), config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    flags = command_line.parse(argv, default_node_flags(argv))
     check_node_flags(flags)
     return flags
 
@@ -95,11 +92,11 @@ def test_every_field_of_a_machine_is_a_flag() -> None:
         (("--cluster", "tcp://127.0.0.1:8786", "--nodes", "2"), "--nodes: expected with --cluster local or slurm"),
         (("--rollouts-per-node", "0"), "--rollouts-per-node: expected at least 1, found 0"),
         (("--start-timeout", "0"), "--start-timeout: expected more than 0, found 0"),
-        (("--start-timeout", "nan"), "--start-timeout: expected more than 0, found nan"),
+        (("--start-timeout", "nan"), "--start-timeout: expected a number, found 'nan'"),
     ],
 )
 def test_flags_that_no_cluster_can_be_opened_with(argv: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UsageError) as caught:
         parsed(*argv)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

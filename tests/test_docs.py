@@ -134,10 +134,10 @@ def _is_table(hint: object) -> bool:
 
 
 def _flags_in_help(name: str) -> set[str]:
-    """Return every flag that `--help` of a command names."""
+    """Return every flag that `--help-all` of a command names."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        module_of(name).main(["--help"])
+        module_of(name).main(["--help-all"])
     return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
 
 
