@@ -147,7 +147,7 @@ def _known_flags(script: str) -> set[str]:
     names = {module.rpartition(".")[2]: name for name, (module, _) in COMMANDS.items()}
     name = names.get(stem, stem)
     arguments = commands()[name] if name in COMMANDS else import_module(f"analysis.{stem}").Arguments
-    known = {*flags_of(arguments), "--help"}
+    known = {*flags_of(arguments), "--help", "--help-all"}
     if "--cluster" in known:
         known |= {f"--machine.{field.name.replace('_', '-')}" for field in dataclasses.fields(Machine)}
     for table in fields_of(arguments):

@@ -333,8 +333,8 @@ def _is_unplayed(checkpoint: bytes) -> bool:
 def _refuse_missing(path: Path) -> None:
     if not holds_run(path):
         raise RunDirectoryError(
-            f"{path}: no run here to resume (no {_CONFIG}){folder_hint(path)}; leave --resume (resume=True) out to"
-            " start one"
+            f"{path}: no run here to resume (no {_CONFIG}); leave --resume (resume=True) out to start one"
+            f"{folder_hint(path)}"
         )
 
 
