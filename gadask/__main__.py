@@ -57,10 +57,23 @@ def _main(argv: list[str]) -> int:
 
         print(f"gadask {gadask.__version__}")
         return 0
+    if name == "--print-completion":
+        return _print_completion(rest)
     near = get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
     print(f"error: no command {name!r}; {hint}", file=sys.stderr)
     return _USAGE
+
+
+def _print_completion(shells: list[str]) -> int:
+    from gadask.console.completion import SHELLS, completion_script
+
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        found = " ".join(map(repr, shells)) or "none"
+        print(f"error: --print-completion: expected {' or '.join(SHELLS)}, found {found}", file=sys.stderr)
+        return _USAGE
+    print(completion_script(shells[0], COMMANDS), end="")
+    return 0
 
 
 def _call(name: str, argv: list[str]) -> int:
@@ -82,7 +95,8 @@ def _help() -> str:
             "",
             *rows,
             "",
-            "`gadask COMMAND --help` says more. First steps:",
+            "`gadask COMMAND --help` says more; `gadask --print-completion bash` prints what",
+            "completes all this in a shell. First steps:",
             "",
             "  gadask run cartpole --run-dir runs/cartpole",
             "  gadask report runs/cartpole",

@@ -68,7 +68,7 @@ class EnvConfig:
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
     test_max_steps: int | None = None
     """The same for episodes of a test of the elite, where they may be longer; left out, they are not. Where a preset
-    sets it, `inf` in a file and `None` as a flag take it away."""
+    sets it, `inf` takes it away."""
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
@@ -144,9 +144,9 @@ class GenerationConfig:
     episodes_per_child: int = 1
     """Episodes that a child is judged by, its fitness being their mean return; more than 1 where one says little."""
     common_random_numbers: bool = False
-    """All children of a generation meet the same tasks (environment seeds), and so do all candidates."""
+    """Give all children of a generation the same tasks (environment seeds), and all candidates too."""
     paired_tasks: bool = False
-    """A genome's episodes come in pairs of opposite tasks, in environments that have them (`gadask/Harlow-v0`), so that
+    """Play a genome's episodes in pairs of opposite tasks, in environments that have them (`gadask/Harlow-v0`), so that
     luck cancels; seeds of a pair differ in the last bit alone."""
     candidates: int = 10
     """Genomes evaluated again each generation to find the elite; 0 takes the best child as the elite."""
@@ -161,7 +161,7 @@ class GenerationConfig:
     elite_evaluation: EliteEvaluation = "barrier"
     """`barrier` evaluates candidates between generations, `overlapped` together with the next generation's children."""
     population_counts_evaluations: bool = False
-    """Overlapped only: candidates' evaluations are part of `population` (ga-dist: 700 children and 300 evaluations)."""
+    """Count candidates' evaluations in `population`, overlapped only (ga-dist: 700 children and 300 evaluations)."""
     min_steps: int = 0
     """A generation does not close before this many steps were played in it."""
     max_failed_share: float = 0.1
@@ -235,8 +235,8 @@ class GAConfig:
     """How parents are chosen after the first generation: `such2017` keeps `parents` genomes with the elite among them,
     `ga-dist` the elite and the `parents − 2` best children."""
     self_adaptive: bool = False
-    """A child's mutation power is its parent's times a random factor, so that selection chooses powers too; that of
-    the first children is `mutation_power`."""
+    """Let selection choose mutation powers too: a child's is its parent's times a random factor, and that of the first
+    children is `mutation_power`."""
     self_adaptive_rate: float = 0.2
     """Standard deviation of this factor's logarithm."""
 

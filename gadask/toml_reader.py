@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gadask.errors import ConfigError
-from gadask.shipped import nearest_config
+from gadask.shipped import CONFIGS, nearest_file
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """Return the tables of a TOML file, which the error calls `what`.
+def read_toml(path: Path, what: str, shipped: Path = CONFIGS) -> dict[str, Any]:
+    """Return the tables of a TOML file, which the error calls `what`; `shipped` is the folder of gadask's own.
 
-    Raises `ConfigError` naming the file if it cannot be read or is no TOML.
+    Raises `ConfigError` naming the file if it cannot be read or is no TOML; the nearest name where it is not there.
     """
     try:
         text = path.read_bytes()
     except OSError as error:
-        near = nearest_config(path) if isinstance(error, FileNotFoundError) else None
+        near = nearest_file(path, shipped) if isinstance(error, FileNotFoundError) else None
         hint = f"; did you mean {near!r}?" if near else ""
         raise ConfigError(f"{path}: cannot read the {what}: {error.strerror}{hint}") from None
     try:

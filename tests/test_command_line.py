@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import tyro
 from rich.console import Console
 from rich.live import Live
 
@@ -29,8 +28,10 @@ from gadask.console.node_flags import (
     resume_command,
     this_command,
 )
+from gadask.console.notice import saying
 from gadask.errors import ConfigError, UsageError
 from gadask.imports import own_command
+from gadask.words import without
 from tests.conftest import eventually, wait_until
 
 SLURM = ("--cluster", "slurm", "--machine", "generic")
@@ -46,9 +47,7 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parsed(*argv: str) -> NodeFlags:
-    flags: NodeFlags = tyro.cli(
-        NodeFlags, args=argv, default=default_node_flags(argv), config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    flags = command_line.parse(argv, default_node_flags(argv))
     check_node_flags(flags)
     return flags
 
@@ -95,11 +94,11 @@ def test_every_field_of_a_machine_is_a_flag() -> None:
         (("--cluster", "tcp://127.0.0.1:8786", "--nodes", "2"), "--nodes: expected with --cluster local or slurm"),
         (("--rollouts-per-node", "0"), "--rollouts-per-node: expected at least 1, found 0"),
         (("--start-timeout", "0"), "--start-timeout: expected more than 0, found 0"),
-        (("--start-timeout", "nan"), "--start-timeout: expected more than 0, found nan"),
+        (("--start-timeout", "nan"), "--start-timeout: expected a number, found 'nan'"),
     ],
 )
 def test_flags_that_no_cluster_can_be_opened_with(argv: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UsageError) as caught:
         parsed(*argv)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -168,6 +167,37 @@ def test_a_run_in_an_allocation_goes_on_in_another_job(monkeypatch: pytest.Monke
         "GADASK_JOB=sweep sbatch --account=A-SL3-CPU --partition=icelake --nodes=8 --time=120 jobs/allocation.sbatch"
         " study.toml --study-dir study"
     )
+
+
+def test_a_flag_that_is_given_anew_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["run", "a.toml", "--budget.elite_mean", "3", "--resume", "--budget.elite-mean=4", "--run-dir", "--odd"]
+    monkeypatch.setattr("sys.argv", ["gadask", *words])
+    again = resume_command(parsed(), "--budget.elite-mean", "inf").partition("gadask ")[2]
+    assert again == "run a.toml --run-dir --odd --resume --budget.elite-mean inf"
+    assert without(["--seed", "--seed", "--nodes=2", "--seed=3", "x"], "--seed") == ["--nodes=2", "x"]
+    monkeypatch.setenv("SLURM_JOB_PARTITION", "icelake")
+    monkeypatch.setattr("sys.argv", ["jobs/run.py", "a.toml", "--cluster=allocation", "--run-dir", "run"])
+    assert resume_command(parsed("--cluster", "allocation")).endswith("a.toml --run-dir run --resume")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_takes_long_is_said(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(output, "isatty", lambda: is_terminal)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setenv("TERM", "xterm")
+    with saying("counting"):
+        pass
+    assert output.getvalue() == ""
+    with saying("counting", after_s=0):
+        wait_until(output.getvalue, 10, "it is said")
+    assert output.getvalue() == ("counting …\r\x1b[2K" if is_terminal else "counting …\n")
+    output.seek(0)
+    output.truncate()
+    with saying("counting", in_files=False, after_s=0):
+        if is_terminal:
+            wait_until(output.getvalue, 10, "it is said")
+    assert ("counting" in output.getvalue()) == is_terminal
 
 
 def test_a_queue_is_given_more_time_than_a_process() -> None:

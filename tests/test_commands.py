@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from gadask import __main__ as commands
+from gadask.analysis.runs import find_runs, load_run
+from gadask.clusters.machine import load_machine
 from gadask.config import load_config
+from gadask.console.completion import completion_script
 from gadask.console.invocation import invocation
-from gadask.errors import ConfigError
+from gadask.errors import ConfigError, RunDirectoryError
+from gadask.record.directory import RunDirectory, read_run
 from gadask.shipped import ALLOCATION, CONFIGS
 from gadask.sweeps.study import load_study
 
@@ -91,6 +96,68 @@ def test_a_command_that_the_shell_finds_is_shown_without_its_path(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert invocation([str(program), "report", "run"]).program == ("gadask", "report")
+
+
+@pytest.fixture(scope="module")
+def completion() -> str:
+    return completion_script("bash", commands.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("ru",), ["run"]),
+        (("run", "cartp"), ["cartpole"]),
+        (("run", "cartpole", "--budget.h"), ["--budget.hours"]),
+        (("sweep", "studies/smo"), ["studies/smoke"]),
+        (("report", "runs", "--no"), ["--no-film"]),
+        (("run", "x", "--generation.closing", "f"), ["first"]),
+        (("run", "x", "--run-dir", "cartp"), []),  # a file
+    ],
+)
+def test_a_shell_completes(words: tuple[str, ...], expected: list[str], completion: str) -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("no bash")
+    script = f'{completion}\nCOMP_WORDS=(gadask "$@"); COMP_CWORD=$#\n_gadask; printf \'%s\\n\' "${{COMPREPLY[@]}}"'
+    answer = subprocess.run(["bash", "-c", script, "_", *words], capture_output=True, text=True, check=True)
+    assert (answer.stdout.split(), answer.stderr) == (expected, "")
+
+
+def test_completion_is_for_shells_that_are_known(tmp_path: Path) -> None:
+    assert "bashcompinit" in completion_script("zsh", {})
+    answer = called("--print-completion", "fish", cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "error: --print-completion: expected bash or zsh, found 'fish'\n"
+    assert called("--print-completion", "bash", cwd=tmp_path).stdout.endswith("complete -o default -F _gadask gadask\n")
+
+
+def test_misspelt_files_and_folders_get_the_nearest_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"did you mean 'studies/smoke'\?$"):
+        load_study("studies/smok")
+    Path("mine.toml").write_text('base = "cartpol"\n[grid]\nseed = [0]\n')
+    with pytest.raises(ConfigError, match=r"^mine.toml: cartpol: .*; did you mean 'cartpole'\?$"):
+        load_study("mine.toml")
+    Path("mine.toml").write_text('base = "cartpole"\n[grid]\nseed = [0]\n')
+    assert load_study("mine.toml")[0].config.env.id == "CartPole-v1"
+    Path("cartpole").write_text('[env]\nid = "Acrobot-v1"\n')
+    assert load_study("mine.toml")[0].config.env.id == "Acrobot-v1"  # what lies beside the study goes first
+    with pytest.raises(ConfigError, match=r"did you mean 'csd3-icelake'\?$"):
+        load_machine("./csd3-icelak.toml")
+    Path("site.toml").write_text('base = "csd3-icelak"\n')
+    with pytest.raises(ConfigError, match=r"did you mean 'csd3-icelake'\?$"):
+        load_machine("site.toml")
+    Path("runs/cartpole").mkdir(parents=True)
+    for read in (read_run, load_run, lambda path: find_runs([path]), RunDirectory.resume):
+        resume = (load_config("cartpole"),) if read is RunDirectory.resume else ()
+        with pytest.raises(RunDirectoryError, match=r"did you mean '(/.*/)?runs/cartpole'\?$"):
+            read("runs/cartpol", *resume)
+        with pytest.raises(RunDirectoryError) as caught:
+            read("runs/cartpole", *resume)
+        assert "did you mean" not in str(caught.value)  # it is there
+        with pytest.raises(RunDirectoryError) as caught:
+            read(str(tmp_path / "runs" / "zebra"), *resume)
+        assert "did you mean" not in str(caught.value)  # most of both paths is the same, and none of the names
 
 
 def test_the_script_for_sbatch_comes_with_the_package() -> None:

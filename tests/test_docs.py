@@ -173,10 +173,10 @@ def _is_table(hint: object) -> bool:
 
 
 def _flags_in_help(name: str) -> set[str]:
-    """Return every flag that `--help` of a command names."""
+    """Return every flag that `--help-all` of a command names."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        module_of(name).main(["--help"])
+        module_of(name).main(["--help-all"])
     return set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
 
 
@@ -186,7 +186,7 @@ def _known_flags(script: str) -> set[str]:
     names = {module.rpartition(".")[2]: name for name, (module, _) in COMMANDS.items()}
     name = names.get(stem, stem)
     arguments = commands()[name] if name in COMMANDS else import_module(f"analysis.{stem}").Arguments
-    known = {*flags_of(arguments), "--help"}
+    known = {*flags_of(arguments), "--help", "--help-all"}
     if "--cluster" in known:
         known |= {f"--machine.{field.name.replace('_', '-')}" for field in dataclasses.fields(Machine)}
     for table in fields_of(arguments):

@@ -291,7 +291,7 @@ def test_plain_output_tells_of_nodes_when_they_change(monkeypatch: pytest.Monkey
     output = io.StringIO()
     counts = NodeCounts(wanted=2, running=2)
     display = ProgressDisplay(CONFIG, Console(file=output, force_terminal=False, width=40), counts=lambda: counts)
-    display.refresh()
+    display.update(PROGRESS)
     assert output.getvalue() == ""  # nothing is amiss
     counts = NodeCounts(wanted=2, running=1, pending=1, pending_reason="Priority", core_hours=1.0)
     display.refresh()
@@ -306,6 +306,32 @@ def test_plain_output_tells_of_nodes_when_they_change(monkeypatch: pytest.Monkey
     clock.now_s += 60
     display.refresh()
     assert output.getvalue().splitlines()[1:] == ["nodes: 2 of 2 running, 1 lost", "nodes: 2 of 2 running, 2 lost"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_nodes_that_are_made_ready_are_spoken_of(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(100.0)
+    monkeypatch.setattr(progress, "time", clock)
+    console, output = terminal(monkeypatch)
+    console = console if is_terminal else Console(file=output, force_terminal=False, width=40)
+    counts = NodeCounts(wanted=1, running=0)
+    line = "making the noise table (1 GB) and starting the rollout processes …"
+
+    def lines() -> int:
+        display.refresh()
+        clock.now_s += 0.6
+        found = [*plain(output.getvalue())].count(line)
+        output.seek(0)
+        output.truncate()
+        return found
+
+    with ProgressDisplay(CONFIG, console, counts=lambda: counts) as display:
+        assert [lines() for _ in range(4)] == [0, 0, 0, 0]  # no node has come
+        counts = NodeCounts(wanted=1, running=1)
+        assert [lines() for _ in range(4)] == ([0, 0, 1, 1] if is_terminal else [0, 0, 1, 0])
+        display.update(PROGRESS)
+        lines()
+        assert [lines() for _ in range(2)] == [0, 0]
 
 
 def test_a_display_is_kept_fresh_while_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import tyro
-
-from gadask.console.invocation import invocation
+from gadask.console import command_line
+from gadask.console.flags import with_defaults
 from gadask.errors import GadaskError, UsageError
 from gadask.imports import find_modules_here
 from gadask.terminal import outlive_terminal
@@ -18,8 +17,8 @@ _Arguments = TypeVar("_Arguments")
 
 
 def parse(arguments: type[_Arguments], argv: Sequence[str]) -> _Arguments:
-    """Return the arguments of a command line."""
-    found: _Arguments = tyro.cli(arguments, args=list(argv), prog=invocation().name)
+    """Return the arguments of a command line; see `command_line.parse`."""
+    found: _Arguments = command_line.parse(argv, with_defaults(arguments))
     return found
 
 

@@ -22,7 +22,7 @@ from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import moving
 from gadask.config import Config, flat_settings, load_stored_config
 from gadask.errors import RecordError, RunDirectoryError
-from gadask.record.directory import holds_run
+from gadask.record.directory import folder_hint, holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
 from gadask.record.frames import episode_frame, generation_frame
 
@@ -86,7 +86,9 @@ def find_runs(paths: Iterable[Path | str]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if not (runs := _runs_below(path)):
-            raise RunDirectoryError(f"{path}: expected a run directory, or a folder of them, found none")
+            raise RunDirectoryError(
+                f"{path}: expected a run directory, or a folder of them, found none{folder_hint(path)}"
+            )
         found += runs
     return list(dict.fromkeys(found))
 
@@ -114,7 +116,7 @@ def load_run(run_dir: Path | str) -> Run:
     """
     path = Path(run_dir)
     if not holds_run(path):
-        raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it")
+        raise RunDirectoryError(f"{path}: expected a run directory, found no config.toml in it{folder_hint(path)}")
     run = Run(path, load_stored_config(path / "config.toml"), generation_frame(path))
     if run.generations.empty:
         raise RunDirectoryError(f"{path}: expected at least one closed generation, found none; let the run go on")

@@ -171,7 +171,7 @@ def user_folder() -> Path:
 def _load(name_or_path: str, derived: tuple[Path, ...]) -> Machine:
     """Return a machine; `derived` are the files that are being read on top of it."""
     path = _find(name_or_path, derived)
-    table = read_toml(path, "machine file")
+    table = read_toml(path, "machine file", SITES)
     base = table.pop("base", None)
     try:
         if base is not None and not isinstance(base, str):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gadask.shipped import ALLOCATION
+from gadask.words import without
 
 
 def sbatch_command(command: str, words: Sequence[str]) -> str:
@@ -25,7 +26,7 @@ def sbatch_command(command: str, words: Sequence[str]) -> str:
     with contextlib.suppress(KeyError, ValueError):  # an older Slurm does not tell
         wall_s = int(environ["SLURM_JOB_END_TIME"]) - int(environ["SLURM_JOB_START_TIME"])
         options.append(f"--time={math.ceil(wall_s / 60)}")
-    rest = words[:-2] if tuple(words[-2:]) == ("--cluster", "allocation") else words
+    rest = without(words, "--cluster")
     variables = "".join(f"{name}={shlex.quote(value)} " for name, value in given.items())
     return variables + shlex.join(["sbatch", *options, allocation_script(), *rest])
 

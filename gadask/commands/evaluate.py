@@ -22,8 +22,10 @@ import tyro
 from gadask.clusters.machine import job_core_hours
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.console.command_line import FINISHED, check_dask, draw, exit_status, parse
+from gadask.console.help_page import Help
 from gadask.console.leaving import INTERRUPTED, stop_on_signals
-from gadask.console.node_flags import NodeFlags, check_node_flags, confirm_cost, default_node_flags, dry_run
+from gadask.console.node_flags import NodeFlags, check_node_flags, confirm_cost, default_node_flags, dry_run, node_help
+from gadask.console.notice import saying
 from gadask.errors import ConfigError, GenomeError
 
 if TYPE_CHECKING:
@@ -38,6 +40,18 @@ _FILMS = (".gif", ".mp4")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 
+_HELP = Help(
+    usual=(
+        *("RUN_DIR", "--episodes", "--genome", "--env", "--sticky", "--baselines", "--children", "--film"),
+        *("--film-input", "--out"),
+    ),
+    examples=(
+        "evaluate runs/harlow --baselines",
+        "evaluate runs/frostbite --genome best --sticky 0.25 --film best.gif",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Play a genome of a run again; print mean, standard error and quantiles of its returns."""
@@ -49,8 +63,8 @@ class Arguments:
     """Episodes of the genome, and of each baseline. A genome that has few different ones plays each once, whatever this
     says."""
     genome: str = "last"
-    """`last`: the last elite. `best`: the elite with the best mean over its evaluation episodes in any generation. Or a
-    genome: noise indices joined by `-`."""
+    """`last`, the last elite; `best`, the elite with the best mean over its evaluation episodes in any generation; or a
+    genome, as noise indices joined by `-`."""
     env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
     """Kwargs of the environment that differ from the run's, such as image_set=test."""
     sticky: float = 0.0
@@ -75,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; the machine file gives the flags their defaults."""
-    arguments = parse(argv, Arguments(tyro.MISSING, default_node_flags(argv)))
+    arguments = parse(argv, Arguments(tyro.MISSING, default_node_flags(argv)), node_help(argv, _HELP))
     if arguments.episodes < 1:
         raise ConfigError(f"--episodes: expected at least 1, found {arguments.episodes}")
     if arguments.film is not None and arguments.film.suffix not in _FILMS:
@@ -101,18 +115,19 @@ class Plan:
 
 def _run(arguments: Arguments) -> int:
     """Find out what is to be played, say or ask what it may cost, and play."""
-    check_dask()
-    from gadask.algorithms.algorithm import Brood
-    from gadask.genomes.genome import check_genes
-    from gadask.master.evaluate import children_again, choose_genome
-    from gadask.master.task import prepare_task
-    from gadask.record.directory import read_normaliser, read_run
-
     run_dir, nodes = arguments.run_dir, arguments.nodes
-    stored, state = read_run(run_dir)
-    config = _with_kwargs(stored, arguments.env)
-    _check_baselines(config.env, arguments.baselines)
-    task = prepare_task(config)
+    with saying("trying the environment and the network", in_files=False):
+        check_dask()
+        from gadask.algorithms.algorithm import Brood
+        from gadask.genomes.genome import check_genes
+        from gadask.master.evaluate import children_again, choose_genome
+        from gadask.master.task import prepare_task
+        from gadask.record.directory import read_normaliser, read_run
+
+        stored, state = read_run(run_dir)
+        config = _with_kwargs(stored, arguments.env)
+        _check_baselines(config.env, arguments.baselines)
+        task = prepare_task(config)
     try:
         genome = choose_genome(run_dir, arguments.genome)
     except GenomeError as error:

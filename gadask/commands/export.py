@@ -27,8 +27,8 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(metavar="POLICY.safetensors")]
     """File to write: `.safetensors` for the weights, `.pt2` (torch.export) or `.onnx` for a program."""
     genome: str = "best"
-    """`best`: the elite with the best mean over its evaluation episodes in any generation. `last`: the last elite. Or a
-    genome: noise indices joined by `-`."""
+    """`best`, the elite with the best mean over its evaluation episodes in any generation; `last`, the last elite; or a
+    genome, as noise indices joined by `-`."""
 
 
 def main(argv: Sequence[str]) -> int:

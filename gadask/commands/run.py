@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ import tyro
 from gadask.clusters.machine import cost_text, largest_cost
 from gadask.config import BudgetConfig, Config, check_config, load_config
 from gadask.console.command_line import FINISHED, check_dask, draw, exit_status, parse
+from gadask.console.help_page import Help
 from gadask.console.leaving import INTERRUPTED, stop_on_signals
 from gadask.console.node_flags import (
     NodeFlags,
@@ -24,8 +25,10 @@ from gadask.console.node_flags import (
     confirm_cost,
     default_node_flags,
     dry_run,
+    node_help,
     resume_command,
 )
+from gadask.console.notice import saying
 from gadask.errors import ConfigError, GadaskError
 from gadask.imports import imported_meanwhile
 
@@ -35,6 +38,29 @@ if TYPE_CHECKING:
 
 
 _FILM_S = 120.0
+
+_HELP = Help(
+    usual=(
+        "CONFIG",
+        "--run-dir",
+        "--resume",
+        "--seed",
+        "--env.id",
+        "--policy.kind",
+        "--algorithm.kind",
+        "--generation.population",
+        "--budget.",
+        "--pictures",
+        "--tensorboard",
+    ),
+    examples=(
+        "run cartpole --run-dir runs/cartpole",
+        "run such2017 --run-dir runs/kangaroo --env.id ALE/Kangaroo-v5",
+        "run such2017 --run-dir runs/kangaroo --resume --budget.hours 8",
+        "run such2017 --run-dir runs/frostbite --cluster slurm --machine my-site",
+    ),
+    more="A config file holds the same settings: `gadask --help` says where some lie.",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +76,7 @@ class Arguments:
     resume: bool = False
     """Go on with the run in --run-dir from its last closed generation."""
     pictures: bool = True
-    """Draw the learning curve, film the elite and write a report at the end."""
+    """Draw pictures at the end: the learning curve, a film of the elite and a report."""
     tensorboard: bool = False
     """Write scalars for TensorBoard to RUN_DIR/tensorboard while the run evolves; needs the package tensorboard."""
 
@@ -64,7 +90,8 @@ def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; config file and machine file give the flags their defaults."""
     given = bool(argv) and not argv[0].startswith("-")
     stored = load_config(argv[0]) if given else Config()
-    arguments = parse(argv, Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv)))
+    default = Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv))
+    arguments = parse(argv, default, node_help(argv, _HELP))
     if not given:
         raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} behind the flags")
     if arguments.settings.preset != stored.preset:
@@ -76,15 +103,16 @@ def _parse(argv: Sequence[str]) -> Arguments:
 
 def _run(arguments: Arguments) -> int:
     """Say or ask what it may cost, make or open the run directory, and play."""
-    check_dask()
-    from gadask.master.start import find_start, first_state
-    from gadask.master.task import prepare_task
-    from gadask.record.directory import RunDirectory, holds_run, read_run
-
     config, nodes, run_dir = arguments.settings, arguments.nodes, arguments.run_dir
-    scalars = _scalar_writer(arguments)
-    with imported_meanwhile("gadask.clusters.local", "gadask.master.evolve", "gadask.console.progress"):
-        task = prepare_task(config)
+    with saying(f"trying {config.env.id} and the network", in_files=False):
+        check_dask()
+        from gadask.master.start import find_start, first_state
+        from gadask.master.task import prepare_task
+        from gadask.record.directory import RunDirectory, holds_run, read_run
+
+        scalars = _scalar_writer(arguments)
+        with imported_meanwhile("gadask.clusters.local", "gadask.master.evolve", "gadask.console.progress"):
+            task = prepare_task(config)
     # A job that is requeued has the same command line; it may not have come as far as to make the directory.
     resume = arguments.resume or (nodes.kind.is_requeued() and holds_run(run_dir))
     start = None if resume else find_start(config, task.n_params)
@@ -164,14 +192,15 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
                         if scalars is not None:
                             scalars.close_generation(run_dir, generation)
             if _is_untested(config, run_dir):
-                test = await evaluate_elite(
-                    config,
-                    cluster.client,
-                    run_dir,
-                    config.budget.test_episodes,
-                    n_processes=nodes.n_processes,
-                    node_timeout_s=nodes.node_timeout_s,
-                )
+                with saying("testing the elite on fresh episodes"):
+                    test = await evaluate_elite(
+                        config,
+                        cluster.client,
+                        run_dir,
+                        config.budget.test_episodes,
+                        n_processes=nodes.n_processes,
+                        node_timeout_s=nodes.node_timeout_s,
+                    )
                 print(test.text)
     elif (known := _known_test(config, run_dir)) is not None:
         print(known)
@@ -199,7 +228,9 @@ async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
     print(f"networks are computed by {kernels_of(config)}")
     used = 0.0
     try:
-        async with nodes.open(run_dir) as cluster:
+        async with AsyncExitStack() as stack:
+            with saying("starting the nodes"):
+                cluster = await stack.enter_async_context(nodes.open(run_dir))
             print(f"dashboard: {cluster.dashboard}")
             if cluster.page:
                 print(f"gadask's page: {cluster.page}")
@@ -256,5 +287,5 @@ def _known_test(config: Config, run_dir: Path) -> str | None:
 
 def _go_on(nodes: NodeFlags, budget: BudgetConfig, reached: str) -> str:
     """Return a command that goes on with the run: the limit that was reached is doubled, or left out."""
-    limit = getattr(budget, reached)
-    return f"{resume_command(nodes)} --budget.{reached} {2 * limit if reached != 'elite_mean' else 'inf'}"
+    limit = "inf" if reached == "elite_mean" else f"{2 * getattr(budget, reached):.15g}"
+    return resume_command(nodes, f"--budget.{reached.replace('_', '-')}", limit)

@@ -20,6 +20,7 @@ import tyro
 
 from gadask.clusters.machine import job_core_hours
 from gadask.console.command_line import FAILED, FINISHED, check_dask, exit_status, parse
+from gadask.console.help_page import Help
 from gadask.console.leaving import INTERRUPTED, stop_on_signals
 from gadask.console.node_flags import (
     NodeFlags,
@@ -27,8 +28,10 @@ from gadask.console.node_flags import (
     confirm_cost,
     default_node_flags,
     dry_run,
+    node_help,
     this_command,
 )
+from gadask.console.notice import saying
 from gadask.errors import ConfigError, GadaskError
 from gadask.sweeps.study import load_study
 from gadask.units import many
@@ -37,6 +40,16 @@ if TYPE_CHECKING:
     from gadask.master.generation import Generation
     from gadask.sweeps.progress import SweepDisplay
     from gadask.sweeps.sweep import Sweep, SweptRun
+
+
+_HELP = Help(
+    usual=("STUDY", "--study-dir", "--max-parallel", "--tensorboard"),
+    examples=(
+        "sweep studies/smoke --study-dir runs/smoke",
+        "sweep my-study.toml --study-dir runs/mine --nodes 2 --max-parallel 4",
+    ),
+    more="The study file says what is played: games, seeds, and any field of the config.",
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> Arguments:
     """Return the checked arguments; the machine file gives the flags their defaults."""
-    arguments = parse(argv, Arguments(tyro.MISSING, tyro.MISSING, default_node_flags(argv)))
+    arguments = parse(argv, Arguments(tyro.MISSING, tyro.MISSING, default_node_flags(argv)), node_help(argv, _HELP))
     if arguments.max_parallel < 1:
         raise ConfigError(f"--max-parallel: expected at least 1, found {arguments.max_parallel}")
     check_node_flags(arguments.nodes)
@@ -87,7 +100,8 @@ def _run(arguments: Arguments) -> int:
         if scalars is not None:
             scalars.close_generation(run.directory, generation)
 
-    sweep = Sweep(study_runs, arguments.study_dir, display.change, close_generation)
+    with saying("trying the environments and the networks", in_files=False):
+        sweep = Sweep(study_runs, arguments.study_dir, display.change, close_generation)
     nodes, unfinished = arguments.nodes, sweep.unfinished
     hours = _largest_hours(unfinished, arguments.max_parallel)
     an_hour = job_core_hours(nodes.fields, nodes.n_nodes, 1)
@@ -143,7 +157,9 @@ async def _play_or_stop(arguments: Arguments, sweep: Sweep, display: SweepDispla
 async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> None:
     """Open the cluster and play what is not finished."""
     nodes = arguments.nodes
-    async with nodes.open(arguments.study_dir) as cluster:
+    async with contextlib.AsyncExitStack() as stack:
+        with saying("starting the nodes"):
+            cluster = await stack.enter_async_context(nodes.open(arguments.study_dir))
         print(f"dashboard: {cluster.dashboard}")
         if cluster.page:
             print(f"gadask's page: {cluster.page}")

@@ -19,8 +19,11 @@ from typing import Annotated, TypeVar
 import tyro
 
 from gadask.config import StartConfig, new_name
+from gadask.console.flags import flags_of
+from gadask.console.help_page import PLAIN, Help, full_page, short_page
 from gadask.console.invocation import invocation
 from gadask.console.leaving import INTERRUPTED
+from gadask.console.reading import read_words
 from gadask.errors import ConfigError, GadaskError, UsageError
 from gadask.imports import find_modules_here, own_command
 from gadask.terminal import outlive_terminal
@@ -41,23 +44,28 @@ class StderrHandler(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
-def parse(argv: Sequence[str], default: _Arguments) -> _Arguments:
+def parse(argv: Sequence[str], default: _Arguments, page: Help = PLAIN) -> _Arguments:
     """Return the arguments of a command line; what it leaves out is as in `default`.
 
-    Raises `ConfigError` for a flag that is called otherwise now.
+    `--help` and `--help-all` end the process with a page, which `page` adds to.
+
+    Raises `UsageError` naming the flag that is unknown, called otherwise now, or has no such value.
     """
+    flags, program = list(flags_of(default)), invocation().name
+    if asked := {"-h", "--help", "--help-all"}.intersection(argv):
+        about = " ".join((type(default).__doc__ or "").split())
+        full = "--help-all" in asked
+        print(full_page(flags, about, program) if full else short_page(flags, about, program, page))
+        raise SystemExit(FINISHED)
     for flag in (text.partition("=")[0] for text in argv if text.startswith("--")):
         if new := new_name(flag[2:].replace("-", "_")):
             raise ConfigError(f"{flag}: is now --{new}")
+    words = read_words(argv, flags, program)
     with warnings.catch_warnings():
         # Lists and tables among a file's kwargs are no flags, and pass as they are.
         warnings.filterwarnings("ignore", r"The field `.*kwargs` is annotated with type", UserWarning)
         found: _Arguments = tyro.cli(
-            type(default),
-            args=list(argv),
-            default=default,
-            config=(tyro.conf.FlagCreatePairsOff,),
-            prog=invocation().name,
+            type(default), args=words, default=default, config=(tyro.conf.FlagCreatePairsOff,), prog=program
         )
     return found
 

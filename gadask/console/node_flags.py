@@ -6,7 +6,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +15,16 @@ import tyro
 
 from gadask.clusters.kinds import EXISTING, KINDS, Kind, kind_of, names, open_cluster
 from gadask.clusters.machine import Machine, check_complete, load_machine, machine_names
+from gadask.console.help_page import Help
 from gadask.console.invocation import invocation
 from gadask.errors import ConfigError, UsageError
 from gadask.units import many
+from gadask.words import without
 
 if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
 
-_KINDS_IN_WORDS = " ".join(f"`{kind.name}`: {kind.about}." for kind in KINDS.values())
+_KINDS_IN_WORDS = "; ".join(f"`{kind.name}`: {kind.about}" for kind in KINDS.values())
 _USUAL_S = EXISTING.start_timeout_s
 _TIMEOUTS = "".join(
     f", {kind.start_timeout_s:,g} with {kind.name}" for kind in KINDS.values() if kind.start_timeout_s != _USUAL_S
@@ -33,7 +36,7 @@ class NodeFlags:
     """Where nodes come from."""
 
     cluster: Annotated[
-        str, tyro.conf.arg(help=f"{_KINDS_IN_WORDS} `tls://HOST:PORT` or `tcp://HOST:PORT`: {EXISTING.about}.")
+        str, tyro.conf.arg(help=f"{_KINDS_IN_WORDS}; `tls://HOST:PORT` or `tcp://HOST:PORT`: {EXISTING.about}.")
     ] = "local"
     machine: Annotated[
         str | None,
@@ -115,15 +118,38 @@ class NodeFlags:
         )
 
 
+USUAL_NODE_FLAGS = ("--cluster", "--machine", "--nodes", "--rollouts-per-node")
+"""What `--help` shows of these flags."""
+
+MACHINE_FLAGS = ("--start-timeout", "--dry-run", "--yes", "--machine.")
+"""What it shows as well with a kind of cluster that takes a machine."""
+
+
+def node_help(argv: Sequence[str], page: Help) -> Help:
+    """Return a command's page with the flags for nodes that matter to the cluster that `argv` names."""
+    cluster = _given(argv, "--cluster")
+    if cluster in KINDS and KINDS[cluster].takes_machine:
+        return replace(page, usual=(*page.usual, *USUAL_NODE_FLAGS, *MACHINE_FLAGS))
+    first = next(kind.name for kind in KINDS.values() if kind.takes_machine)
+    more = f"`{invocation().name} --cluster {first} --help` shows those of machines too.\n"
+    return replace(page, usual=(*page.usual, *USUAL_NODE_FLAGS), more=more + page.more)
+
+
 def default_node_flags(argv: Sequence[str]) -> NodeFlags:
     """Return the defaults of the flags, with the fields of the machine that `argv` names."""
-    machine = None
-    for place, argument in enumerate(argv):
-        if argument == "--machine" and place + 1 < len(argv):
-            machine = argv[place + 1]
-        elif argument.startswith("--machine="):
-            machine = argument.partition("=")[2]
+    machine = _given(argv, "--machine")
     return NodeFlags(fields=Machine() if machine is None else load_machine(machine))
+
+
+def _given(argv: Sequence[str], flag: str) -> str | None:
+    """Return the value that a flag is given last, before anything else is known of the command line."""
+    value = None
+    for word, after in zip_longest(argv, argv[1:]):
+        if word == flag:
+            value = after
+        elif word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def check_node_flags(flags: NodeFlags) -> None:
@@ -193,15 +219,21 @@ def confirm_cost(flags: NodeFlags, core_hours: float, cost: str) -> None:
         raise UsageError("not confirmed; nothing was started")
 
 
-def this_command(flags: NodeFlags) -> str:
-    """Return how the command line of this process is given again, without `--resume`."""
+def this_command(flags: NodeFlags, *changes: str) -> str:
+    """Return how the command line of this process is given again, without `--resume`.
+
+    `changes` are words that it gets; what it says of the same flags is left out.
+    """
     called = invocation()
-    words = [word for word in called.arguments if word != "--resume"]
+    words = without(called.arguments, "--resume", takes_value=False)
+    for flag in (word for word in changes if word.startswith("--")):
+        words = without(words, flag)
+    words += changes
     if flags.kind.command is not None:
         return flags.kind.command(called.command, words)
     return shlex.join([*called.program, *words])
 
 
-def resume_command(flags: NodeFlags) -> str:
+def resume_command(flags: NodeFlags, *changes: str) -> str:
     """Return `this_command` with `--resume`."""
-    return f"{this_command(flags)} --resume"
+    return this_command(flags, "--resume", *changes)

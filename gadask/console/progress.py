@@ -31,6 +31,7 @@ _SCORE_WIDTH = 9
 _NODES_WIDTH = 79
 _NODES_LINE_EVERY_S = 10.0
 _MIN_REFRESH_S, _REFRESH_S = 0.1, 1.0
+_SETUP_S = 1.0
 
 
 class LiveDisplay:
@@ -70,6 +71,8 @@ class ProgressDisplay(LiveDisplay):
         self._refreshed_at = -math.inf
         self._frames: deque[tuple[float, int]] = deque()
         self._last: Generation | None = None
+        self._setup_from: float | None = math.inf
+        """Since when there are nodes that do not play yet; None once they do, or once that was printed for good."""
 
     def update(self, progress: Progress) -> None:
         """Show where the run stands."""
@@ -103,9 +106,28 @@ class ProgressDisplay(LiveDisplay):
         if self._console.is_terminal:
             rows = [] if self._progress is None else [self._panel(self._progress)]
             nodes = [] if self._counts is None else [Text(nodes_line(self._counts()))]
-            self._live.update(Group(*rows, *nodes), refresh=True)
-        elif self._news is not None and (line := self._news.take()):
+            setup = [Text(self._setup_line())] if self._is_setup_long() else []
+            self._live.update(Group(*rows, *nodes, *setup), refresh=True)
+            return
+        if self._news is not None and (line := self._news.take()):
             self._console.print(Text(line), soft_wrap=True)
+        if self._is_setup_long():
+            self._setup_from = None
+            self._console.print(Text(self._setup_line()), soft_wrap=True)
+
+    def _is_setup_long(self) -> bool:
+        """Whether there have been nodes for a second, none has played, and that was not said in output that is kept."""
+        if self._progress is not None:
+            self._setup_from = None
+        if self._setup_from is None or self._counts is None or not self._counts().running:
+            return False
+        self._setup_from = min(self._setup_from, time.monotonic())
+        return time.monotonic() - self._setup_from >= _SETUP_S
+
+    def _setup_line(self) -> str:
+        size_bytes = 4 * self._config.noise.size
+        size = f"{size_bytes / 1e9:.3g} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.3g} MB"
+        return f"making the noise table ({size}) and starting the rollout processes …"
 
     def close_generation(self, generation: Generation) -> None:
         """Print the generation's line."""

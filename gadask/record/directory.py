@@ -42,6 +42,7 @@ from gadask.record.checkpoint import (
 from gadask.record.episodes import WALL_CLOCK_COLUMNS, episode_table, episodes_path, read_episodes, to_parquet
 from gadask.record.generations import LOG, encode_line, read_generations, read_normaliser
 from gadask.record.provenance import changes
+from gadask.shipped import nearest_folder
 
 __all__ = [
     "WALL_CLOCK_COLUMNS",
@@ -280,13 +281,19 @@ def holds_run(path: Path | str) -> bool:
         raise RunDirectoryError(f"{path}: cannot look for a run there: {error.strerror}") from None
 
 
+def folder_hint(path: Path | str) -> str:
+    """Return what an error says of a folder that is not there: which one is called most like it; empty if none is."""
+    near = nearest_folder(path)
+    return f"; did you mean {near!r}?" if near else ""
+
+
 def read_run(path: Path | str) -> tuple[Config, State]:
     """Return the config and the last good state of a run directory, which may be in use; changes nothing.
 
     Raises as `RunDirectory.resume` does.
     """
     if not holds_run(path):
-        raise RunDirectoryError(f"{path}: expected a run directory, found no {_CONFIG} in it")
+        raise RunDirectoryError(f"{path}: expected a run directory, found no {_CONFIG} in it{folder_hint(path)}")
     path = Path(path).absolute()
     config, _, content, _ = _load(path)
     return config, decode(content).state
@@ -327,6 +334,7 @@ def _refuse_missing(path: Path) -> None:
     if not holds_run(path):
         raise RunDirectoryError(
             f"{path}: no run here to resume (no {_CONFIG}); leave --resume (resume=True) out to start one"
+            f"{folder_hint(path)}"
         )
 
 

@@ -53,7 +53,9 @@ def load_study(path: Path | str) -> tuple[StudyRun, ...]:
         if base is not None:
             if not isinstance(base, str):
                 raise ConfigError(f"base: expected the name of a config file, found {base!r}")
-            table = _merged(read_toml(path.parent / base, "config file"), table)
+            beside, shipped = path.parent / base, find_config(base)
+            found = beside if beside.exists() or not shipped.exists() else shipped
+            table = _merged(read_toml(found, "config file"), table)
         return _runs(table, _flat_grid(grid))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
