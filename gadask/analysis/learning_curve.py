@@ -127,23 +127,24 @@ def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 10
     plot.xaxis.formatter = engineering()
     _draw_bands(plot, frame)
     line = {"x": "frames", "source": source}
-    plot.line(**line, y="child_max", color=CHILD, line_dash="dotted", legend_label="children, best")
-    elite = plot.line(**line, y="elite_mean", color=ELITE, line_width=2, legend_label=_elite_label(frame))
+    best = {"color": CHILD, "line_dash": "dotted", "legend_label": "children, best"}
+    shown = plot.line(**line, y="child_max", **best)
+    if mean.notna().any():
+        plot.line(**line, y="elite_mean", color=ELITE, line_width=2, legend_label=_elite_label(frame))
     if error.notna().any():
         whisker = Whisker(source=source, base="frames", lower="low", upper="high", line_color=ELITE)
         whisker.update(upper_head=None, lower_head=None)
         plot.add_layout(whisker)
-    renderers = [elite]
     if len(frame) <= _MAX_MARKED:
-        for column, color, size in (("child_median", CHILD, 5), ("child_max", CHILD, 4), ("elite_mean", ELITE, 7)):
-            renderers.append(plot.scatter(**line, y=column, color=color, size=size))
+        for column, color, size in (("child_median", CHILD, 5), ("elite_mean", ELITE, 7), ("child_max", CHILD, 4)):
+            shown = plot.scatter(**line, y=column, color=color, size=size)
     if test is not None:
         place, spread = _test_place(frame, test), test.standard_error
         style = {"color": _TEST, "legend_label": _test_label(test)}
         plot.scatter([place], [test.mean], marker="diamond", size=11, **style)
         if spread == spread:
             plot.segment([place], [test.mean - spread], [place], [test.mean + spread], **style)
-    plot.add_tools(HoverTool(renderers=renderers[-1:], tooltips=_TOOLTIP, mode="vline"))
+    plot.add_tools(HoverTool(renderers=[shown], tooltips=_TOOLTIP, mode="vline"))
     plot.x_range.start, plot.x_range.end = 0, _last_shown(frame)
     if (time := play_time(frame)) is not None:
         add_play_time(plot, time)

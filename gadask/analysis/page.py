@@ -40,8 +40,9 @@ p.lead { font-size: 16px; max-width: none; margin-bottom: 16px; }
 p.note, figcaption { color: var(--faint); font-size: 13px; }
 table { border-collapse: collapse; margin: 8px 0 16px; font-size: 14px; overflow-wrap: normal; }
 th, td { padding: 3px 12px 3px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--thin); }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
+table:not(.facts) td { white-space: nowrap; }
 table.facts { overflow-wrap: anywhere; }
 table.facts td:first-child { overflow-wrap: normal; white-space: nowrap; color: var(--faint); }
 pre, code { font: 13px/1.4 ui-monospace, "DejaVu Sans Mono", monospace; }

@@ -102,10 +102,10 @@ def report_study(
         RecordError: a run directory is damaged.
     """
     page = Page(study_facts.title(runs))
-    page.lead(study_facts.lead(runs))
+    final = scores.final_scores(runs)
+    page.lead(study_facts.lead(runs, final))
     if left_out:
         page.note(f"Without a closed generation, and so left out: {', '.join(path.name for path in left_out)}.")
-    final = scores.final_scores(runs)
     if len(final):
         _add_curves(page, runs)
         if film:
@@ -116,11 +116,13 @@ def report_study(
     else:
         page.note("No run has an elite yet.")
     page.heading("Runs")
-    page.table(*study_facts.run_table(runs))
+    rows, header = study_facts.run_table(runs)
+    page.table(rows, header)
+    of_test = " The standard error is that of the test's mean." if study_facts.ERROR in header else ""
     page.note(
-        "The elite's mean is that which crowned it, the best of several noisy ones and so too high. The standard error"
-        " is that of the test's mean. Busy is the share of the nodes' process time that a run's own counted episodes"
-        " took. Runs of a sweep share nodes: the rest was idle, or other runs'."
+        f"The elite's mean is that which crowned it, the best of several noisy ones and so too high.{of_test} Busy is"
+        " the share of the nodes' process time that a run's own counted episodes took. Runs of a sweep share nodes: the"
+        " rest was idle, or other runs'."
     )
     if varied := study_facts.varied_settings(runs):
         page.heading("What varies")
@@ -220,14 +222,12 @@ def _closing_table(closings: pd.DataFrame) -> Table:
 def _add_curves(page: Page, runs: Sequence[Run]) -> None:
     page.figure(curves.plot_curves(study_frame(runs), width=WIDTH))
     measures = " or ".join(dict.fromkeys(run.measure for run in runs))
-    are_compared = bool({run.game for run in runs} & set(ga_dist_curves()["game"]))
-    has_seeds = study_facts.n_seeds(runs) > 1
-    page.note(
-        f"{'Median over seeds of the' if has_seeds else 'The'} elite's mean {measures}"
-        f"{', with its bootstrapped 95 % interval' if has_seeds else ''}. That mean is the best of several noisy ones"
-        f" and so too high{', in ga-dist’s curves too' if are_compared else ''}. At t frames all show the elite of the"
-        " generation that crosses t, the first to close at t frames or more."
-    )
+    median = "Median over seeds, with its bootstrapped 95 % interval. " if study_facts.n_seeds(runs) > 1 else ""
+    text = f"{median}The elite's mean {measures} is the best of several noisy ones and so too high"
+    if {run.game for run in runs} & set(ga_dist_curves()["game"]):  # the legend says where curves cross
+        page.note(f"{text}, in ga-dist's curves too.")
+    else:
+        page.note(f"{text}. At t frames it is that of the first generation to close at t frames or more.")
 
 
 def _add_best(page: Page, runs: Sequence[Run], final: pd.DataFrame, timeout_s: float) -> None:

@@ -52,9 +52,9 @@ def standing(run: Run) -> str:
         done = budget_share(budget, len(frame), frame["frames"].iloc[-1], frame["elapsed_s"].iloc[-1])
         return f"Not finished: {n} so far" + ("" if done is None else f", {100 * done:.0f} % of its budget")
     reached = {
-        "generations": "",
-        "frames": f": {budget.frames or 0:,.0f} {frames_label(frame)} are spent",
-        "hours": f": {budget.hours or 0:g} hours are spent",
+        "generations": ", its budget",
+        "frames": f": its budget of {budget.frames or 0:,.0f} {frames_label(frame)} is spent",
+        "hours": f": its budget of {budget.hours or 0:g} hours is spent",
         "elite_mean": f": its elite reached {number(budget.elite_mean or 0)}",
     }
     return f"Finished after {n}{reached[limit]}"
@@ -151,8 +151,8 @@ def _crowned(frame: pd.DataFrame) -> str:
         return _NONE
     errors = frame.loc[frame["generation"] == last["elite_generation"], "elite_error"]
     error = float(errors.iloc[0]) if len(errors) else math.nan
-    episodes = many(last["elite_episodes"], "episode")
-    return f"{mean_over(last['elite_mean'], error, f'the {episodes}')} that crowned it"
+    n = last["elite_episodes"]
+    return f"{mean_over(last['elite_mean'], error, 'the episode' if n == 1 else f'the {n} episodes')} that crowned it"
 
 
 def _tested(test: EliteTest, elite: object) -> str:

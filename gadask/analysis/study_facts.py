@@ -12,6 +12,11 @@ from gadask.analysis.run_facts import Table, is_finished
 from gadask.analysis.runs import Run, finished_test, own_settings, own_tables, system_names
 from gadask.analysis.wording import UNKNOWN, core_hours, duration, many, number, share
 
+ERROR = "± standard error"
+"""Column of `run_table`: of the mean of the elite's test."""
+
+_MAX_NAMED = 4  # tasks in a line
+
 
 def title(runs: Sequence[Run]) -> str:
     """Return a study's name, that of the folder which holds its runs, or how many runs they are."""
@@ -19,8 +24,11 @@ def title(runs: Sequence[Run]) -> str:
     return f"Study {folders.pop().name}" if len(folders) == 1 else f"Study of {many(len(runs), 'run')}"
 
 
-def lead(runs: Sequence[Run]) -> str:
-    """Return what a study is, how much of it is finished and its cost, in a line."""
+def lead(runs: Sequence[Run], scores: pd.DataFrame) -> str:
+    """Return what a study is, how much of it is finished, its best results and its cost, in a line.
+
+    `scores` as `final_scores` returns them.
+    """
     systems = len(set(system_names(runs)))
     parts = [many(len({run.game for run in runs}), "task"), many(n_seeds(runs), "seed")]
     parts += [many(systems, "setting")] if systems > 1 else []
@@ -28,8 +36,10 @@ def lead(runs: Sequence[Run]) -> str:
     finished = "all finished" if n_finished == len(runs) else f"{n_finished} finished"
     whole = pd.concat([run.generations for run in runs])
     played_s = sum(run.generations["elapsed_s"].iloc[-1] for run in runs)
+    best = [f"{game} {number(score)}" for game, score in scores.groupby("game")["score"].max().items()]
+    reached = f" Best result: {', '.join(best)}." if 0 < len(best) <= _MAX_NAMED else ""
     return (
-        f"{many(len(runs), 'run')}, {finished}: {', '.join(parts)}."
+        f"{many(len(runs), 'run')}, {', '.join(parts)}; {finished}.{reached}"
         f" Cost: {core_hours(whole)} core-hours; the runs' times of play add up to {duration(played_s)}."
     )
 
@@ -52,7 +62,7 @@ def run_table(runs: Sequence[Run]) -> Table:
         "frames": [f"{last['frames']:,}" for last in lasts],
         "elite": [number(last["elite_mean"]) for last in lasts],
         "elite test": [UNKNOWN if test is None else number(test.mean) for test in tests],
-        "± standard error": [UNKNOWN if test is None else number(test.standard_error) for test in tests],
+        ERROR: [UNKNOWN if test is None else number(test.standard_error) for test in tests],
         "test of": [UNKNOWN if test is None else test.episodes_text for test in tests],
         "core-hours": [core_hours(run.generations) for run in runs],
         "busy": [share(run.generations, "busy_s") for run in runs],
