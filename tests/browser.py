@@ -63,6 +63,13 @@ class Page:
             await asyncio.sleep(0.05)
         return value
 
+    async def emulate(self, width: int, features: dict[str, str], media: str = "") -> None:
+        """Have a width, media features such as `prefers-color-scheme`, and a medium such as `print`."""
+        of_screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self._call("Emulation.setDeviceMetricsOverride", **of_screen)
+        named = [{"name": name, "value": value} for name, value in features.items()]
+        await self._call("Emulation.setEmulatedMedia", media=media, features=named)
+
     async def save_picture(self, path: Path) -> None:
         """Write what the page shows as a PNG."""
         answer = await self._call("Page.captureScreenshot")

@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from gadask.analysis import report
+from gadask.analysis import run_facts
 from gadask.analysis.runs import finished_test, load_run
 from gadask.config import load_config
 from gadask.envs.baselines import BASELINES
@@ -237,11 +237,12 @@ def test_where_nothing_is_drawn_an_elite_is_tested_once_beside_baselines_that_dr
     random = episodes[episodes.player == "random"]
     assert random.episode.tolist() == list(range(9))
     assert random["return"].nunique() > 5
-    assert report._of_what(finished_test(run_dir)) == "which is of the only episode that it can have,"
+    note = run_facts.curve_note(load_run(run_dir), finished_test(run_dir))
+    assert note.endswith("The elite has only one episode: its mean is exact.")
 
 
 def report_rows(run_dir: Path) -> dict[str, str]:
-    return dict(report._summary(load_run(run_dir), finished_test(run_dir), finished_test(run_dir, sticky=True)))
+    return dict(run_facts.summary(load_run(run_dir), finished_test(run_dir), finished_test(run_dir, sticky=True)))
 
 
 def test_ctrl_c_leaves_nothing(run_dir: Path) -> None:

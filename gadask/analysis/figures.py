@@ -49,6 +49,9 @@ SUBTITLE = LABEL | {"text_font_style": "normal"}
 Lines = dict[str, tuple[str, str]]
 """Entries of a legend: label → colour and dash."""
 
+KEYS_ALONE = "keys alone"
+"""Name of a figure that is only a legend: a page shows it as text."""
+
 FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 SUFFIXES = (".html", ".png", ".svg")
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -138,7 +141,7 @@ def legend_strip(lines: Lines, width: int, note: str = "") -> bokeh_figure:
     """Return a legend that stands alone, for a grid of panels that share it, with a note below."""
     n_columns = max(1, min(len(lines), width // max(40 + 7 * len(label) for label in lines)))
     height = 12 + 22 * -(-len(lines) // n_columns)
-    strip = new_figure(x="", y="", width=width, height=height, toolbar_location=None)
+    strip = new_figure(x="", y="", width=width, height=height, toolbar_location=None, name=KEYS_ALONE)
     strip.axis.visible = strip.grid.visible = False
     for label, (color, dash) in lines.items():
         strip.line([0], [0], color=color, line_dash=dash, line_width=2, legend_label=label)

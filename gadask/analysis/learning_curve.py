@@ -1,9 +1,10 @@
 """Draw a run's learning curve: `gadask curve RUN_DIR [--out CURVE.png]`.
 
 The abscissa counts emulator frames, candidates' evaluation included, as the budget does; each generation stands where
-it closed. Bands are quantiles of its children's returns, or of their fitness (`generation.fitness`). The elite is drawn
-where it was crowned, as mean ± standard error over its evaluation episodes. That mean is the best of several noisy ones
-and so too high; the elite test is not, on episodes that no selection has seen, or on every start that there is.
+it closed. Above it stands the time of play, without the gaps between an interrupt and a resume. Bands are quantiles of
+the children's returns, or of their fitness (`generation.fitness`). The elite is drawn where it was crowned, as mean ±
+standard error over its evaluation episodes. That mean is the best of several noisy ones and so too high; the elite test
+is not, on episodes that no selection has seen, or on every start that there is.
 
 PNG, PDF and SVG are drawn by matplotlib, which needs no browser; `plot_learning_curve` is the interactive figure of the
 same for reports and notebooks. For several seeds or games see `gadask curves`.
@@ -41,6 +42,7 @@ from gadask.analysis.figures import (
     source_of,
     style_legend,
 )
+from gadask.analysis.play_time import add_play_time, play_time
 from gadask.analysis.runs import Run, finished_test, load_run
 from gadask.record import files
 from gadask.record.elite_test import EliteTest
@@ -51,6 +53,7 @@ _TEST = "#000000"
 _MEASURES = {"return": "episode return", "fitness": "fitness"}
 _BANDS = (("child_q05", "child_q95", mix(CHILD, 0.17), "children, 5–95 %"),
           ("child_q25", "child_q75", mix(CHILD, 0.42), "children, 25–75 %"))  # fmt: skip
+_WIDENED = np.array([0.95, 1.05])  # an area of one generation needs two places
 _MAX_MARKED = 40  # more generations than this are lines without markers
 _STYLE = {
     "font.size": 10,
@@ -122,28 +125,29 @@ def plot_learning_curve(run: Run, test: EliteTest | None = None, width: int = 10
     source = source_of(frame.drop(columns="elite").assign(low=mean - error, high=mean + error))
     plot = new_figure(x=frames_label(frame), y=_MEASURES[run.measure], width=width, height=420)
     plot.xaxis.formatter = engineering()
-    for lower, upper, color, label in _BANDS:
-        plot.varea("frames", lower, upper, source=source, color=color, legend_label=label)
+    _draw_bands(plot, frame)
     line = {"x": "frames", "source": source}
-    plot.line(**line, y="child_median", color=CHILD, line_width=2, legend_label="children, median")
-    plot.line(**line, y="child_max", color=CHILD, line_dash="dotted", legend_label="children, best")
-    elite = plot.line(**line, y="elite_mean", color=ELITE, line_width=2, legend_label="elite, mean ± s.e.")
-    whisker = Whisker(source=source, base="frames", lower="low", upper="high", line_color=ELITE)
-    whisker.update(upper_head=None, lower_head=None)
-    plot.add_layout(whisker)
-    renderers = [elite]
+    best = {"color": CHILD, "line_dash": "dotted", "legend_label": "children, best"}
+    shown = plot.line(**line, y="child_max", **best)
+    if mean.notna().any():
+        plot.line(**line, y="elite_mean", color=ELITE, line_width=2, legend_label=_elite_label(frame))
+    if error.notna().any():
+        whisker = Whisker(source=source, base="frames", lower="low", upper="high", line_color=ELITE)
+        whisker.update(upper_head=None, lower_head=None)
+        plot.add_layout(whisker)
     if len(frame) <= _MAX_MARKED:
-        for column, color, size in (("child_median", CHILD, 5), ("child_max", CHILD, 4), ("elite_mean", ELITE, 7)):
-            renderers.append(plot.scatter(**line, y=column, color=color, size=size))
+        for column, color, size in (("child_median", CHILD, 5), ("elite_mean", ELITE, 7), ("child_max", CHILD, 4)):
+            shown = plot.scatter(**line, y=column, color=color, size=size)
     if test is not None:
-        place = _test_place(frame, test)
-        label = f"elite test, {test.episodes_text}"
-        plot.scatter([place], [test.mean], marker="diamond", size=11, color=_TEST, legend_label=label)
-        error = test.standard_error
-        if error == error:
-            plot.segment([place], [test.mean - error], [place], [test.mean + error], color=_TEST)
-    plot.add_tools(HoverTool(renderers=renderers[-1:], tooltips=_TOOLTIP, mode="vline"))
-    plot.x_range.start = 0
+        place, spread = _test_place(frame, test), test.standard_error
+        style = {"color": _TEST, "legend_label": _test_label(test)}
+        plot.scatter([place], [test.mean], marker="diamond", size=11, **style)
+        if spread == spread:
+            plot.segment([place], [test.mean - spread], [place], [test.mean + spread], **style)
+    plot.add_tools(HoverTool(renderers=[shown], tooltips=_TOOLTIP, mode="vline"))
+    plot.x_range.start, plot.x_range.end = 0, _last_shown(frame)
+    if (time := play_time(frame)) is not None:
+        add_play_time(plot, time)
     style_legend(plot.legend[0])
     plot.add_layout(plot.legend[0], "right")
     return plot
@@ -155,6 +159,18 @@ def describe(run: Run) -> str:
     return f"{run.game} · {config.policy.kind} · population {config.generation.population:,} · seed {config.seed}"
 
 
+def _draw_bands(plot: figure, frame: pd.DataFrame) -> None:
+    """Draw the children's quantiles; of a single generation as wide as can be seen."""
+    shown = ["frames", "child_median", *(name for lower, upper, *_ in _BANDS for name in (lower, upper))]
+    children = frame[shown]
+    if len(frame) == 1:
+        children = pd.concat([children, children]).assign(frames=_WIDENED * float(frame["frames"].iloc[0]))
+    source = source_of(children)
+    for lower, upper, color, label in _BANDS:
+        plot.varea("frames", lower, upper, source=source, color=color, legend_label=label)
+    plot.line("frames", "child_median", source=source, color=CHILD, line_width=2, legend_label="children, median")
+
+
 def _draw_curve(axes: Axes, frame: pd.DataFrame) -> None:
     x = frame["frames"].to_numpy(np.float64)
     marked = len(x) <= _MAX_MARKED
@@ -163,22 +179,34 @@ def _draw_curve(axes: Axes, frame: pd.DataFrame) -> None:
         values: NDArray[np.float64] = frame[column].to_numpy()
         return values if len(values) > 1 else values.repeat(2)  # an area needs two places
 
-    x_children = x if len(x) > 1 else x * [0.95, 1.05]
+    x_children = x if len(x) > 1 else x * _WIDENED
     for lower, upper, color, label in _BANDS:
         axes.fill_between(x_children, widened(lower), widened(upper), color=color, linewidth=0, label=label)
     axes.plot(x_children, widened("child_median"), color=CHILD, linewidth=1.6, label="children, median")
     best: dict[str, Any] = {"color": CHILD, "linewidth": 0.8, "linestyle": ":", "marker": "." if marked else ""}
     axes.plot(x, frame["child_max"], label="children, best", **best)
-    known = np.nan_to_num(frame["elite_error"])
-    label = "elite, mean ± s.e." if known.any() else "elite"
+    known, label = np.nan_to_num(frame["elite_error"]), _elite_label(frame)
     style: dict[str, Any] = {"linewidth": 1.8, "elinewidth": 1, "marker": "o" if marked else "", "markersize": 4}
     axes.errorbar(x, frame["elite_mean"], known, color=ELITE, label=label, **style)
 
 
 def _draw_test(axes: Axes, test: EliteTest, frames: float) -> None:
-    label = f"elite test, {test.episodes_text}"
-    style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 5, "capsize": 3}
-    axes.errorbar(frames, test.mean, np.nan_to_num(test.standard_error), color=_TEST, label=label, **style)
+    style: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 5, "capsize": 3, "label": _test_label(test)}
+    axes.errorbar(frames, test.mean, np.nan_to_num(test.standard_error), color=_TEST, **style)
+
+
+def _elite_label(frame: pd.DataFrame) -> str:
+    return "elite, mean ± standard error" if frame["elite_error"].notna().any() else "elite, mean"
+
+
+def _test_label(test: EliteTest) -> str:
+    error = "" if np.isnan(test.standard_error) else " ± standard error"
+    return f"elite test, mean{error} over {test.episodes_text}"
+
+
+def _last_shown(frame: pd.DataFrame) -> float:
+    """Return where the abscissa ends; a single generation stands in its middle."""
+    return (1.04 if len(frame) > 1 else 2.0) * float(frame["frames"].iloc[-1])
 
 
 def _test_place(frame: pd.DataFrame, test: EliteTest) -> float:
@@ -189,16 +217,19 @@ def _test_place(frame: pd.DataFrame, test: EliteTest) -> float:
 
 
 def _label(axes: Axes, run: Run) -> None:
-    last = float(run.generations["frames"].iloc[-1])
     axes.set_title(describe(run))
     axes.set_xlabel(frames_label(run.generations))
     axes.set_ylabel(_MEASURES[run.measure])
-    axes.set_xlim(0, (1.04 if len(run.generations) > 1 else 2) * last)
+    axes.set_xlim(0, _last_shown(run.generations))
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
+    if (time := play_time(run.generations)) is not None:
+        above = axes.secondary_xaxis("top", functions=(time.time_at, time.frames_at))
+        above.set_xlabel(time.label)
+        above.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,8 +6,8 @@ middle; other lines keep near to what they branched from, and otherwise their he
 the elite changed. Hover a genome for its scores and lengths; click it to copy it, for example for `gadask evaluate
 --genome`.
 
-Below stands how many generations back the youngest common ancestor of all parents was born. A large family is pruned to
-the ancestors of the last parents and of every elite; the figure says so.
+Below stands how many generations back the youngest common ancestor of all parents was born, once they have one. A large
+family is pruned to the ancestors of the last parents and of every elite; the figure says so.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Arguments:
 
 
 def plot_lineage(lineage: Lineage, width: int = 1000, hint: bool = True) -> LayoutDOM:
-    """Return the family tree, and below it how far back the parents' common ancestor was born.
+    """Return the family tree, and below it how far back the parents' common ancestor was born, once they have one.
 
     `hint` says whether a line tells what can be done with the mouse; a picture has none.
     """
@@ -110,16 +110,18 @@ def plot_lineage(lineage: Lineage, width: int = 1000, hint: bool = True) -> Layo
     # Of marks: a generation may be few pixels wide.
     scale = float(np.clip(width / (12 * len(lineage.elites)), 0.4, 1.0))
     _draw_elites(tree, genomes, lineage.elites, scale)
-    note = Title(text="Hover a genome for its scores and lengths, click it to copy it.", **SUBTITLE)
+    note = Title(text="Hover a genome for its scores, click it to copy it.", **SUBTITLE)
     _draw_genomes(tree, genomes, note, scale)
-    tree.add_layout(Title(text=_subtitle(lineage, len(genomes), is_pruned), **SUBTITLE), "above")
+    ancestry = common_ancestors(lineage)
+    has_ancestor = bool(ancestry["born"].notna().any())
+    tree.add_layout(Title(text=_subtitle(lineage, has_ancestor, len(genomes), is_pruned), **SUBTITLE), "above")
     if tree.legend:
         style_legend(tree.legend[0])
         tree.legend[0].update(location="top_left", orientation="horizontal", spacing=10, click_policy="none")
         tree.add_layout(tree.legend[0], "above")
     if hint:
         tree.add_layout(note, "below")
-    return column(tree, _plot_common_ancestor(lineage, tree, width))
+    return column(tree, *([_plot_common_ancestor(ancestry, tree, width)] if has_ancestor else []))
 
 
 def lay_out(genomes: pd.DataFrame, trunk: set[int]) -> list[int]:
@@ -303,17 +305,18 @@ def _role(genome: Any) -> str:
     return "; ".join(roles)
 
 
-def _subtitle(lineage: Lineage, n_shown: int, is_pruned: bool) -> str:
+def _subtitle(lineage: Lineage, has_ancestor: bool, n_shown: int, is_pruned: bool) -> str:
     n_changes = sum(1 for _ in groupby(lineage.elites)) - 1
     changed = {0: "never changed", 1: "changed once"}.get(n_changes, f"changed {n_changes:,} times")
     text = f"{many(len(lineage.genomes), 'genome')} became parents or candidates; the elite {changed}"
+    if not has_ancestor:
+        text += "; the parents have no common ancestor yet"
     if is_pruned:
         text += f"; drawn are the {n_shown:,} ancestors of the last parents and of every elite"
     return text
 
 
-def _plot_common_ancestor(lineage: Lineage, tree: figure, width: int) -> figure:
-    frame = common_ancestors(lineage)
+def _plot_common_ancestor(frame: pd.DataFrame, tree: figure, width: int) -> figure:
     alone = frame.loc[frame["born"].isna(), "generation"]
     until = f"; none up to generation {alone.max()}" if len(alone) else ""
     panel = new_figure(

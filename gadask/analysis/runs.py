@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import moving
-from gadask.config import Config, flat_settings, load_stored_config
+from gadask.config import Config, config_to_dict, flat_settings, load_stored_config
 from gadask.errors import RecordError, RunDirectoryError
 from gadask.record.directory import folder_hint, holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
@@ -196,7 +196,7 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     These are the fields in which they differ, such as `closing = first` or `algorithm = novelty`; `gadask` where there
     are none. Settings of an algorithm count among its own runs alone.
     """
-    flat = [_own_settings(run.config) for run in runs]
+    flat = [own_settings(run.config) for run in runs]
     keys = dict.fromkeys(key for fields in flat for key in fields if not key.startswith(_NOT_A_SYSTEM))
     games = [
         [fields for run, fields in zip(runs, flat, strict=True) if run.game == game] for game in {r.game for r in runs}
@@ -214,11 +214,22 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _own_settings(config: Config) -> dict[str, Any]:
+def own_settings(config: Config) -> dict[str, Any]:
     """Return a config's settings without those of other algorithms than its own; one of the user's may read all."""
     others = [table for table, kind in _ALGORITHM_TABLES.items() if kind != config.algorithm.kind]
     unread = tuple(others) if len(others) < len(_ALGORITHM_TABLES) else ()
     return {key: value for key, value in flat_settings(config).items() if not key.startswith(unread)}
+
+
+def own_tables(config: Config) -> dict[str, Any]:
+    """Return a config as nested tables, without empty ones and those of other algorithms than its own."""
+    own = {key.partition(".")[0] for key in own_settings(config)}
+    return {key: value for key, value in _filled(config_to_dict(config)).items() if key in own}
+
+
+def _filled(table: dict[str, Any]) -> dict[str, Any]:
+    plain = {key: _filled(value) if isinstance(value, dict) else value for key, value in table.items()}
+    return {key: value for key, value in plain.items() if value != {}}
 
 
 def _has_setting(fields: dict[str, Any], key: str) -> bool:

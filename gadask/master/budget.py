@@ -14,13 +14,15 @@ episodes."""
 
 def budget_reached(budget: BudgetConfig, state: State) -> str | None:
     """Return the name of the first limit of the budget that a run has reached; None if it goes on."""
-    elite = state.elite
-    spent = {
-        "generations": state.generation + 1,
-        "frames": state.frames,
-        "hours": state.elapsed_s / 3600,
-        "elite_mean": -math.inf if elite is None else elite.mean,
-    }
+    elite_mean = math.nan if state.elite is None else state.elite.mean
+    return limit_reached(budget, state.generation + 1, state.frames, state.elapsed_s, elite_mean)
+
+
+def limit_reached(
+    budget: BudgetConfig, generations: int, frames: int, elapsed_s: float, elite_mean: float
+) -> str | None:
+    """Return what `budget_reached` does; `elite_mean` is NaN without an elite."""
+    spent = {"generations": generations, "frames": frames, "hours": elapsed_s / 3600, "elite_mean": elite_mean}
     for name, value in spent.items():
         limit = getattr(budget, name)
         if limit is not None and value >= limit:

@@ -24,6 +24,11 @@ def loads_nothing(page: str) -> bool:
     )
 
 
+def body_of(page: str) -> str:
+    """Return what a page shows, without its scripts; Bokeh's own hold the names of tags."""
+    return page.partition("</head>\n<body>\n")[2].partition("<script")[0]
+
+
 def tags(page: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
     """Return the tags of a page with their attributes, in order; scripts are not looked into."""
     reader = _Reader()

@@ -65,7 +65,7 @@ def test_the_interactive_one_shows_the_same_numbers(recorded: dict[str, Path], t
     np.testing.assert_array_equal(source.data["elite_mean"], run.generations["elite_mean"])
     np.testing.assert_array_equal(source.data["high"] - source.data["elite_mean"], errors)
     labels = [item.label.value for item in plot.legend[0].items]
-    assert "elite test, 2 fresh episodes" in labels
+    assert "elite test, mean ± standard error over 2 fresh episodes" in labels
     (place,) = {
         r.data_source.data["x"][0]
         for r in plot.renderers
