@@ -81,7 +81,7 @@ def test_a_run_of_one_generation_is_reported(recorded: dict[str, Path], tmp_path
 
 
 def test_a_run_of_a_published_game_without_an_elite_is_reported(tmp_path: Path) -> None:
-    config = synthetic_config(6)
+    config = synthetic_config(10)
     path = write_run(tmp_path / "run", replace(config, env=replace(config.env, id="ALE/Frostbite-v5")), 1)
     line = json.loads((path / "generations.jsonl").read_text())
     (path / "generations.jsonl").write_text(json.dumps(line | {"elite": None, "candidates": []}) + "\n")
