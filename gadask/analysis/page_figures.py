@@ -19,7 +19,7 @@ from gadask.analysis.figures import KEYS_ALONE
 
 _MARKERS = {"diamond": "M7 1L13 7L7 13L1 7Z", "star": "M7 0L9 5L14 5L10 8L12 14L7 10L2 14L4 8L0 5L5 5Z",
             "x": "M2 2L12 12M12 2L2 12"}  # fmt: skip
-_AXIS = 56  # pixels that an axis takes, with its label
+_WIDE_AXIS, _HIGH_AXIS = 76, 56  # pixels beside and below a frame
 _CIRCLE = "M7 2A5 5 0 1 1 6.9 2Z"
 SCRIPT = """<script>
 for (const key of document.querySelectorAll("button.key")) key.addEventListener("click", () => {
@@ -83,7 +83,7 @@ def _part(model: LayoutDOM) -> Part:
     if model.match_aspect:  # without its legend it would be wider than high
         x, y = model.x_range, model.y_range
         ratio = abs((x.end - x.start) / (y.end - y.start))
-        model.width = model.max_width = round((model.height - _AXIS) * ratio) + _AXIS
+        model.width = model.max_width = round((model.height - _HIGH_AXIS) * ratio) + _WIDE_AXIS
         model.sizing_mode = "scale_width"
     return Part(caption, keys, model)
 
