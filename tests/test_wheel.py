@@ -42,17 +42,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, copy / folder, ignore=built)
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
-    words: list[str | Path] = [
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--wheel-dir",
-        out,
-        copy,
-    ]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True, cwd=out, timeout=300)
+    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir"]
+    subprocess.run([sys.executable, "-m", "pip", *words, out, copy], check=True, cwd=out, timeout=300)
     (found,) = out.glob("gadask-*.whl")
     return found
 
@@ -66,18 +57,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = home.glob("lib/python*/site-packages")
     # Folders named in a file of this kind are not searched for others: what makes the checkout importable stays behind.
     (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    pip: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-    ]
-    subprocess.run([*pip, "--ignore-installed", wheel], check=True, cwd=home, env=environment(), timeout=120)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+    subprocess.run(
+        [*pip, "--no-index", "--ignore-installed", wheel], check=True, cwd=home, env=environment(), timeout=120
+    )
     return python.parent
 
 
