@@ -195,9 +195,11 @@ def _client_and_options(
         )
     if isinstance(cluster, Client):
         return client, {"n_processes": n_processes, "node_timeout_s": node_timeout_s or math.inf}
-    earlier = cluster.counts().core_hours  # an open cluster may have played other runs, or waited
-    return client, {
+    options: dict[str, Any] = {
         "n_processes": n_processes or cluster.n_processes,
         "node_timeout_s": node_timeout_s or cluster.node_timeout_s,
-        "core_hours": lambda: cluster.counts().core_hours - earlier,
     }
+    if of == "evolve":
+        earlier = cluster.counts().core_hours  # an open cluster may have played other runs, or waited
+        options["core_hours"] = lambda: cluster.counts().core_hours - earlier
+    return client, options

@@ -68,7 +68,7 @@ def test_hovering_tells_scores_lengths_and_roles(recorded: dict[str, Path]) -> N
     elite = lineage.elites[-1]
     assert source["role"][elite].endswith(f"last of {len(lineage.elites) - 1}")
     n = genomes["evaluations"][elite]
-    expected = f"evaluated: mean {genomes['mean'][elite]:,.1f} over {n} episodes, 40 steps on average"
+    expected = f"evaluated: mean {genomes['mean'][elite]:.4g} over {n} episodes, 40 steps on average"
     assert source["evaluated"][elite] == expected
     assert "not evaluated again" in source["evaluated"]
 
