@@ -1,7 +1,7 @@
-# make run: evolve Frostbite for about five minutes. make test: the whole test suite. Both set up .venv first.
+# make run: evolve Kangaroo, about five minutes on two good cores. make test: the whole test suite. Both set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-RUN_DIR ?= runs/frostbite-quick
+RUN_DIR ?= runs/kangaroo-quick
 # Threads of BLAS and OpenMP are set per process by gadask; tests and benchmarks are to see the same.
 export OMP_NUM_THREADS = 1
 # Compiled modules are kept, as on users' machines: tests start thousands of processes.
@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test check docs bench pictures setup clean
 
 run: setup
-	$(BIN)/python jobs/run.py jobs/configs/frostbite-quick.toml --run-dir $(RUN_DIR) $(if $(wildcard $(RUN_DIR)/config.toml),--resume)
+	$(BIN)/gadask run kangaroo-quick --run-dir $(RUN_DIR) $(if $(wildcard $(RUN_DIR)/config.toml),--resume)
 
 test: setup
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10
@@ -30,7 +30,7 @@ bench: setup
 
 # The pictures of the docs: half an hour of evolution, which a second call does not repeat, and a minute of drawing.
 pictures: setup
-	$(BIN)/python jobs/sweep.py jobs/configs/studies/pictures.toml --study-dir runs/pictures --max-parallel 1
+	$(BIN)/gadask sweep studies/pictures --study-dir runs/pictures --max-parallel 1
 	$(BIN)/python analysis/pictures.py runs/pictures --out docs/pictures/analysis
 
 setup: .venv/ready

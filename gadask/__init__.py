@@ -3,7 +3,7 @@
 ```python
 import gadask
 
-config = gadask.load_config("jobs/configs/cartpole.toml")
+config = gadask.load_config("cartpole")
 if __name__ == "__main__":  # each Dask worker imports this script again
     with gadask.cluster("local") as cluster:
         for generation in gadask.evolve_blocking(config, cluster, "runs/mine"):

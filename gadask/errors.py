@@ -69,6 +69,11 @@ class Interrupted(GadaskError):  # noqa: N818 (it is no error)
     """The user interrupted a notebook's cell: nothing is wrong, and what was closed is kept.
 
     IPython shows its text in place of a traceback, and does not go on with the cells below.
+
+    Example:
+        >>> import gadask
+        >>> issubclass(gadask.Interrupted, gadask.GadaskError)
+        True
     """
 
     def _render_traceback_(self) -> list[str]:

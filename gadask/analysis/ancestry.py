@@ -36,7 +36,7 @@ class Lineage:
     """The family of a run's parents, candidates and elites."""
 
     genomes: pd.DataFrame
-    """One row a genome, in order of birth; the index counts from 0. Columns: `parent` (index of the row, −1 for none),
+    """One row per genome, in order of birth; the index counts from 0. Columns: `parent` (its index, −1 for none),
     `born` (generation in which it was a child, or that a founder was first part of), `part` (text of its last part, of
     a founder its whole text), `length` (number of its parts); `score` and `steps` (return and length of its episode as
     a child, means of several; NaN where it is not known), `mean`, `evaluations` and `evaluation_steps` (mean in the

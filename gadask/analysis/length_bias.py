@@ -99,7 +99,7 @@ def first_n_closing(
     processes: Sequence[int] = PROCESSES,
     n_resamples: int = _N_RESAMPLES,
 ) -> pd.DataFrame:
-    """Return what first-N closing would have counted, one row a generation and number of processes.
+    """Return what first-N closing would have counted, one row per generation and number of processes.
 
     `episodes` needs the columns `kind`, `status`, `steps`, `seconds`, `return` and `recorded_in`. At most 24
     generations are played again, evenly spaced. Columns: `generation`, `processes`; `length`, mean length of the

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from IPython.display import Image, display
+from IPython.display import DisplayHandle, Image
 
 from gadask.analysis.bar import Spent, left_text, progress_html
 from gadask.analysis.learning_curve import learning_curve_picture
@@ -52,8 +52,9 @@ class LiveCurve:
         self._news = asyncio.Event()
         self._text_at = self._picture_at = -math.inf
         self._drawn_rows = 0
-        self._text: Any = display(self._standing(), raw=True, display_id=True)
-        self._picture: Any = display({"text/plain": ""}, raw=True, display_id=True)
+        self._text, self._picture = DisplayHandle(), DisplayHandle()
+        self._text.display(self._standing(), raw=True)
+        self._picture.display({"text/plain": ""}, raw=True)
         self._draw()
 
     def __enter__(self) -> Self:

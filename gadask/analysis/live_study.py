@@ -6,9 +6,9 @@ import asyncio
 import html
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from IPython.display import display
+from IPython.display import DisplayHandle
 
 from gadask.analysis.bar import bar_html, progress_html
 from gadask.console.progress import score_text
@@ -32,7 +32,8 @@ class LiveStudy:
         self._share_before = self._share()
 
     async def __aenter__(self) -> Self:
-        self._shown: Any = display(self._standing(), raw=True, display_id=True)
+        self._shown = DisplayHandle()
+        self._shown.display(self._standing(), raw=True)
         self._refreshing = asyncio.create_task(self._refresh_for_ever())
         return self
 

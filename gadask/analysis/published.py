@@ -48,7 +48,7 @@ def ga_dist_curves() -> pd.DataFrame:
 
 
 def published_scores() -> pd.DataFrame:
-    """Return mean returns, one row a game; the index is the game.
+    """Return mean returns, one row per game; the index is the game.
 
     Columns: those of `SOURCED` and `RECALLED`; `random_agent` and `human`, which normalised scores are computed with.
     """

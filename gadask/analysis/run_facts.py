@@ -89,7 +89,7 @@ def summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) -
 
 
 def generation_table(frame: pd.DataFrame) -> Table:
-    """Return a row a generation, of many those evenly spaced; columns that say nothing are left out."""
+    """Return one row per generation, of many those evenly spaced; columns that say nothing are left out."""
     places = np.unique(np.linspace(0, len(frame) - 1, min(len(frame), MAX_ROWS)).round().astype(int))
     shown = frame.iloc[places]
     one_length = (shown["counted_steps"].fillna(-1) == shown["all_steps"].fillna(-1)).all()

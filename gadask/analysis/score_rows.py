@@ -128,7 +128,7 @@ def wide_table(rows: list[ScoreRow]) -> tuple[list[list[ScoreRow | None]], list[
 
 
 def latex_text(rows: list[ScoreRow]) -> str:
-    """Return the rows as a LaTeX table, one line a game."""
+    """Return the rows as a LaTeX table, one line per game."""
     cells, games, systems = wide_table(rows)
     lines = [
         [game, *("–" if row is None else row.text for row in line)] for game, line in zip(games, cells, strict=True)

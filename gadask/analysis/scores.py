@@ -65,7 +65,7 @@ class Arguments:
 
 
 def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row a run.
+    """Return one row per run.
 
     Columns: `run`, `game`, `system`, `seed`, `frames`; `score`, `error` (standard error, NaN where it is not known),
     `episodes`, and `is_test`, whether they are those of an elite test; `steps`, and `measure` as in `runs.Run`. Runs

@@ -51,7 +51,7 @@ def n_seeds(runs: Sequence[Run]) -> int:
 
 
 def run_table(runs: Sequence[Run]) -> Table:
-    """Return a row a run; columns that are the same for all, or say nothing, are left out."""
+    """Return one row per run; columns that are the same for all, or say nothing, are left out."""
     tests = [finished_test(run.path) for run in runs]
     lasts = [run.generations.iloc[-1] for run in runs]
     columns = {

@@ -64,13 +64,13 @@ class Run:
         return self._state.elite
 
     def generations(self) -> pd.DataFrame:
-        """Return the log as a frame, one row a generation; see `gadask.record.frames.generation_frame`."""
+        """Return the log as a frame, one row per generation; see `gadask.record.frames.generation_frame`."""
         from gadask.record.frames import generation_frame
 
         return generation_frame(self.path)
 
     def episodes(self, generation: int | None = None) -> pd.DataFrame:
-        """Return the episodes of one generation, or of all, one row an episode; see `docs/run-directory.md`."""
+        """Return the episodes of one generation, or of all, one row per episode; see `docs/run-directory.md`."""
         from gadask.record.frames import episode_frame
 
         return episode_frame(self.path, None if generation is None else [generation])
@@ -127,7 +127,7 @@ class Run:
         return finished_test(self.path)
 
     def play(self, episodes: int = 5, which: str = "best", seed: int = 0) -> pd.DataFrame:
-        """Play a genome's policy in this process; returns one row an episode: `seed`, `return`, `steps`.
+        """Play a genome's policy in this process; returns one row per episode: `seed`, `return`, `steps`.
 
         ```python
         gadask.open_run("runs/mine").play(5)["return"].mean()

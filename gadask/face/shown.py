@@ -17,9 +17,10 @@ _FRAME_HEIGHT = 600  # pixels
 class Film:
     """A film in a GIF or MP4 file, which a cell shows with the bytes in it.
 
-    ```python
-    gadask.open_run("runs/mine").film()
-    ```
+    Example:
+        >>> import gadask
+        >>> gadask.open_run("runs/mine").film().path.name
+        'elite.gif'
     """
 
     path: Path
@@ -45,9 +46,10 @@ class Film:
 class Figure:
     """An interactive figure of Bokeh's, which a cell shows and `save` writes.
 
-    ```python
-    gadask.open_run("runs/mine").curve().save("curve.svg")
-    ```
+    Example:
+        >>> import gadask
+        >>> gadask.open_run("runs/mine").curve().save("curve.html").name
+        'curve.html'
     """
 
     layout: LayoutDOM
@@ -90,9 +92,10 @@ class Figure:
 class Report:
     """A report in an HTML file, which a cell shows in a frame with the whole page in it.
 
-    ```python
-    gadask.open_run("runs/mine").report()
-    ```
+    Example:
+        >>> import gadask
+        >>> gadask.open_run("runs/mine").report().path.name
+        'report.html'
     """
 
     path: Path

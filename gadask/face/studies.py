@@ -22,6 +22,12 @@ class Study:
     """Runs of one or several games, seeds and settings; those without a closed generation are left out.
 
     What is compared is as of opening. A `system` is what tells runs of the same game and seed apart.
+
+    Example:
+        >>> import gadask
+        >>> study = gadask.open_study("runs/mine")
+        >>> {game: run.config.seed for game, run in study.best().items()}
+        {'CartPole-v1': 0}
     """
 
     folders: tuple[Path, ...]
@@ -38,13 +44,13 @@ class Study:
         return [open_run(run.path) for run in self._loaded]
 
     def generations(self) -> pd.DataFrame:
-        """Return one row a generation of each run, with `run`, `game`, `seed` and `system`."""
+        """Return one row per generation of each run, with `run`, `game`, `seed` and `system`."""
         from gadask.analysis.runs import study_frame
 
         return study_frame(self._loaded)
 
     def scores(self) -> pd.DataFrame:
-        """Return one row a run: its last elite's `score`, and `is_test`, whether it is the mean of a test."""
+        """Return one row per run: its last elite's `score`, and `is_test`, whether it is the mean of a test."""
         from gadask.analysis.scores import final_scores
 
         return final_scores(self._loaded)
@@ -114,14 +120,14 @@ class Study:
 def open_study(paths: Path | str | Iterable[Path | str]) -> Study:
     """Open the runs among and below a folder, or several, to compare them.
 
-    ```python
-    study = gadask.open_study("runs/pictures")
-    study.curves()
-    ```
-
     Raises:
         RunDirectoryError: there is no run with a closed generation.
         ConfigError, RecordError: a run directory is damaged.
+
+    Example:
+        >>> import gadask
+        >>> [str(run.path) for run in gadask.open_study("runs/mine").runs]
+        ['runs/mine']
     """
     from gadask.analysis.runs import load_study
 

@@ -34,11 +34,6 @@ async def watch(
 ) -> Run:
     """Evolve, or go on where `run_dir` stands, below a notebook's cell; returns the run when its budget is reached.
 
-    ```python
-    cluster = await gadask.cluster("local")
-    run = await gadask.watch(config, cluster, "runs/mine")
-    ```
-
     The cell shows a bar with what is left, and the learning curve, both replaced while the run goes on. The kernel's
     interrupt, or a task that is cancelled, ends it at the last closed generation; the cluster stays open, and the same
     cell goes on, to the same result. Arguments are those of `evolve`, which a script uses instead.
@@ -47,6 +42,16 @@ async def watch(
         Interrupted: the kernel was interrupted; its text says how to go on.
         UsageError: there is no IPython here, or as `evolve`.
         EvolutionError, ClusterError, NodeError, RecordError: as `evolve`.
+
+    Example:
+        >>> import asyncio
+        >>> import gadask
+        >>> config = gadask.load_config("cartpole")
+        >>> async def cell():
+        ...     async with gadask.cluster("local") as cluster:
+        ...         return await gadask.watch(config, cluster, "runs/watched")
+        >>> asyncio.run(cell()).elite.mean >= 490  # where the config's budget ends
+        True
     """
     await _import("watch", "gadask.analysis.live")
     from gadask.analysis.live import LiveCurve
@@ -79,10 +84,6 @@ async def sweep(
 ) -> Study:
     """Play a study, or go on with it, below a notebook's cell; returns it when all its runs are finished.
 
-    ```python
-    study = await gadask.sweep(config, cluster, "runs/seeds", grid={"seed": [0, 1]})
-    ```
-
     `study` is a study file, or a config with `grid`: lists of values by dotted name, such as `env.id`, of which every
     combination is a run. At most `max_parallel` are played at the same time. The cell shows a bar with what is left,
     and a line for each run. The kernel's interrupt ends every run at its last closed generation, and the same cell goes
@@ -93,6 +94,16 @@ async def sweep(
         UsageError: study, config or directory cannot be used, or there is no IPython here; nothing was played.
         EvolutionError: some runs failed; the others are finished.
         ClusterError, NodeError: no node can be used, or the scheduler is lost.
+
+    Example:
+        >>> import asyncio
+        >>> import gadask
+        >>> config = gadask.load_config("cartpole")
+        >>> async def cell():
+        ...     async with gadask.cluster("local") as cluster:
+        ...         return await gadask.sweep(config, cluster, "runs/seeds", grid={"seed": [0, 1]})
+        >>> len(asyncio.run(cell()).runs)
+        2
     """
     await _import("sweep", "gadask.analysis.live_study")
     from gadask.analysis.live_study import LiveStudy

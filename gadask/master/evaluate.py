@@ -36,7 +36,7 @@ class PlayedTest:
     """What came of test episodes."""
 
     rows: NDArray[np.void]
-    """One row an episode, dtype `ROW`, by slot and episode; those whose status is not `OK` failed."""
+    """One row per episode, dtype `ROW`, by slot and episode; those whose status is not `OK` failed."""
     values: NDArray[np.float64]
     """What each is worth: its return, or as `generation.fitness` says; NaN of those that failed."""
     reason: str

@@ -30,7 +30,7 @@ class Pending:
     sent_at: float = 0.0
 
     def answer_unplayed(self, status: Status, reason: str) -> None:
-        """Answer for a job that no process can answer for: a row an episode, with this status."""
+        """Answer for a job that no process can answer for: one row per episode, with this status."""
         job = self.job
         if not isinstance(job, PlayJob):
             self.batch.add(Rows(), reason)

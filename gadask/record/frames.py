@@ -1,4 +1,4 @@
-"""A run as pandas frames: one row a generation, or one row an episode; the log's nested values become flat columns."""
+"""A run as pandas frames: one row per generation or per episode; the log's nested values become flat columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMES = ("wall_s", "process_s", "busy_s", "discarded_s", "idle_s", "nodes", "pr
 
 
 def generation_frame(run_dir: Path | str) -> pd.DataFrame:
-    """Return the log as a frame, one row a generation; empty where there is no log.
+    """Return the log as a frame, one row per generation; empty where there is no log.
 
     Columns: `generation`; `frames`, `steps`, `episodes` of the whole run when it closed, and `frames_played` in this
     generation, which are fewer where episodes were filled from the same one; `children` and `child_mean`,
@@ -84,7 +84,7 @@ def generation_row(line: dict[str, Any]) -> dict[str, Any]:
 def episode_frame(
     run_dir: Path | str, generations: Sequence[int] | None = None, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return episodes as a frame, one row an episode: of all closed generations, or of those given.
+    """Return episodes as a frame, one row per episode: of all closed generations, or of those given.
 
     Columns are those of `gadask.record.episodes.episode_table`, or those given, and `recorded_in`, the generation in
     whose file the row stands: with `late = "admit"` it can be later than the row's own. `weight` is NaN in files of

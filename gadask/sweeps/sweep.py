@@ -35,7 +35,7 @@ from gadask.record.generations import core_hours
 from gadask.sweeps.study import StudyRun
 
 SUMMARY = "summary.csv"
-"""One line a run, in the study's directory."""
+"""One line per run, in the study's directory."""
 
 Status = Literal["waiting", "running", "testing", "finished", "failed", "interrupted"]
 
@@ -131,7 +131,7 @@ class Sweep:
             lock.release()
 
     def write_summary(self) -> None:
-        """Write one line a run to `summary.csv`; raises `RecordError` if that cannot be."""
+        """Write one line per run to `summary.csv`; raises `RecordError` if that cannot be."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         fields = list(self.runs[0].study_run.fields)

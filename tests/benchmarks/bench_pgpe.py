@@ -46,7 +46,7 @@ def play(task: str, hidden: int, n_steps: int, population: int, seed: int) -> li
 
 
 def main() -> None:
-    """Print a line a seed and tenth."""
+    """Print one line per seed and tenth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task")
     parser.add_argument("--steps", type=int, default=2_000_000)
