@@ -203,7 +203,7 @@ def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]], tmp_
 
 def test_a_run_that_is_warned_while_it_starts_is_requeued(job: Job) -> None:
     job.submit(requeues=1)
-    job.wait_for(lambda: [p for p in processes_of(job) if "jobs/run.py" in command_line(p)], 60, "it starts")
+    job.wait_for(lambda: [p for p in processes_of(job) if "-m gadask run" in command_line(p)], 60, "it starts")
     job.control("scancel", "--batch", "--signal=TERM")
     job.wait_for(lambda: job.n_closed >= 1, 120, "a generation, played by the second start")
     assert job.output.count("evolving tests.faulty_envs:Faulty-v0") in (1, 2)
