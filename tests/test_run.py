@@ -286,6 +286,21 @@ def test_an_interrupt_leaves_a_run_that_goes_on(config: Path, tmp_path: Path, nu
     assert log(run_dir) == log(tmp_path / "whole")
 
 
+def test_an_interrupt_before_a_generation_has_closed_says_so(config: Path, tmp_path: Path) -> None:
+    process, terminal = start(config, tmp_path / "run", "--generation.population", "1000000")
+    output = bytearray()
+    for data in read(terminal):
+        output += data
+        if b"gadask's page: " in output:
+            os.write(terminal, b"\x03")
+            break
+    for data in read(terminal):
+        output += data
+    assert process.wait(10) == 130
+    text = " ".join(output.decode().split())
+    assert f"interrupted; no generation had closed, so that {tmp_path / 'run'} begins again with generation 0" in text
+
+
 def test_a_closed_terminal_ends_a_run_in_good_order(config: Path, tmp_path: Path) -> None:
     process, terminal = start(config, tmp_path / "run", "--budget.generations", "1000")
     output = bytearray()

@@ -138,7 +138,7 @@ def test_a_sweep_is_played_once(tmp_path: Path) -> None:
     (address,) = re.findall(r"^dashboard: (http://127\.0\.0\.1:\d+)/status$", result.stdout, re.MULTILINE)
     assert f"gadask's page: {address}/ga" in result.stdout.splitlines()
     assert "s2 finished: 3 generations" in result.stdout
-    assert "of the rollout processes' time was played" in result.stdout
+    assert "rollout processes were busy for " in result.stdout
     rows = summary(tmp_path / "study")
     for seed in range(3):
         row = rows[f"s{seed}"]

@@ -8,8 +8,8 @@ first of its runs ends, and no seed drops out on the way; a run that ended becau
 (`budget.elite_mean`) keeps that elite. The overlay is ga-dist's curve, its band shaded grey: a bootstrap over 5 seeds,
 about their range; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
 
-The elite's mean is the best of several noisy ones and so too high; that holds for ga-dist's curves alike. For tests of
-elites see `gadask scores`. With `generation.fitness` all means are of fitness.
+The elite's mean tends to be too high, as the best of several noisy ones; so does ga-dist's. For tests of elites see
+`gadask scores`. With `generation.fitness` all means are of fitness.
 """
 
 from __future__ import annotations

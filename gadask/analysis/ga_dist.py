@@ -3,7 +3,7 @@
 One panel for each of ga-dist's 13 games that the study has, up to where its longest run ends. Grey is ga-dist: median
 of 5 seeds, shaded its band, a bootstrap that is about their range. Colours are the study's: thin lines are runs, a
 thick one the median of several seeds. At t frames all show the mean of the elite of the generation that crosses t, as
-`gadask curves` does; such means are the best of several noisy ones and so too high, on both sides.
+`gadask curves` does; such means are the best of several noisy ones and so tends to be too high, on both sides.
 
 `--table` prints for each game where the study's median stands at some numbers of frames: inside, above or below the
 band, and of all games the share that is inside or above. A game has no value there until each of its seeds has come so

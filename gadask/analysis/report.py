@@ -121,7 +121,8 @@ def report_study(
     page.table(rows, header)
     of_test = " The standard error is that of the test's mean." if study_facts.ERROR in header else ""
     page.note(
-        f"The elite's mean is that which crowned it, the best of several noisy ones and so too high.{of_test} Busy is"
+        f"The elite's mean is that which crowned it, the best of several noisy ones, which tends to be too high."
+        f"{of_test} Busy is"
         " the share of the nodes' process time that a run's own counted episodes took. Runs of a sweep share nodes: the"
         " rest was idle, or other runs'."
     )
@@ -228,7 +229,7 @@ def _add_curves(page: Page, runs: Sequence[Run]) -> None:
         median = "Median over seeds, with its 95 % interval. "
     elif study_facts.n_seeds(runs) > 1:
         median = "Median over seeds; thin lines are seeds, whose range is no confidence interval. "
-    text = f"{median}The elite's mean {measures} is the best of several noisy ones and so too high"
+    text = f"{median}The elite's mean {measures} is the best of several noisy ones and so tends to be too high"
     if {run.game for run in runs} & set(ga_dist_curves()["game"]):  # the legend says where curves cross
         page.note(f"{text}, in ga-dist's curves too.")
     else:

@@ -124,7 +124,7 @@ def curve_note(run: Run, test: EliteTest | None) -> str:
         text += " The elite's standard error is over the episodes that crowned it."
     if exact:
         return f"{text} The elite has only one episode: its mean is exact."
-    text += " The elite's mean is the best of several noisy ones and so too high"
+    text += " The elite's mean is the best of several noisy ones and so tends to be too high"
     return f"{text}." if test is None else f"{text}; the elite test, {_of_what(test)} is not."
 
 

@@ -1,7 +1,7 @@
 """Final scores of a study: `gadask scores RUN_DIR … [--out SCORES.html|.csv|.tex] [--recalled]`.
 
 A run's score is the mean of its elite test, on every start or on fresh episodes, where its last elite was tested; else
-the mean that crowned it, which is the best of several noisy ones and so too high (marked *). A game's score is the
+the mean that crowned it, the best of several noisy ones, which tends to be too high (marked *). A game's score is the
 median over seeds, with their range, from ten seeds on with a 95 % interval; of one seed its mean with the standard
 error (`analysis.intervals`). A system's name says after how many frames. Published systems have one score a game. Shown
 are those that agree with their papers' tables; A3C's episodes begin with human starts, DQN's with no-op starts, and

@@ -143,15 +143,17 @@ def _scalar_writer(arguments: Arguments) -> ScalarWriter | None:
 
 async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> int:
     """Play; an interrupt ends it at the last closed generation."""
+    from gadask.record.directory import read_run
+
     run_dir = arguments.run_dir
     try:
         async with stop_on_signals(arguments.nodes.left):
             await _play(arguments, scalars)
     except asyncio.CancelledError:
-        print(
-            f"\ninterrupted; everything up to the last closed generation is in {run_dir}"
-            f"\ncontinue with: {resume_command(arguments.nodes)}"
-        )
+        kept = f"everything up to the last closed generation is in {run_dir}"
+        if read_run(run_dir)[1].generation < 0:
+            kept = f"no generation had closed, so that {run_dir} begins again with generation 0"
+        print(f"\ninterrupted; {kept}\ncontinue with: {resume_command(arguments.nodes)}")
         return INTERRUPTED
     except GadaskError as error:
         go_on = resume_command(arguments.nodes)

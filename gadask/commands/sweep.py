@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import heapq
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,4 +176,5 @@ async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> No
         finally:
             used = cluster.counts().core_hours
     cost = f", {used:,.2f} core-hours" if used else ""
-    print(f"{sweep.busy_share:.1%} of the rollout processes' time was played{cost}")
+    print(f"rollout processes were busy for {sweep.busy_share:.1%} of their time{cost}")
+    print(f"study directory: {sweep.study_dir}; gadask report {shlex.quote(str(sweep.study_dir))} writes a report")

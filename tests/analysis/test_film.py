@@ -162,7 +162,7 @@ def test_cartpole_is_filmed_as_it_was_played(tmp_path: Path) -> None:
     config = replace(SWATCH, env=EnvConfig(id="CartPole-v1", max_steps=30))
     path = record(tmp_path / "run", config, 1) / "elite.gif"
     result = subprocess.run(
-        [sys.executable, str(film.__file__), str(path.parent)],
+        [sys.executable, "-m", "gadask", "film", str(path.parent)],
         env={key: value for key, value in os.environ.items() if key not in ("DISPLAY", "SDL_VIDEODRIVER")},
         capture_output=True,
         text=True,

@@ -27,7 +27,10 @@ PROGRESS = Progress(
 class Shown:
     """Takes the place of Jupyter's display: what each of text and picture shows last."""
 
-    def __init__(self, content: Any, **_: Any) -> None:
+    content: Any
+
+    def display(self, content: Any, **_: Any) -> None:
+        """Show the first content."""
         self.content = content
 
     def update(self, content: Any, **_: Any) -> None:
@@ -40,11 +43,11 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
     """What is displayed, oldest first: of one curve its text and its picture."""
     shown: list[Shown] = []
 
-    def display(content: Any, **_: Any) -> Shown:
-        shown.append(Shown(content))
+    def handle() -> Shown:
+        shown.append(Shown())
         return shown[-1]
 
-    monkeypatch.setattr(live, "display", display)
+    monkeypatch.setattr(live, "DisplayHandle", handle)
     monkeypatch.setattr(live, "learning_curve_picture", lambda run, dpi: run.generations["elite_mean"].tolist())
     monkeypatch.setattr(live, "Image", lambda content, width: SimpleNamespace(data=content))
     return shown

@@ -126,7 +126,7 @@ def test_the_first_line_says_what_is_finished_reached_and_spent(run: Path) -> No
     test = EliteTest(2, genome, (1.0, 2.0, 3.0))
     line = run_facts.lead(loaded, test)
     assert line.startswith("Truncation selection. Not finished: 3 generations so far. ")
-    assert "Best result: 2 ± 0.58 (standard error) over 3 fresh episodes." in line
+    assert "Best result: 2.00 ± 0.58 (standard error) over 3 fresh episodes." in line
     assert "of play on 1 process, " in line
     assert run_facts.lead(loaded, None).count(" (standard error) over the 3 episodes that crowned it") == 1
     for budget, text in (
