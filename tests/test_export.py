@@ -55,6 +55,8 @@ class Played:
         arrays = [observation[None], *uniform, *self._state]
         if hasattr(self, "_reference"):
             names = self._reference.input_names
+            outputs = ["action", "outputs", *(f"state_{i}" for i in range(len(self._state)))]
+            assert self._reference.output_names == outputs
             action, _, *after = self._reference.run(None, dict(zip(names, arrays, strict=True)))
             self._state = [np.asarray(array) for array in after]
             return np.asarray(action)

@@ -8,13 +8,14 @@
 
 A program is called with an observation of shape `(1, *observation shape)`; with `policy.kwargs.actions = "sampled"`
 then with a number uniform in [0, 1) of shape `(1,)`; with memory then with the state. It returns the action, shape
-`(1, …)`, the network's outputs and, with memory, the next state. The metadata entry
-`gadask` says, in JSON, which run and genome the policy is.
+`(1, …)`, the network's outputs and, with memory, the next state; in ONNX these are called `action`, `outputs` and
+`state_0`, …. The metadata entry `gadask` says, in JSON, which run and genome the policy is.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import warnings
@@ -161,6 +162,9 @@ def _onnx(policy: EvolvedPolicy, metadata: dict[str, str]) -> bytes:
         program = torch.onnx.export(_exported(policy), dynamo=True, verbose=False)
         assert program is not None
         program.model.metadata_props.update(metadata)
+        names = itertools.chain(("action", "outputs"), (f"state_{i}" for i in itertools.count()))
+        for value, name in zip(program.model.graph.outputs, names, strict=False):
+            value.name = name
         content: bytes = program.model_proto.SerializeToString()
     except PolicyError:
         raise
