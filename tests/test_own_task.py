@@ -25,7 +25,7 @@ def test_the_page_shows_the_files() -> None:
     assert len((EXAMPLES / "own_task.py").read_text().splitlines()) <= 60
     shown = page.partition("```toml\n")[2].partition("```")[0]
     assert (EXAMPLES / "own_task.toml").read_text().startswith(shown)
-    assert "python jobs/run.py docs/examples/own_task.toml --run-dir runs/own --nodes 2" in page
+    assert "gadask run docs/examples/own_task.toml --run-dir runs/own --nodes 2" in page
 
 
 def test_the_environment_is_one() -> None:
