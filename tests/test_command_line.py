@@ -84,7 +84,7 @@ def test_every_field_of_a_machine_is_a_flag() -> None:
             "--machine: expected with --cluster slurm, found none; give a machine file, or one of",
         ),
         ((*SLURM[:3], "peta4-skylak"), "no machine is called 'peta4-skylak'; did you mean 'peta4-skylake'?"),
-        ((*SLURM[:3], "peta4-skylake"), "--machine.account: expected, because peta4-skylake refuses jobs without it"),
+        ((*SLURM[:3], "peta4-skylake"), "--machine.account: peta4-skylake requires it, found none"),
         (("--machine", "generic"), "--machine: expected with --cluster slurm or allocation, found with local"),
         (("--machine.cores", "3"), "--machine: expected with --cluster slurm or allocation, found with local"),
         ((*SLURM, "--machine.cores", "0"), "--machine.cores: expected at least 1, found 0"),
@@ -138,7 +138,7 @@ def test_a_dry_run_says_what_its_script_lacks(tmp_path: Path, capsys: pytest.Cap
     dry_run(parsed(*site, "--dry-run"), tmp_path / "run", "a little")
     script, end = capsys.readouterr().out.split("\n\n1 job of this script; largest cost: a little\n")
     assert "#SBATCH -A" not in script
-    assert end.startswith("not yet complete: --machine.account: expected, because peta4-skylake refuses jobs without")
+    assert end.startswith("not yet complete: --machine.account: peta4-skylake requires it")
     assert end.count("\n") == 1
     dry_run(parsed(*site, "--machine.account", "A-SL3-CPU", "--dry-run"), tmp_path / "run", "a little")
     assert capsys.readouterr().out.endswith("largest cost: a little\n")

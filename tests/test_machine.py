@@ -73,7 +73,7 @@ def test_a_site_that_needs_an_account_says_how_to_give_one(users: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         check_complete(load_machine("peta4-skylake"))
     text = str(caught.value)
-    assert text.startswith("account: expected, because peta4-skylake refuses jobs without it, found none")
+    assert text.startswith("account: peta4-skylake requires it, found none")
     assert "--machine.account" in text
     assert str(users / "peta4-skylake.toml") in text
     assert 'base = "peta4-skylake"' in text

@@ -80,7 +80,7 @@ class Machine:
 def load_machine(name_or_path: str) -> Machine:
     """Return the machine of a file, or of a name: the user's own before those that come with gadask.
 
-    Raises `ConfigError` naming the file and the key; a misspelt name is answered with the nearest right one.
+    Raises `ConfigError` naming the file and the key; a misspelt name gets a suggestion.
     """
     return _load(name_or_path, ())
 
@@ -135,7 +135,7 @@ def check_complete(machine: Machine) -> None:
     for key in machine.required:
         if getattr(machine, key) is None:
             raise ConfigError(
-                f"{key}: expected, because {machine.name} refuses jobs without it, found none;"
+                f"{key}: {machine.name} requires it, found none;"
                 f" give --machine.{key}, or write it into {user_folder() / machine.name}.toml below a line"
                 f' base = "{machine.name}"'
             )

@@ -36,7 +36,7 @@ async def watch(
 
     The cell shows a bar with what is left, and the learning curve, both replaced while the run goes on. The kernel's
     interrupt, or a task that is cancelled, ends it at the last closed generation; the cluster stays open, and the same
-    cell goes on, to the same result. Arguments are those of `evolve`, which a script uses instead.
+    cell resumes the run, which ends with the same result. Arguments are those of `evolve`, which a script uses instead.
 
     Raises:
         Interrupted: the kernel was interrupted; its text says how to go on.
