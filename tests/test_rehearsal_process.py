@@ -198,7 +198,8 @@ kind = "mlp"
     assert _run(config, tmp_path, "--resume", *FLAGS, PYTHONPATH=path).returncode == 0
 
 
-def test_a_module_in_the_current_folder_is_pointed_to(tmp_path: Path) -> None:
+def test_a_module_in_the_current_folder_is_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # or it is found
     (tmp_path / "mine.py").write_text(OWN)
     done = _run('[env]\nid = "mine:Own-v0"\n[policy]\nkind = "mlp"\n', tmp_path, *FLAGS)
     assert done.returncode == 2
