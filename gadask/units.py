@@ -31,6 +31,11 @@ def duration_text(seconds: float) -> str:
     return f"{days} d {hours} h" if days < 10_000 else f"{count_text(days)} d"
 
 
+def core_hours_text(hours: float) -> str:
+    """Return core-hours with two decimals, fewer than a tenth with two significant digits: `"1,280.00"`, `"0.0083"`."""
+    return f"{hours:,.2f}" if hours >= 0.1 or not hours else f"{hours:.2g}"
+
+
 def number_text(number: float, digits: int = 4) -> str:
     """Return a number with at least its whole digits and about `digits` significant ones: `"12,346"`, `"0.9812"`.
 

@@ -20,6 +20,7 @@ import pytest
 from gadask.commands.run import _cost_text
 from gadask.record.directory import read_generations, without_wall_clock
 from gadask.record.generations import core_hours
+from gadask.units import core_hours_text
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ def log(run_dir: Path) -> list[dict[str, object]]:
 
 def test_what_a_run_cost_is_told_apart_by_what_was_closed() -> None:
     assert _cost_text(2.4, 0.0, 2.55) == (
-        "core-hours: 2.40 for closed generations; 0.15 more for tests and unclosed ones"
+        "core-hours: 2.40 for closed generations; 0.15 more for tests and unfinished ones"
     )
     assert _cost_text(2.4, 1.0, 1.5).startswith("core-hours: 2.40 for closed generations, 1.00 of them before; 0.10 ")
 
@@ -94,9 +95,9 @@ def test_a_run_ends_by_saying_where_to_look(config: Path, tmp_path: Path) -> Non
     assert "5 fresh episodes" in result.stdout
     assert f"run directory: {tmp_path / 'run'}" in result.stdout
     (cost,) = (line for line in lines if line.startswith("core-hours: "))
-    charged = core_hours(tmp_path / "run")
-    assert cost.startswith(f"core-hours: {charged:,.2f} for closed generations; ")
-    assert f"<td>{charged:,.2f} charged for closed generations<" in (tmp_path / "run" / "report.html").read_text()
+    charged = core_hours_text(core_hours(tmp_path / "run"))
+    assert cost.startswith(f"core-hours: {charged} for closed generations; ")
+    assert f"<td>{charged} charged for closed generations<" in (tmp_path / "run" / "report.html").read_text()
     assert all(line["timing"]["core_hours"] > 0 for line in read_generations(tmp_path / "run"))
     assert (tmp_path / "run" / "elite.gif").read_bytes().startswith(b"GIF8")
     assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")

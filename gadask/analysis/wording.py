@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from gadask.units import error_text, number_text
+from gadask.units import core_hours_text, error_text, number_text
 
 UNKNOWN = "–"
 
@@ -35,8 +35,7 @@ def duration(seconds: float) -> str:
 def core_hours(generations: pd.DataFrame) -> str:
     """Return the core-hours that the cluster charged, or where none did those of the rollout processes."""
     charged, played = generations["core_hours"].sum(), generations["process_s"].sum() / 3600
-    hours = charged or played
-    return f"{hours:,.2f}" if hours >= 0.1 or not hours else f"{hours:.2g}"
+    return core_hours_text(charged or played)
 
 
 def share(generations: pd.DataFrame, column: str) -> str:

@@ -16,7 +16,7 @@ from distributed.utils import format_dashboard_link
 
 from gadask.dashboard.events import PAGE
 from gadask.tables import html_table
-from gadask.units import many
+from gadask.units import core_hours_text, many
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def page_link(dashboard: str) -> str:
 def cluster_text(running: int, wanted: int, core_hours: float) -> str:
     """Return how a cluster stands in a few words."""
     nodes = f"{running:,} of {many(wanted, 'node')} running"
-    return f"{nodes}, {core_hours:,.2f} core-hours" if core_hours else nodes
+    return f"{nodes}, {core_hours_text(core_hours)} core-hours" if core_hours else nodes
 
 
 def cluster_html(standing: str, n_processes: int | None, dashboard: str, page: str) -> str:

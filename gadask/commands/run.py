@@ -31,6 +31,7 @@ from gadask.console.node_flags import (
 from gadask.console.notice import saying
 from gadask.errors import ConfigError, GadaskError
 from gadask.imports import imported_meanwhile
+from gadask.units import core_hours_text
 
 if TYPE_CHECKING:
     from gadask.clusters.base import Cluster
@@ -251,9 +252,9 @@ def _cost_text(closed: float, earlier: float, used: float) -> str:
     `closed` is what its generations were charged, as its report says, `earlier` what of it came before this start,
     `used` what this start's nodes were charged.
     """
-    before = f", {earlier:,.2f} of them before" if earlier else ""
-    rest = max(0.0, used - (closed - earlier))
-    return f"core-hours: {closed:,.2f} for closed generations{before}; {rest:,.2f} more for tests and unclosed ones"
+    before = f", {core_hours_text(earlier)} of them before" if earlier else ""
+    rest = core_hours_text(max(0.0, used - (closed - earlier)))
+    return f"core-hours: {core_hours_text(closed)} for closed generations{before}; {rest} more for tests and unfinished ones"
 
 
 def _is_finished(config: Config, run_dir: Path) -> bool:

@@ -35,7 +35,7 @@ from gadask.console.node_flags import (
 from gadask.console.notice import saying
 from gadask.errors import ConfigError, GadaskError
 from gadask.sweeps.study import load_study
-from gadask.units import many
+from gadask.units import core_hours_text, many
 
 if TYPE_CHECKING:
     from gadask.master.generation import Generation
@@ -175,6 +175,6 @@ async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> No
                     )
         finally:
             used = cluster.counts().core_hours
-    cost = f", {used:,.2f} core-hours" if used else ""
+    cost = f", {core_hours_text(used)} core-hours" if used else ""
     print(f"rollout processes were busy for {sweep.busy_share:.1%} of their time{cost}")
     print(f"study directory: {sweep.study_dir}; gadask report {shlex.quote(str(sweep.study_dir))} writes a report")

@@ -20,6 +20,7 @@ from gadask.units import count_text, many
 
 _REFRESH_S = 0.5
 _NAME_WIDTH = 27
+_TABLE_NAME_WIDTH = 22
 _LINES_BESIDE_RUNS = 5  # header, rule, what is left out, nodes, the prompt's
 
 
@@ -102,7 +103,7 @@ def runs_table(runs: list[SweptRun], room: int) -> Table:
                 run.state.elapsed_s if progress is None else progress.elapsed_s,
             )
             table.add_row(
-                _cut(run.name),
+                _cut(run.name, _TABLE_NAME_WIDTH),
                 run.status,
                 str(run.state.generation + 1),
                 "" if share is None else f"{min(1.0, share):.0%}",
@@ -121,5 +122,5 @@ def _is_dull(run: SweptRun) -> bool:
     return run.status in dull
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
+def _cut(name: str, width: int = _NAME_WIDTH) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
