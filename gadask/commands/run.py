@@ -254,7 +254,8 @@ def _cost_text(closed: float, earlier: float, used: float) -> str:
     """
     before = f", {core_hours_text(earlier)} of them before" if earlier else ""
     rest = core_hours_text(max(0.0, used - (closed - earlier)))
-    return f"core-hours: {core_hours_text(closed)} for closed generations{before}; {rest} more for tests and unfinished ones"
+    of_closed = f"{core_hours_text(closed)} for closed generations{before}"
+    return f"core-hours: {of_closed}; {rest} more for tests and unfinished ones"
 
 
 def _is_finished(config: Config, run_dir: Path) -> bool:

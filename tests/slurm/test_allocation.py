@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -123,7 +124,11 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def processes_of(job: Job) -> list[psutil.Process]:
     """Return the run's processes: batch shell, master, job steps, workers, their rollout processes."""
     named = [p for p in psutil.process_iter(["cmdline"]) if str(job.run_dir) in " ".join(p.info["cmdline"] or [])]
-    return named + [child for process in named for child in process.children(recursive=True)]
+    found = list(named)
+    for process in named:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            found += process.children(recursive=True)
+    return found
 
 
 def worker(job: Job, name: str) -> psutil.Process:
@@ -203,7 +208,9 @@ def test_the_end_of_the_wall_time(job: Job, expected: list[dict[str, Any]], tmp_
 
 def test_a_run_that_is_warned_while_it_starts_is_requeued(job: Job) -> None:
     job.submit(requeues=1)
-    job.wait_for(lambda: [p for p in processes_of(job) if "-m gadask run" in command_line(p)], 60, "it starts")
+    job.wait_for(
+        lambda: [p for p in processes_of(job) if {"-m", "gadask", "run"} <= {*command_line(p)}], 60, "it starts"
+    )
     job.control("scancel", "--batch", "--signal=TERM")
     job.wait_for(lambda: job.n_closed >= 1, 120, "a generation, played by the second start")
     assert job.output.count("evolving tests.faulty_envs:Faulty-v0") in (1, 2)
