@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from gadask.console import command_line
 from gadask.console.flags import with_defaults
-from gadask.errors import GadaskError, UsageError
 from gadask.imports import find_modules_here
 from gadask.terminal import outlive_terminal
 
@@ -30,19 +28,12 @@ def run_command(write: Callable[[], Path | None]) -> int:
     """
     find_modules_here()
     outlive_terminal()
-    try:
+
+    def command() -> int:
         path = write()
-    except GadaskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: it cannot be used: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if path is None:
-        return 1
-    print(path)
-    return 0
+        if path is None:
+            return command_line.FAILED
+        print(path)
+        return command_line.FINISHED
+
+    return command_line.answered(command)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ from gadask.console.node_flags import (
     default_node_flags,
     dry_run,
     node_help,
+    opened,
     resume_command,
 )
 from gadask.console.notice import saying
@@ -231,12 +232,7 @@ async def _cluster(arguments: Arguments) -> AsyncIterator[Cluster]:
     print(f"networks are computed by {kernels_of(config)}")
     used = 0.0
     try:
-        async with AsyncExitStack() as stack:
-            with saying("starting the nodes"):
-                cluster = await stack.enter_async_context(nodes.open(run_dir))
-            print(f"dashboard: {cluster.dashboard}")
-            if cluster.page:
-                print(f"gadask's page: {cluster.page}")
+        async with opened(nodes, run_dir) as cluster:
             try:
                 yield cluster
             finally:

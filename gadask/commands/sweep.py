@@ -30,6 +30,7 @@ from gadask.console.node_flags import (
     default_node_flags,
     dry_run,
     node_help,
+    opened,
     this_command,
 )
 from gadask.console.notice import saying
@@ -158,12 +159,7 @@ async def _play_or_stop(arguments: Arguments, sweep: Sweep, display: SweepDispla
 async def _play(arguments: Arguments, sweep: Sweep, display: SweepDisplay) -> None:
     """Open the cluster and play what is not finished."""
     nodes = arguments.nodes
-    async with contextlib.AsyncExitStack() as stack:
-        with saying("starting the nodes"):
-            cluster = await stack.enter_async_context(nodes.open(arguments.study_dir))
-        print(f"dashboard: {cluster.dashboard}")
-        if cluster.page:
-            print(f"gadask's page: {cluster.page}")
+    async with opened(nodes, arguments.study_dir) as cluster:
         try:
             with display:
                 async with display.kept_fresh(sweep.runs, cluster.counts):

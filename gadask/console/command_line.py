@@ -80,6 +80,11 @@ def exit_status(command: Callable[[], int]) -> int:
     level = os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     for name in ("distributed.client", "distributed.gc"):  # to which Dask gives their own levels
         logging.getLogger(name).addFilter(lambda record: level != "critical" or record.levelno >= logging.CRITICAL)
+    return answered(command)
+
+
+def answered(command: Callable[[], int]) -> int:
+    """Call a command and return its exit status, or that of its error, which is printed in one line."""
     try:
         return command()
     except GadaskError as error:

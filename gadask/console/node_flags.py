@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -17,6 +17,7 @@ from gadask.clusters.kinds import EXISTING, KINDS, Kind, kind_of, names, open_cl
 from gadask.clusters.machine import Machine, check_complete, load_machine, machine_names
 from gadask.console.help_page import Help
 from gadask.console.invocation import invocation
+from gadask.console.notice import saying
 from gadask.errors import ConfigError, UsageError
 from gadask.units import many
 from gadask.words import without
@@ -133,6 +134,18 @@ def node_help(argv: Sequence[str], page: Help) -> Help:
     first = next(kind.name for kind in KINDS.values() if kind.takes_machine)
     more = f"`{invocation().name} --cluster {first} --help` shows those of machines too.\n"
     return replace(page, usual=(*page.usual, *USUAL_NODE_FLAGS), more=more + page.more)
+
+
+@asynccontextmanager
+async def opened(flags: NodeFlags, run_dir: Path) -> AsyncIterator[Cluster]:
+    """Open the cluster, and say where its pages are."""
+    async with AsyncExitStack() as stack:
+        with saying("starting the nodes"):
+            cluster = await stack.enter_async_context(flags.open(run_dir))
+        print(f"dashboard: {cluster.dashboard}")
+        if cluster.page:
+            print(f"gadask's page: {cluster.page}")
+        yield cluster
 
 
 def default_node_flags(argv: Sequence[str]) -> NodeFlags:
