@@ -78,6 +78,11 @@ class EnvConfig:
     position in MuJoCo; a column of the episodes."""
 
     @property
+    def unit(self) -> str:
+        """What is counted: `frames` of Atari's emulator, `steps` of any other task."""
+        return "frames" if self.id.startswith("ALE/") else "steps"
+
+    @property
     def longest_test(self) -> int:
         """Steps after which an episode of a test is cut."""
         return self.max_steps if self.test_max_steps is None else self.test_max_steps

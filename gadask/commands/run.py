@@ -196,7 +196,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
                         if scalars is not None:
                             scalars.close_generation(run_dir, generation)
             if _is_untested(config, run_dir):
-                with saying("testing the elite on fresh episodes"):
+                with saying("testing the elite"):
                     test = await evaluate_elite(
                         config,
                         cluster.client,
