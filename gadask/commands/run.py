@@ -61,7 +61,7 @@ _HELP = Help(
         "run such2017 --run-dir runs/kangaroo --resume --budget.hours 8",
         "run such2017 --run-dir runs/frostbite --cluster slurm --machine my-site",
     ),
-    more="A config file holds the same settings: `gadask --help` says where some lie.",
+    more="A config file holds the same settings: `gadask --help` says where some are.",
 )
 
 
@@ -72,11 +72,11 @@ class Arguments:
     config: tyro.conf.Positional[Path]
     """Config file, or the name of one that comes with gadask, such as cartpole."""
     run_dir: Path
-    """Directory of the run: made for a new run, holding one with --resume."""
+    """Directory of the run: created for a new run, already there with --resume."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
     nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
     resume: bool = False
-    """Go on with the run in --run-dir from its last closed generation."""
+    """Resume the run in --run-dir from its last closed generation."""
     pictures: bool = True
     """Draw pictures at the end: the learning curve, a film of the elite and a report."""
     tensorboard: bool = False
