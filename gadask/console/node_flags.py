@@ -58,7 +58,7 @@ class NodeFlags:
     start_timeout: Annotated[
         float | None,
         tyro.conf.arg(
-            help=f"Give up if no node came, or came back, for so many seconds; by default {_USUAL_S:g}{_TIMEOUTS}."
+            help=f"Give up if no node came, or came back, for this many seconds; by default {_USUAL_S:g}{_TIMEOUTS}."
         ),
     ] = None
     dry_run: bool = False
