@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Value = Any
 else:
     Value = Scalar  # what a flag of the command line can be; it lets a file's lists and tables pass
-"""What a kwarg may be: a scalar, or lists and tables of them, nested as one likes."""
+"""What a kwarg may be: a scalar, or lists and tables of them, nested to any depth."""
 Channels = Literal["auto", "first", "last"]
 Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
@@ -29,7 +29,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 class Rule(NamedTuple):
-    """One thing that must be true of a config, and what is said where it is not."""
+    """One thing that must be true of a config, and the message if it is not."""
 
     holds: bool
     key: str
@@ -63,12 +63,12 @@ class EnvConfig:
     """Which axis of a picture holds its channels, where that cannot be told: `first` or `last`."""
     preprocessing: Preprocessing = "gadask"
     """For Atari: whose pictures and starts of episodes. `such2017` and `ga-dist` follow these programs, `gadask` has
-    the pictures that take the least time. No other environment looks at it."""
+    the pictures that take the least time. Other environments ignore it."""
     max_steps: int = 5000
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
     test_max_steps: int | None = None
-    """The same for episodes of a test of the elite, where they may be longer; left out, they are not. Where a preset
-    sets it, `inf` takes it away."""
+    """The same for the test of the elite, whose episodes may be longer; by default they are not. `inf` takes away a
+    preset's value."""
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
@@ -282,9 +282,9 @@ class NoveltyConfig:
     mutation_power: float = 0.002
     """Standard deviation of the noise that a mutation adds."""
     neighbours: int = 10
-    """A child's novelty is the mean distance of its behaviour to so many nearest others."""
+    """A child's novelty is the mean distance of its behaviour to this many nearest others."""
     archive_share: float = 0.01
-    """Probability with which a child's behaviour enters the archive, with which later children are compared too."""
+    """Probability that a child's behaviour enters the archive; later children are compared with the archive too."""
     archive_size: int = 5000
     """Behaviours that the archive holds at most; the oldest leave first."""
     return_weight: float = 0.0
@@ -310,11 +310,11 @@ class ESConfig:
     algorithm = "openai-es"
 
     sigma: float = 0.02
-    """Standard deviation of the noise that a child is away from the centre."""
+    """Standard deviation of the noise between a child and the centre."""
     learning_rate: float = 0.01
-    """Of the optimiser."""
+    """Learning rate of the optimiser."""
     optimiser: OptimiserKind = "adam"
-    """What moves the centre: `adam`, or `momentum`, which is gradient descent with it."""
+    """What moves the centre: `adam`, or `momentum`, gradient descent with momentum."""
     momentum: float = 0.9
     """Of gradient descent: how much of the last direction is kept."""
     weight_decay: float = 0.005
@@ -354,7 +354,7 @@ class BudgetConfig:
     """When a run ends: at the end of the generation in which the first of these is reached."""
 
     generations: int | None = None
-    """Generations to play. `inf`, like leaving it out, is no limit; so in the fields below."""
+    """Generations to play. `inf`, like leaving it out, is no limit; the same holds for the fields below."""
     frames: float | None = None
     """Emulator frames, candidates' evaluation included (Atari: 4 a step; other environments: 1 a step)."""
     hours: float | None = None

@@ -5,8 +5,8 @@ because it came late or was cut off. White is idle, or other runs' on the same n
 last counted episode of a generation ended. Time is Unix time by each node's own clock. Stretches longer than `PAUSE_S`
 in which no process at all was playing, such as between an interrupt and a resume, are cut out and marked.
 
-A run has far more episodes than a screen has room for. Without `--generations` the last ones are drawn that have at
-most `MAX_BARS` episodes together; the figure says which.
+A run has far more episodes than a screen has room for. Without `--generations` the last ones are drawn, as many as have
+at most `MAX_BARS` episodes together; the figure says which.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How often each trial of Harlow's task is chosen rightly: `gadask trials RUN_DIR [--image-set test]`.
 
-What tells learning from luck is the first trial, which nobody can know, against the others. Choices that were not made
-count as wrong. Shares have standard errors over pairs of episodes: a pair's tasks are opposite, and so its episodes are
-not independent, nor are an episode's trials. The elite is played here, in one process, in as many lanes as on a node,
-on episodes that no selection has seen; baselines play the same ones.
+The first trial, which nobody can know, against the others tells learning from luck. Choices that were not made count as
+wrong. Shares have standard errors over pairs of episodes: a pair's tasks are opposite, and so its episodes are not
+independent, nor are an episode's trials. The elite is played here, in one process, in as many lanes as on a node, on
+episodes that no selection has seen; baselines play the same ones.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Machine:
     """A node of a site, and how its batch system is asked for one."""
 
     name: str = "generic"
-    """What the jobs are called in the queue, behind `gadask-`; by default the name of the machine file."""
+    """What the jobs are called in the queue, after `gadask-`; by default the name of the machine file."""
     partition: str | None = None
     """Slurm partition; without one the site's default."""
     account: str | None = None
@@ -54,7 +54,7 @@ class Machine:
     skip_directives: tuple[str, ...] = ()
     """Directives that the site refuses, such as `--mem` or `-t`, left out of the job script; gadask's own too."""
     poll_s: float = 60.0
-    """How often the queue is asked for the state of the jobs, in seconds; many sites forbid to ask more often. Nodes
+    """How often the queue is asked for the state of the jobs, in seconds; many sites forbid asking more often. Nodes
     that come or go are heard of at once, through Dask."""
     python: str | None = None
     """Python of the nodes; by default the one that runs gadask."""
@@ -63,7 +63,7 @@ class Machine:
     leave_before_s: float = 180.0
     """A node leaves in good order this long before its wall time ends."""
     max_failures_per_node_hour: float = 4.0
-    """Above this rate of jobs that die before their time no more are asked for, and the run fails."""
+    """If jobs die before their time at a higher rate than this, no more are asked for, and the run fails."""
     confirm_core_hours: float = 1000.0
     """A run that may cost more asks first; `inf` never asks."""
 
