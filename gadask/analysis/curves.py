@@ -67,7 +67,7 @@ class Arguments:
     overlays: bool = True
     """Draw ga-dist's curves of 2018."""
     recalled: bool = False
-    """Also draw published scores that nobody has compared with the paper; their names say so."""
+    """Draw even published scores that nobody has compared with the paper; their names say so."""
 
 
 def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.DataFrame:

@@ -61,7 +61,7 @@ class Arguments:
     normalised: Reference = "human"
     """What has a normalised score of 1; random search is recalled."""
     recalled: bool = False
-    """Also show published scores that nobody has compared with the paper; their names say so."""
+    """Show even published scores that nobody has compared with the paper; their names say so."""
 
 
 def final_scores(runs: Sequence[Run]) -> pd.DataFrame:
