@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Value = Any
 else:
     Value = Scalar  # what a flag of the command line can be; it lets a file's lists and tables pass
-"""What a kwarg may be: a scalar, or lists and tables of them, nested as one likes."""
+"""What a kwarg may be: a scalar, or lists and tables of them, nested to any depth."""
 Channels = Literal["auto", "first", "last"]
 Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
@@ -29,7 +29,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 class Rule(NamedTuple):
-    """One thing that must be true of a config, and what is said where it is not."""
+    """One thing that must be true of a config, and the message if it is not."""
 
     holds: bool
     key: str

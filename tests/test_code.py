@@ -103,7 +103,7 @@ def test_a_chunk_is_not_played_by_another_gadask(tmp_path: Path) -> None:
 
 def test_rollout_processes_of_another_gadask_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "code", lambda: ANOTHER)
-    with pytest.raises(NodeError, match=r"gadask was changed under a node that runs: it is .*cafe0123"):
+    with pytest.raises(NodeError, match=r"gadask was changed under a running node: it is .*cafe0123"):
         forkserver.ForkServer(NoiseConfig(size=1000), 1, 1)
 
 

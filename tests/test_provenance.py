@@ -53,7 +53,7 @@ def test_going_on_with_other_code_is_said_once(tmp_path: Path, caplog: pytest.Lo
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
-        f"{tmp_path / 'run'}: going on with other code, which may play otherwise:"
+        f"{tmp_path / 'run'}: going on with different code, which may play differently:"
         f" torch 1.0 → {entry['versions']['torch']};"
         f" gadask's source 0123 (commit abc) → {entry['source']} (commit {entry['commit']});"
         " compiled kernels False → True"

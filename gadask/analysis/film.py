@@ -5,9 +5,9 @@ nearest to their mean return. The seed follows from the episode's row, and the w
 of noise that the genome needs are made, so a laptop can film what a cluster evolved. Another version of gadask, or a
 CPU that rounds differently, may choose other actions; a return that differs from the recorded one is logged.
 
-A film shows the whole episode in at most a minute, with return, step and last action below the picture, and with
-`--input` what the policy is given beside it: at its own speed, or two, four, ... times as fast. Of several runs it is a
-wall: their films side by side, in at most 20 seconds.
+A film shows the whole episode in at most a minute, at its own speed or two, four, ... times as fast, with return, step
+and last action below the picture and, with `--input`, what the policy is given beside it. Of several runs it is a wall:
+their films side by side, in at most 20 seconds.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def _film_run(
     if expected is not None and film.returns[-1] != expected:
         _logger.warning(
             "this is not the recorded episode: expected return %g, found %g; gadask has changed since, or this machine"
-            " rounds otherwise: compare them with provenance.json",
+            " rounds differently: compare them with provenance.json",
             expected,
             film.returns[-1],
         )

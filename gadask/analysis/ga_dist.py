@@ -71,8 +71,8 @@ class Arguments:
     table: bool = False
     """Print the table too."""
     million_frames: tuple[int, ...] = ()
-    """Where the table is read, multiples of 10; by default 10, 20 and so on up to 50, and then each 100, as far as a
-    run has come."""
+    """Where the table is read, multiples of 10; by default 10, 20 and so on up to 50, then every 100, as far as a run
+    has got."""
 
 
 def comparable(generations: pd.DataFrame) -> pd.DataFrame:

@@ -199,7 +199,7 @@ def _plot_lengths(children: pd.DataFrame, width: int) -> figure:
     plot = new_figure(
         title="Distribution of lengths",
         x="episode length [steps]",
-        y="share of children at most so long",
+        y="share of children at most this long",
         width=width,
         height=340,
         y_range=(0, 1.02),

@@ -1,4 +1,4 @@
-"""The keeper of a cluster of jobs: has the wanted number of nodes, as far as the queue gives them.
+"""The keeper of a cluster of jobs: keeps the wanted number of nodes, as far as the queue gives them.
 
 Now and then the queue is asked about all jobs at once, sooner where something has changed. A job that ended is asked
 for again: because its time was up, because it was preempted, cancelled or killed, because its machine broke. If jobs
@@ -6,9 +6,9 @@ die faster than a machine's limit allows, or no node comes at all, the keeper ra
 work stops.
 
 One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
-an answer lacks is gone when a later one lacks it too, and no worker of it is connected. A submission in doubt (a time
-limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs with the run's
-mark that the keeper does not know were accepted without its being told; they are cancelled.
+is missing from an answer is gone if it is missing from a later one too, and no worker of it is connected. A submission
+in doubt (a time limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs
+with the run's mark that the keeper does not know were accepted without its being told; they are cancelled.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class Keeper:
             if not submission.job_id:
                 self.any_in_doubt = True
                 if not submission.refused:
-                    _logger.warning("whether a job was accepted is in doubt, it is looked for: %s", submission.reason)
+                    _logger.warning("a job may have been accepted and is looked for: %s", submission.reason)
         self._submissions.answers.clear()
 
     def _give_up_refused(self) -> None:
@@ -258,7 +258,7 @@ class Keeper:
             jobs = await self._queue.states(self._marks, self._periods.command_s)
         except ClusterError as error:
             if not self._silence:
-                _logger.warning("the queue cannot be asked, which is tried again: %s", error)
+                _logger.warning("the queue cannot be asked and will be asked again: %s", error)
             self._silence = str(error)
             for node in self._nodes.values():
                 node.silent_since = node.absent_since = None
@@ -295,7 +295,7 @@ class Keeper:
     async def _cancel_strays(self, jobs: list[Job]) -> None:
         if jobs:
             job_ids = [job.job_id for job in jobs]
-            _logger.warning("jobs of this run that it was not told of are cancelled: %s", ", ".join(job_ids))
+            _logger.warning("unknown jobs of this run are cancelled: %s", ", ".join(job_ids))
             await self._cancel(job_ids)
 
     async def _cancel_silent(self) -> None:
@@ -353,7 +353,7 @@ class Keeper:
             self._n_failed += 1
             self._n_stillborn += not was_node and bool(job.node)  # not one that was cancelled while it waited
             self._last_failure = f"{what}; {end_of_log(self._queue.log_path(self._folder, node.job_id))}"
-        _logger.warning("a node was lost, another is asked for: %s", what)
+        _logger.warning("a node was lost and another is asked for: %s", what)
 
     def _check_failures(self) -> None:
         """Raise `ClusterError` if jobs die faster than others play."""

@@ -73,7 +73,7 @@ class Arguments:
     baselines: bool = False
     """Play the environment's baselines on the same tasks."""
     children: bool = False
-    """Play the children of the last generation again, as many episodes each as they were judged by."""
+    """Play the children of the last generation again, each for as many episodes as it was judged by."""
     film: Annotated[Path | None, tyro.conf.arg(metavar="FILM.gif")] = None
     """Film the genome, in the run's own environment, on the task whose return is nearest to the median: GIF or MP4."""
     film_input: bool = False

@@ -95,7 +95,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
     default = Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv))
     arguments = parse(argv, default, node_help(argv, _HELP))
     if not given:
-        raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} behind the flags")
+        raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} after the flags")
     if arguments.settings.preset != stored.preset:
         raise ConfigError("--preset: expected in the config file, where it sets every field that the file leaves out")
     check_config(arguments.settings)
@@ -154,7 +154,7 @@ async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> i
     except asyncio.CancelledError:
         kept = f"everything up to the last closed generation is in {run_dir}"
         if read_run(run_dir)[1].generation < 0:
-            kept = f"no generation had closed, so that {run_dir} begins again with generation 0"
+            kept = f"no generation had closed, so {run_dir} begins again with generation 0"
         print(f"\ninterrupted; {kept}\ncontinue with: {resume_command(arguments.nodes)}")
         return INTERRUPTED
     except GadaskError as error:

@@ -63,7 +63,7 @@ class _InFlight:
 class _Arrivals(as_completed):  # type: ignore[misc]
     """Chunks and what came of them, as they finish; one whose result cannot be fetched arrives too, cancelled.
 
-    Dask's own loses such a future (distributed 2026.8.0), and a generation would always wait for it.
+    Dask's own loses such a future (distributed 2026.8.0), and a generation would wait for it forever.
     """
 
     def __init__(self, client: Client) -> None:

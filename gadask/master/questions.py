@@ -1,6 +1,6 @@
 """What a master asks nodes and the scheduler: functions that travel pickled by value.
 
-So they need no gadask where they arrive: a node that has another one, or none, answers with that.
+So they need no gadask where they arrive: a node that has another version, or none, answers with that.
 """
 
 from __future__ import annotations
