@@ -1,4 +1,4 @@
-"""A reverse proxy as JupyterHub's: `/user/ada/proxy/PORT/x` is `/x` at that port of this machine; there is nothing else."""
+"""A reverse proxy as JupyterHub's: `/user/ada/proxy/PORT/x` is `/x` at that port of this machine; else 404."""
 
 from __future__ import annotations
 
