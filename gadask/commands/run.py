@@ -172,6 +172,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
     from gadask.master.evaluate import evaluate_elite
     from gadask.master.evolve import evolve
     from gadask.record.directory import read_run
+    from gadask.record.generations import cpu_shares
 
     config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
     reached = budget_reached(config.budget, read_run(run_dir)[1])
@@ -208,6 +209,8 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
                 print(test.text)
     elif (known := _known_test(config, run_dir)) is not None:
         print(known)
+    if cpus := cpu_shares(run_dir):
+        print(f"episodes by processor, which may round differently: {cpus}")
     print(f"run directory: {run_dir}")
     if arguments.pictures:
         await draw("learning curve", "curve", run_dir)

@@ -105,6 +105,11 @@ class Dispatcher:
         self._watch: asyncio.Task[None] | None = None
 
     @property
+    def cpus(self) -> dict[str, str]:
+        """What may round differently, of each node that was ever used, by address."""
+        return self._nodes.cpus
+
+    @property
     def nodes(self) -> dict[str, NodeInfo]:
         """Usable nodes by address."""
         return self._nodes.usable

@@ -35,7 +35,7 @@ def understood(answer: bytes) -> NodeInfo | NodeError | None:
         return pickle.loads(answered)  # type: ignore[no-any-return]
     return NodeError(
         f"its gadask, on {host}, is {code}, the run's is {plugin.CODE}; install the same on all nodes and start them"
-        " again"
+        " again, or, where the run began before gadask was changed, end it with Ctrl-C and go on with --resume"
     )
 
 
