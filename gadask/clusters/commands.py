@@ -51,7 +51,7 @@ async def call(*command: str, timeout_s: float, environ: Mapping[str, str], pass
                     await asyncio.wait_for(process.wait(), _REAP_S)
         if process.returncode == 0:
             return _text(output)
-        lines = _text(complaint).splitlines()
+        lines = (_text(complaint).strip() or _text(output)).splitlines()  # qdel complains on its standard output
     reasons = [re.sub(rf"^{command[0]}: (error: )?", "", line).strip() for line in lines]
     reason = "; ".join(filter(None, reasons)) or f"exit status {process.returncode}"
     is_passing = (process.returncode or 0) < 0 or passes.search(reason)

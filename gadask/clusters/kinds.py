@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from gadask.clusters.machine import Machine, check_machine
 from gadask.clusters.queue import Queue
 from gadask.clusters.resubmission import allocation_script, sbatch_command
+from gadask.clusters.sge import GridEngine
 from gadask.clusters.slurm import Slurm
 from gadask.errors import ConfigError
 from gadask.record import CLUSTER_FOLDER
@@ -146,7 +147,7 @@ def queue_kind(queue: Queue) -> Kind:
     cancel = queue.commands[-1]
     return Kind(
         name=queue.name,
-        about="one job a node, asked for from this login node",
+        about=f"one job of {queue.title} a node, asked for from this login node",
         where="{nodes} of {machine}",
         left=f"jobs may be left in the queue; the next start with this directory cancels them, or {cancel}",
         open=opened,
@@ -194,6 +195,7 @@ KINDS = {
             n_processes=_local_processes,
         ),
         queue_kind(Slurm()),
+        queue_kind(GridEngine()),
         Kind(
             name="allocation",
             about="the nodes of the Slurm job that this command runs in",

@@ -49,6 +49,8 @@ class Machine:
     """Folder on the node's own disk; shell variables such as `$TMPDIR` have the node's values."""
     shared: str | None = None
     """Folder on a file system that all nodes see, for keys and job logs; by default the run directory."""
+    parallel_environment: str = "smp"
+    """Grid Engine's name for several cores of one node; `qconf -spl` lists a site's."""
     extra_directives: tuple[str, ...] = ()
     """Further `#SBATCH` directives, such as `--qos=long`."""
     skip_directives: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gadask.clusters.commands import call
+from gadask.clusters.jobrecord import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.queue import Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError, ConfigError
@@ -145,11 +146,11 @@ class Slurm(Queue):
         lines = [line.strip() for line in answer.splitlines()]
         if not any(_HEAD.fullmatch(line) for line in lines):
             raise NoAnswerError(f"squeue: expected a list of jobs, found {' '.join(answer.split())[:200]!r}")
-        is_marked = re.compile(rf".+-({'|'.join(map(re.escape, marks))})-\d+")
+        is_marked = marked_names(marks)
         jobs = {}
         for match in filter(None, map(_JOB.fullmatch, lines)):
             job_id, name, word, time, cores, node, reason = match.groups()
-            if marks and is_marked.fullmatch(name):
+            if is_marked(name):
                 jobs[job_id] = Job(
                     state=_STATES.get(word, State.OTHER),
                     word=word,

@@ -1,4 +1,4 @@
-"""How many cores this process was really given, by Slurm, by its cgroup, by its CPU affinity."""
+"""How many cores this process was really given, by its batch system, by its cgroup, by its CPU affinity."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import os
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_TOLD_BY = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS")
 
 
 def granted_cores() -> int:
     """Return the cores that this process may keep busy, at least 1.
 
-    What Slurm says counts where it leaves its jobs unbound, as with `TaskPlugin=task/none`; where jobs are bound to
-    cores, or limited to a share of the machine's time, the tighter limit counts.
+    What Slurm or Grid Engine says counts where it leaves its jobs unbound, as with `TaskPlugin=task/none`; where jobs
+    are bound to cores, or limited to a share of the machine's time, the tighter limit counts.
     """
     affinity = os.sched_getaffinity(0)
     cores = len(affinity)
-    slurm = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
-    if slurm.isdecimal():
-        cores = min(cores, int(slurm)) if affinity < _all_cpus() else int(slurm)
+    told = next(filter(None, map(os.environ.get, _TOLD_BY)), "")
+    if told.isdecimal():
+        cores = min(cores, int(told)) if affinity < _all_cpus() else int(told)
     return max(1, math.floor(min(cores, _quota_cores())))
 
 

@@ -194,7 +194,7 @@ def _write_files(slurm: LocalSlurm, addresses: Sequence[str]) -> None:
     key.write_bytes(secrets.token_bytes(128))
     (folder / "state").mkdir()
     host = socket.gethostname().split(".")[0]
-    ports = _free_ports(1 + len(NODES))
+    ports = free_ports(1 + len(NODES))
     nodes = [
         _NODE.format(
             name=name, host=host, address=address, port=port, cores=CORES, half=CORES // 2, memory_mb=MEMORY_MB
@@ -205,7 +205,7 @@ def _write_files(slurm: LocalSlurm, addresses: Sequence[str]) -> None:
     slurm.conf.write_text(text)
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
     """Return ports below the range from which the system lends, so that nothing takes them in between."""
     free: list[int] = []
     while len(free) < n:

@@ -1,0 +1,1 @@
+"""`--cluster sge` on a real Grid Engine."""
