@@ -144,9 +144,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("cores = 0", "cores: expected at least 1, found 0"),
         ("rollouts_per_node = 0", "rollouts_per_node: expected at least 1, found 0"),
         ("memory = 180", "memory: expected str, found 180 (int)"),
-        ("memory = '180'", "memory: expected a size such as '180GB' or '187GiB', found '180'"),
-        ("memory = 'all'", "memory: expected a size such as '180GB' or '187GiB', found 'all'"),
+        (
+            "memory = '180'",
+            "memory: expected a size such as '180GB' or '187GiB', one by the core such as '3380MiB per core',",
+        ),
         ("memory = '0GB'", "memory: expected a size such as"),
+        ("memory = 'ALL'", "memory: expected a size such as"),
+        ("memory = 'all per core'", "memory: expected a size such as"),
+        ("launcher = 'env \"'", "launcher: expected words as in a shell, found 'env \"': No closing quotation"),
         ("wall_time = '12:00'", "wall_time: expected HH:MM:SS or D-HH:MM:SS, found '12:00'"),
         ("wall_time = '00:61:00'", "wall_time: expected HH:MM:SS or D-HH:MM:SS, found '00:61:00'"),
         ("wall_time = 12", "wall_time: expected str, found 12 (int)"),
@@ -188,8 +193,12 @@ def test_a_wall_time_is_its_parts(days: int, hours: int, minutes: int, seconds: 
 def test_memory_may_be_written_as_dask_reads_it(memory: str) -> None:
     from dask.utils import parse_bytes
 
-    check_machine(Machine(memory=memory))
-    assert parse_bytes(memory) >= 1
+    machine = Machine(memory=memory, cores=3)
+    check_machine(machine)
+    assert machine.job_memory.of_job(3) == parse_bytes(memory)
+    by_core = dataclasses.replace(machine, memory=f"{memory} per core")
+    check_machine(by_core)
+    assert by_core.job_memory.of_job(3) == 3 * parse_bytes(memory)
 
 
 def test_a_run_costs_cores_times_hours() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +154,7 @@ def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
         "config_name": queue.name,
         "header": queue.header(machine, folder),
         "job_name": f"gadask-{machine.name}",
-        "memory": machine.memory,
+        "memory": machine.job_memory.of_job(machine.cores),  # which Dask shows; 0 is no limit
         "processes": 1,
         "cores": WORKER_THREADS,  # threads of the worker
         "interface": machine.interface,
@@ -163,7 +162,7 @@ def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
         "nanny": True,
         "death_timeout": DEATH_TIMEOUT_S,
         "local_directory": f'"{machine.scratch}"',
-        "python": f"exec {shlex.quote(machine.python or sys.executable)}",
+        "python": f"exec {shlex.join(machine.python_words)}",
         "shebang": "#!/usr/bin/env bash",
         "job_script_prologue": [
             *machine.preamble,

@@ -29,6 +29,7 @@ from distributed import Scheduler, SchedulerPlugin
 from gadask.clusters.base import NodeCounts, end_of_log
 from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime
 from gadask.clusters.machine import Machine
+from gadask.clusters.memory import Form
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Job, Queue, State
 from gadask.errors import ClusterError
@@ -320,9 +321,8 @@ class Keeper:
                 _logger.warning("%s: %s", what, self._more_memory())
 
     def _more_memory(self) -> str:
-        return (
-            f"its memory is too little ({self._machine.memory}); a larger --machine.memory, or fewer rollout processes"
-        )
+        more = "" if self._machine.job_memory.form is Form.ALL else "a larger --machine.memory, or "
+        return f"its memory is too little ({self._machine.memory}); {more}fewer rollout processes"
 
     async def _cancel(self, job_ids: list[str]) -> None:
         with contextlib.suppress(ClusterError):  # the next time, then
