@@ -26,6 +26,10 @@ class NoAnswerError(ClusterError):
     """A queue gave no answer, or failed for a reason that passes; what it was to do may be done all the same."""
 
 
+class FullQueueError(ClusterError):
+    """A queue takes no more jobs of this user until some have ended: it refuses, and the same may be accepted later."""
+
+
 class State(Enum):
     """Where a job stands. One that an answer lacks has no state: it is gone, or the answer is not whole."""
 
@@ -133,7 +137,8 @@ class Queue(ABC):
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name, which wins over the file's own words; returns the job's number.
 
-        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
+        that the user has there; `NoAnswerError` if it is in doubt.
         """
 
     @abstractmethod

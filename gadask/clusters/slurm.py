@@ -15,7 +15,7 @@ from pathlib import Path
 from gadask.clusters.commands import call
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form, Memory
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError, ConfigError
 
 _STATES = {
@@ -75,6 +75,8 @@ _PASSES = re.compile(
     "|temporarily|resource unavailable|slurm_(receive|send)|communication",
     re.IGNORECASE,
 )
+_FULL = re.compile("(Grp|Max)SubmitJob")
+"""In Slurm's words for limits on jobs that wait or run, such as `QOSMaxSubmitJobPerUserLimit`."""
 
 
 class Slurm(Queue):
@@ -135,9 +137,15 @@ class Slurm(Queue):
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name; returns its number.
 
-        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
+        that the user has there; `NoAnswerError` if it is in doubt.
         """
-        answer = await _call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
+        try:
+            answer = await _call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
+        except NoAnswerError:
+            raise
+        except ClusterError as error:
+            raise (FullQueueError if _FULL.search(str(error)) else ClusterError)(str(error)) from None
         match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
         if match is None:
             raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")

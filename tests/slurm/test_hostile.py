@@ -190,7 +190,7 @@ def test_a_job_that_was_not_accepted_is_asked_for_again(
 ) -> None:
     scripts.order("sbatch", order, once=True)
     keep(tmp_path, MACHINE, arrive, periods=replace(QUICK, command_s=2.0))
-    assert "1 jobs were not accepted and are asked for again later: sbatch" in caplog.text
+    assert "1 job not accepted, and asked for again later: sbatch" in caplog.text
     assert (scripts.n_calls("sbatch"), len(slurm.jobs(ended=True))) == (2, 1)
 
 
