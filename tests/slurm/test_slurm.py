@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,23 @@ def test_the_runs_of_a_study_share_a_job(slurm: LocalSlurm, tmp_path: Path) -> N
     assert not [job for job in slurm.jobs() if job.state in ("PENDING", "RUNNING")]
 
 
+def test_a_launcher_starts_the_nodes_workers_and_the_jobs_leave_no_log(slurm: LocalSlurm, tmp_path: Path) -> None:
+    write_files(tmp_path, step_s=0, generations=1)
+    launcher, launched = tmp_path / "my launcher", tmp_path / "launched"
+    launcher.write_text(f'#!/bin/bash\necho "$GREETING|$SLURM_JOB_ID|$*" >> {launched}\nexec "$@"\n')
+    launcher.chmod(0o755)
+    flags = ("--machine.launcher", f"env 'GREETING=good $HOME' '{launcher}'", "--rollouts-per-node", 2)
+    with started(slurm_command(tmp_path, *flags), tmp_path) as run:
+        assert run.finish() == 0, run.err
+    (job,) = slurm.jobs(ended=True)
+    assert launched.read_text().startswith(
+        f"good $HOME|{job.id}|{sys.executable} -m distributed.cli.dask_worker tls://"
+    )
+    assert launched.read_text().count("\n") == 1
+    assert run.err == ""
+    assert {path.name for path in (tmp_path / "run" / "cluster").iterdir()} == {".lock", "job.sh"}
+
+
 @pytest.mark.slow
 def test_nodes_that_are_cancelled_or_preempted_lose_nothing_and_are_replaced(
     slurm: LocalSlurm, tmp_path: Path, reference: list[object]
@@ -191,6 +209,7 @@ def test_a_job_of_two_minutes_is_left_in_good_order_and_replaced(
         run.process.send_signal(signal.SIGINT)
         assert run.finish() == 130
     assert (run.err, "lost" in run.out) == ("", False)
+    assert not list((tmp_path / "run" / "cluster").glob("*.log"))
     played = parents(tmp_path / "run")[:GENERATIONS]
     assert played == reference[: len(played)]
 
