@@ -140,13 +140,22 @@ def test_without_xdg_the_users_files_are_in_home(tmp_path: Path, monkeypatch: py
     assert load_machine("mine").cores == 3
 
 
-def test_the_machine_file_of_the_guide_can_be_used(users: Path) -> None:
-    guide = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
+@pytest.mark.parametrize(
+    ("page", "name", "expected"),
+    [
+        ("clusters.md", "csd3-icelake", ("SMITH-SL3-CPU", 76, "250GiB")),
+        ("how-to/your-site.md", "SITE", ("my-project", 48, "180GB")),
+    ],
+)
+def test_the_machine_file_of_a_guide_can_be_used(
+    users: Path, page: str, name: str, expected: tuple[str, int, str]
+) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / page).read_text()
     text = textwrap.dedent(guide.split("<< 'END'\n")[1].split("   END\n")[0])
-    (users / "csd3-icelake.toml").write_text(text)
-    machine = load_machine("csd3-icelake")
+    (users / f"{name}.toml").write_text(text)
+    machine = load_machine(name)
     check_complete(machine)
-    assert (machine.account, machine.cores) == ("SMITH-SL3-CPU", 76)
+    assert (machine.account, machine.cores, machine.memory) == expected
 
 
 def test_files_made_from_each_other_are_refused(users: Path) -> None:

@@ -53,6 +53,8 @@ class QuietRun:
     ports: set[Address]
     open_ports: list[Address]
     rollout_processes: list[int]
+    log_bytes: list[int]
+    """Sizes of the job logs while both nodes play."""
     page: str
     """What gadask's page of the dashboard says of the run."""
     page_errors: list[str]
@@ -88,6 +90,7 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         ports = listeners([psutil.Process(run.process.pid), *nodes])
         open_ports = open_to_strangers(ports)
         rollouts = [n for n in map(rollout_processes, nodes) if n > 1]
+        log_bytes = [path.stat().st_size for path in keys.glob("job-*.log")]
         (address,) = re.findall(r"gadask's page: (\S+)\n", run.out)
         page, page_errors = asyncio.run(read_page(address, folder)) if CHROMIUM else ("", [])
         status = run.finish()
@@ -101,6 +104,7 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         ports,
         open_ports,
         rollouts,
+        log_bytes,
         page,
         page_errors,
     )
@@ -115,6 +119,11 @@ def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: 
 
 def test_31_processes_play_on_32_cores(quiet: QuietRun) -> None:
     assert quiet.rollout_processes == [31, 31]
+
+
+def test_nodes_that_play_write_no_log(quiet: QuietRun) -> None:
+    assert quiet.log_bytes == [0, 0]
+    assert {path.name for path in (quiet.folder / "run" / "cluster").iterdir()} == {".lock", "job.sh"}
 
 
 def test_keys_are_private_and_go_at_the_end(quiet: QuietRun) -> None:
