@@ -8,7 +8,8 @@ work stops.
 One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
 an answer lacks is gone when a later one lacks it too, and no worker of it is connected. A submission in doubt (a time
 limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs with the run's
-mark that the keeper does not know were accepted without its being told; they are cancelled.
+mark that the keeper does not know were accepted without its being told; they are cancelled. A queue that takes no more
+jobs of the user is asked again later for the rest, also for the first; any other refusal of the first jobs is final.
 """
 
 from __future__ import annotations
