@@ -15,7 +15,7 @@ from typing import NoReturn
 from gadask.console.leaving import leave
 
 COMMANDS = {
-    "run": ("gadask.commands.run", "Evolve one run, or go on with it."),
+    "run": ("gadask.commands.run", "Evolve one run, or resume it."),
     "sweep": ("gadask.commands.sweep", "Evolve a study: tasks × seeds × settings on one set of nodes."),
     "evaluate": ("gadask.commands.evaluate", "Play the elite, or any genome, again."),
     "export": ("gadask.commands.export", "Write a policy to a file that plays without gadask."),
@@ -27,7 +27,7 @@ COMMANDS = {
     "lineage": ("gadask.analysis.lineage", "Draw the family tree of the elites."),
     "raster": ("gadask.analysis.raster", "Draw what every rollout process did when."),
     "length-bias": ("gadask.analysis.length_bias", "Show what the length of episodes does to selection."),
-    "trials": ("gadask.analysis.trials", "Show how often each trial of Harlow's task is chosen rightly."),
+    "trials": ("gadask.analysis.trials", "Show the share of right choices in each trial of Harlow's task."),
     "ga-dist": ("gadask.analysis.ga_dist", "Compare a study with ga-dist's curves of 2018."),
 }
 """Module and summary of each command, in the order in which they are used."""
@@ -95,13 +95,13 @@ def _help() -> str:
             "",
             *rows,
             "",
-            "`gadask COMMAND --help` says more; `gadask --print-completion bash` prints what",
-            "completes all this in a shell. First steps:",
+            "`gadask COMMAND --help` says more; `gadask --print-completion bash` prints a",
+            "script that completes all this in the shell. First steps:",
             "",
             "  gadask run pendulum --run-dir runs/pendulum",
             "  gadask report runs/pendulum",
             "",
-            "Configs, site files and the script for sbatch that come with gadask:",
+            "Configs, machine files and the script for sbatch that come with gadask:",
             *(f"  {folder / part}" for part in ("configs", "sites")),
         )
     )

@@ -1,8 +1,8 @@
 """Finds gadask's compiled libraries, and makes sure that they were compiled from the sources that lie there.
 
-Each library exports the text of its sources as `text_of_<file>`, since a structure that C and Python lay out otherwise,
-as after an update without a new installation, would corrupt memory without a word; and `instruction_set`, which says
-what this processor can run of it.
+Each library exports the text of its sources as `text_of_<file>`, since a structure that C and Python lay out
+differently, as after an update without a new installation, would silently corrupt memory; and `instruction_set`, which
+says what this processor can run of it.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Config:
     """
 
     seed: int = 0
-    """Everything random in a run follows from it, but for the noise table. At most 2⁶³ − 1."""
+    """Everything random in a run follows from it, except the noise table. At most 2⁶³ − 1."""
     preset: Literal["none", "such2017", "ga-dist", "salimans2017-atari", "salimans2017-mujoco"] = "none"
     """Published settings for every field that the file leaves out."""
     env: EnvConfig = field(default_factory=EnvConfig)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Value = Any
 else:
     Value = Scalar  # what a flag of the command line can be; it lets a file's lists and tables pass
-"""What a kwarg may be: a scalar, or lists and tables of them, nested as one likes."""
+"""What a kwarg may be: a scalar, or lists and tables of them, nested to any depth."""
 Channels = Literal["auto", "first", "last"]
 Closing = Literal["all", "first"]
 Late = Literal["drop", "admit"]
@@ -29,7 +29,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 class Rule(NamedTuple):
-    """One thing that must be true of a config, and what is said where it is not."""
+    """One thing that must be true of a config, and the message if it is not."""
 
     holds: bool
     key: str
@@ -55,27 +55,32 @@ class EnvConfig:
     """Gymnasium id. `ALE/<Game>-v5` is played by ALE's emulator as `preprocessing` says; any other id goes through
     `gymnasium.make`."""
     kwargs: dict[str, Value] = field(default_factory=dict)
-    """Passed to `gymnasium.make`; for Atari what differs from `preprocessing` (`frameskip`, `resize`, ...)."""
+    """Passed to `gymnasium.make`; for Atari whatever differs from `preprocessing` (`frameskip`, `resize`, ...)."""
     wrappers: tuple[str, ...] = ()
-    """Put around the environment, the first one innermost: `gymnasium.wrappers.FlattenObservation`, or any
+    """Wrapped around the environment, the first one innermost: `gymnasium.wrappers.FlattenObservation`, or any
     `package.module:factory` that takes an environment and returns one."""
     channels: Channels = "auto"
-    """Which axis of a picture holds its channels, where that cannot be told: `first` or `last`."""
+    """Which axis of a picture holds its channels, where that is unclear: `first` or `last`."""
     preprocessing: Preprocessing = "gadask"
-    """For Atari: whose pictures and starts of episodes. `such2017` and `ga-dist` follow these programs, `gadask` has
-    the pictures that take the least time. No other environment looks at it."""
+    """For Atari: whose pictures and starts of episodes. `such2017` and `ga-dist` follow those programs, `gadask` has
+    the pictures that are fastest to make. Other environments ignore it."""
     max_steps: int = 5000
     """An episode is cut after this many agent steps (Atari: 4 frames a step)."""
     test_max_steps: int | None = None
-    """The same for episodes of a test of the elite, where they may be longer; left out, they are not. Where a preset
-    sets it, `inf` takes it away."""
+    """An episode of the elite's test is cut after this many agent steps; by default `max_steps`. Where a preset sets
+    it, `inf` takes it back to that."""
     episode_timeout_s: float = 600.0
     """A rollout process that plays one episode for longer than this is killed and the row gets status `timeout`."""
     rehearsal_timeout_s: float = 60.0
     """Before any node plays, environment and policy are made and play a few steps, for at most this long."""
     behaviour: bool = False
-    """Gather the behaviour that the environment reports at an episode's end: `info["behaviour"]`, Atari's RAM, the
-    position in MuJoCo; a column of the episodes."""
+    """Gather the behaviour that the environment reports at an episode's end (`info["behaviour"]`, Atari's RAM, the
+    position in MuJoCo) as a column of the episodes."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `frames` of Atari's emulator, `steps` of any other task."""
+        return "frames" if self.id.startswith("ALE/") else "steps"
 
     @property
     def longest_test(self) -> int:
@@ -106,12 +111,13 @@ class PolicyConfig:
     precision: Precision = "float32"
     """`int8`, for `such2017` and `nature`: weights and activations as bytes; faster, and plays nearly the same."""
     normalise: bool = False
-    """Give the network observations of mean 0 and deviation 1, by what children of the generations before observed."""
+    """Give the network observations of mean 0 and deviation 1, measured from what children of earlier generations
+    observed."""
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """The table of Gaussian noise that every node holds. Its seed is not the run's, so that runs share it."""
+    """The table of Gaussian noise that every node holds. Its seed is not the run's, so that runs share the table."""
 
     seed: int = 123
     """What the table is made from."""
@@ -142,12 +148,12 @@ class GenerationConfig:
     population: int = 1000
     """Results that close a generation."""
     episodes_per_child: int = 1
-    """Episodes that a child is judged by, its fitness being their mean return; more than 1 where one says little."""
+    """Episodes that a child is judged by: its fitness is their mean return. More than 1 where one says little."""
     common_random_numbers: bool = False
     """Give all children of a generation the same tasks (environment seeds), and all candidates too."""
     paired_tasks: bool = False
     """Play a genome's episodes in pairs of opposite tasks, in environments that have them (`gadask/Harlow-v0`), so that
-    luck cancels; seeds of a pair differ in the last bit alone."""
+    luck cancels out; the seeds of a pair differ only in the last bit."""
     candidates: int = 10
     """Genomes evaluated again each generation to find the elite; 0 takes the best child as the elite."""
     candidate_episodes: int = 30
@@ -163,12 +169,12 @@ class GenerationConfig:
     population_counts_evaluations: bool = False
     """Count candidates' evaluations in `population`, overlapped only (ga-dist: 700 children and 300 evaluations)."""
     min_steps: int = 0
-    """A generation does not close before this many steps were played in it."""
+    """A generation does not close before this many steps have been played in it."""
     max_failed_share: float = 0.1
     """The run stops when a larger share of a generation's episodes has status `error`, `timeout` or `nonfinite`."""
     fitness: str = "return"
-    """What an episode is worth in all of this: its `return`, or what `package.module:function` makes of return, steps
-    and behaviour (None without `env.behaviour`)."""
+    """What an episode is worth: its `return`, or what `package.module:function` makes of return, steps and behaviour
+    (None without `env.behaviour`)."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield what must be true of these settings."""
@@ -257,7 +263,7 @@ class GAConfig:
 
 @dataclass(frozen=True)
 class RandomSearchConfig:
-    """Random search: no child has a parent among children."""
+    """Random search: no child descends from another."""
 
     algorithm = "random-search"
 
@@ -282,14 +288,14 @@ class NoveltyConfig:
     mutation_power: float = 0.002
     """Standard deviation of the noise that a mutation adds."""
     neighbours: int = 10
-    """A child's novelty is the mean distance of its behaviour to so many nearest others."""
+    """A child's novelty is the mean distance of its behaviour to this many nearest others."""
     archive_share: float = 0.01
-    """Probability with which a child's behaviour enters the archive, with which later children are compared too."""
+    """Probability that a child's behaviour enters the archive, with which later children are compared too."""
     archive_size: int = 5000
-    """Behaviours that the archive holds at most; the oldest leave first."""
+    """Largest number of behaviours in the archive; the oldest leave first."""
     return_weight: float = 0.0
-    """Weight of the return: 0 chooses parents by novelty alone, 1 by return alone, as `truncation` does; what lies
-    between, by the weighted mean of both ranks."""
+    """Weight of the return: 0 chooses parents by novelty alone, 1 by return alone, as `truncation` does, values between
+    by the weighted mean of both ranks."""
 
     def rules(self, generation: GenerationConfig) -> Iterator[Rule]:
         """Yield what must be true of these settings beside those of the generation."""
@@ -310,18 +316,18 @@ class ESConfig:
     algorithm = "openai-es"
 
     sigma: float = 0.02
-    """Standard deviation of the noise that a child is away from the centre."""
+    """Standard deviation of the noise by which a child differs from the centre."""
     learning_rate: float = 0.01
-    """Of the optimiser."""
+    """Learning rate of the optimiser."""
     optimiser: OptimiserKind = "adam"
-    """What moves the centre: `adam`, or `momentum`, which is gradient descent with it."""
+    """What moves the centre: `adam`, or `momentum`, which is gradient descent with momentum."""
     momentum: float = 0.9
-    """Of gradient descent: how much of the last direction is kept."""
+    """With `optimiser = "momentum"`: how much of the last direction is kept."""
     weight_decay: float = 0.005
-    """This many times the centre is added to the gradient."""
+    """The centre times this is added to the gradient."""
     anchor_every: int = 16
-    """Generations after which the centre is stored as numbers. Nodes that come later, films and a resumed run begin
-    there."""
+    """The centre is stored as numbers once in this many generations. Nodes that come later, films and a resumed run
+    begin from it."""
 
     def rules(self, generation: GenerationConfig) -> Iterator[Rule]:
         """Yield what must be true of these settings beside those of the generation."""
@@ -354,7 +360,7 @@ class BudgetConfig:
     """When a run ends: at the end of the generation in which the first of these is reached."""
 
     generations: int | None = None
-    """Generations to play. `inf`, like leaving it out, is no limit; so in the fields below."""
+    """Generations to play. `inf`, or leaving it out, means no limit, here and in the fields below."""
     frames: float | None = None
     """Emulator frames, candidates' evaluation included (Atari: 4 a step; other environments: 1 a step)."""
     hours: float | None = None
@@ -363,7 +369,7 @@ class BudgetConfig:
     """Stop when the elite's mean return, or fitness, over its evaluation episodes reaches this."""
     test_episodes: int = 200
     """Episodes on which `gadask run` and `gadask sweep` test the last elite at the end, not counted in the budget. In
-    Atari without sticky actions, where a genome has few different ones, each of these once. 0: no test."""
+    Atari without sticky actions, where a genome has few different ones, each of these is played once. 0: no test."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield what must be true of these settings."""

@@ -1,4 +1,4 @@
-"""Spaces: which axis of a picture holds its channels, of which networks take the first; a space in one line."""
+"""Spaces: which axis of a picture holds its channels, which networks need first; a space in one line."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from gadask.imports import own_command
 from gadask.master.evolve import evolve
 from gadask.node import forkserver, plugin
 from gadask.record.directory import read_episodes
-from gadask.record.provenance import code, has_compiled_kernels
+from gadask.record.provenance import code, has_compiled_kernels, libraries
 from tests.conftest import eventually, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -71,18 +71,59 @@ def test_a_node_with_another_gadask_is_refused_by_name_and_version(
             await client.run(be_another, how, workers=[bad])
             async with aclosing(evolve(config, client, tmp_path / "run", n_processes=1)) as generations:
                 async for _ in generations:  # the other node could play them all before this one has been asked
-                    await eventually(told, 60, "the node is refused")
+                    await eventually(lambda: refusals(caplog), 60, "the node is refused")
             return bad
 
-    def told() -> list[str]:
-        return [message for message in caplog.messages if "a node is refused and plays nothing: " in message]
-
     bad = asyncio.run(main())
-    assert len(told()) == 1
+    (refusal,) = refusals(caplog)
     found = ANOTHER if how == "changed" else code().partition(" ")[0]
-    assert all(part in told()[0] for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
+    assert all(part in refusal for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
     for generation in range(config.budget.generations or 0):
         assert bad not in read_episodes(tmp_path / "run", generation)["node"].to_pylist()
+
+
+def have_other_libraries(dask_worker: Any) -> None:
+    from gadask.record.provenance import libraries
+
+    libraries().update({"numpy": "1.26.4", "compiled library": "lost"})
+    del libraries()["torch"]
+
+
+def test_a_node_with_other_libraries_is_refused_by_name_and_version(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = faulty_config()
+
+    async def main() -> str:
+        async with local_cluster(2) as cluster:
+            client = cluster.client
+            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
+            bad: str = next(iter(await client.run(plugin.describe)))
+            await client.run(have_other_libraries, workers=[bad])
+            async with aclosing(evolve(config, client, tmp_path / "run", n_processes=1)) as generations:
+                async for _ in generations:
+                    await eventually(lambda: len(refusals(caplog)) == 1, 60, "the node is refused")
+            (info,) = [info for address, info in (await client.run(plugin.describe)).items() if address == bad]
+            with pytest.raises(NodeError, match=r"this node has noise .* numpy 1\.26\.4.*; the run has noise .*"):
+                await client.submit(plugin.play, b"", b"", plugin.identity(info.digest), pure=False, workers=[bad])
+            return bad
+
+    bad = asyncio.run(main())
+    (refusal,) = refusals(caplog)
+    ours = libraries()
+    for part in (
+        bad,
+        f"its numpy is 1.26.4, the run's is {ours['numpy']}",
+        f"its compiled library is lost, the run's is {ours['compiled library']}",
+        f"its torch is missing, the run's is {ours['torch']}",
+    ):
+        assert part in refusal
+    for generation in range(config.budget.generations or 0):
+        assert bad not in read_episodes(tmp_path / "run", generation)["node"].to_pylist()
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if "a node is refused and plays nothing: " in message]
 
 
 def test_a_chunk_is_not_played_by_another_gadask(tmp_path: Path) -> None:
@@ -103,7 +144,7 @@ def test_a_chunk_is_not_played_by_another_gadask(tmp_path: Path) -> None:
 
 def test_rollout_processes_of_another_gadask_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "code", lambda: ANOTHER)
-    with pytest.raises(NodeError, match=r"gadask was changed under a node that runs: it is .*cafe0123"):
+    with pytest.raises(NodeError, match=r"gadask was changed under a running node: it is .*cafe0123"):
         forkserver.ForkServer(NoiseConfig(size=1000), 1, 1)
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 import gadask
+import gadask.face.runs
+from gadask.commands import export
 from gadask.config import config_from_dict
 from gadask.errors import PolicyError, UsageError
 from gadask.face.policy import EvolvedPolicy
@@ -127,6 +129,28 @@ def test_weights_are_read_without_gadask(tmp_path: Path) -> None:
         assert all(np.array_equal(file.get_tensor(name), expected[name].numpy()) for name in expected)
         about = json.loads(file.metadata()["gadask"])
     assert about == {"env": "CartPole-v1", "policy": "mlp", "genome": "17-4-99", "run": tmp_path.name}
+
+
+@pytest.mark.parametrize(
+    ("last", "genome", "n_lines"), [((17, 4), "best", 2), ((17, 4, 99), "best", 1), ((17, 4), "17", 1)]
+)
+def test_the_command_says_where_the_best_elite_is_not_the_tested_one(
+    last: tuple[int, ...],
+    genome: str,
+    n_lines: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = opened(tmp_path, "CartPole-v1", "mlp")
+    run._state = SimpleNamespace(elite=SimpleNamespace(genome=last))  # type: ignore[assignment]
+    monkeypatch.setattr(gadask.face.runs, "open_run", lambda _: run)
+    file = str(tmp_path / "policy.safetensors")
+    assert export.main([str(tmp_path), "--out", file, "--genome", genome]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == file
+    assert len(lines) == n_lines
+    assert all("--genome last" in line for line in lines[1:])
 
 
 def test_what_cannot_be_exported_is_said_in_one_line(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_switches_that_are_on_say_what_turns_them_off(capsys: pytest.CaptureFixt
 
 def test_every_switch_says_what_it_does_so_that_it_can_be_denied() -> None:
     """A config file may turn any switch on; help then says `Do not …`."""
-    verbs = {"Ask", "Count", "Draw", "Film", "Gather", "Give", "Go", "Let", "Play", "Print", "Show", "Write"}
+    verbs = {"Ask", "Count", "Draw", "Film", "Gather", "Give", "Let", "Play", "Print", "Resume", "Show", "Write"}
     for name in COMMANDS:
         for flag in flags_of(arguments_of(name)):
             if flag.is_switch and flag.name not in ("--yes", "--film-input", "--input"):

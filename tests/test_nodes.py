@@ -53,8 +53,11 @@ def count_tasks(dask_worker: Worker) -> int:
 
 
 def count_waiting(dask_worker: Worker) -> int:
+    """Return how many chunks wait while those that play hold all rows."""
     plugin: Any = dask_worker.plugins.get("gadask")
-    return sum(state.weights.n_waiting for state in plugin.node._tasks.values())
+    (weights,) = (state.weights for state in plugin.node._tasks.values())
+    n_open = len(weights._cache._rows) - weights._cache.n_pinned
+    return weights.n_waiting if n_open <= 5 else 0  # too few for five parents and what their decoding starts from
 
 
 def break_pool(dask_worker: Worker) -> None:
@@ -269,16 +272,16 @@ def test_a_live_master_keeps_its_nodes(tmp_path: Path) -> None:
 
 def test_late_children_of_many_generations_do_not_end_a_run(tmp_path: Path) -> None:
     go_on = tmp_path / "go on"
-    config = first_config("admit", 25, "wait", every=30, until=str(go_on))
+    config = first_config("admit", 15, "wait", every=100, until=str(go_on))
     config = replace(config, env=replace(config.env, episode_timeout_s=600.0))
 
     async def release(client: Client) -> None:
         n_looks = 0
 
-        async def waits_on() -> bool:  # longer than a chunk waits for one that is being decoded
+        async def waits_on() -> bool:  # and is not merely on its way to a refusal
             nonlocal n_looks
             n_looks = n_looks + 1 if await is_waiting(client) else 0
-            return n_looks > 50
+            return n_looks > 10
 
         await until(waits_on, "a chunk waits for room")
         go_on.touch()
@@ -294,11 +297,11 @@ def test_late_children_of_many_generations_do_not_end_a_run(tmp_path: Path) -> N
                         group.create_task(release(cluster.client))
         return n
 
-    assert asyncio.run(main()) == 25
+    assert asyncio.run(main()) == 15
 
 
 async def is_waiting(client: Client) -> bool:
-    with suppress(AttributeError):
+    with suppress(AttributeError, ValueError):  # the node is being made
         return any((await client.run(count_waiting)).values())
     return False
 

@@ -70,11 +70,11 @@ class Clock:
 
 
 def test_a_generation_is_one_line() -> None:
-    assert generation_line(generation()) == (
-        "gen    7  best     1,040  median       120  elite     880.3  2.34M fr    20k/s"
+    assert generation_line(generation(), "frames") == (
+        "gen    7  best     1,040 median       120 elite     880.3 2.34M frames   20k/s"
     )
-    assert generation_line(generation(elite=None, new_frames=0)) == (
-        "gen    7  best     1,040  median       120  elite         -  2.34M fr      0/s"
+    assert generation_line(generation(elite=None, new_frames=0), "steps") == (
+        "gen    7  best     1,040 median       120 elite         - 2.34M steps     0/s"
     )
 
 
@@ -82,7 +82,7 @@ def test_a_generation_is_one_line() -> None:
 def test_a_generation_fits_80_columns(
     number: int, best: float, median: float, elite: float | None, frames: int, new_frames: int, wall_s: float
 ) -> None:
-    line = generation_line(generation(number, best, median, elite, frames, new_frames, wall_s))
+    line = generation_line(generation(number, best, median, elite, frames, new_frames, wall_s), "frames")
     assert cell_len(line) <= 80
     assert "\n" not in line
 
@@ -96,7 +96,7 @@ def test_a_generation_fits_80_columns(
     ],
 )  # fmt: skip
 def test_scores_keep_the_digits_that_fit(number: float, text: str) -> None:
-    assert f"best {text:>9}  " in generation_line(generation(best=number))
+    assert f"best {text:>9} " in generation_line(generation(best=number), "frames")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_scores_keep_the_digits_that_fit(number: float, text: str) -> None:
     ],
 )  # fmt: skip
 def test_frames_have_three_digits(frames: int, text: str) -> None:
-    assert f"  {text:>5} fr" in generation_line(generation(frames=frames))
+    assert f" {text:>5} frames" in generation_line(generation(frames=frames), "frames")
 
 
 def test_the_budget_is_used_by_the_nearest_limit() -> None:
@@ -126,7 +126,7 @@ def test_plain_output_is_one_line_a_generation() -> None:
         display.close_generation(generation(7))
         display.update(PROGRESS)
         display.close_generation(generation(8))
-    assert output.getvalue() == f"{generation_line(generation(7))}\n{generation_line(generation(8))}\n"
+    assert output.getvalue() == "".join(f"{generation_line(generation(n), 'frames')}\n" for n in (7, 8))
 
 
 def test_a_terminal_shows_where_the_run_stands(monkeypatch: pytest.MonkeyPatch) -> None:

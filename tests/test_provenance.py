@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from gadask.record.directory import (
     RunDirectory,
 )
-from gadask.record.provenance import changes, provenance, source_digest
+from gadask.record.provenance import _HERE, _ONLOOKERS, changes, code, provenance, source_digest
 from tests.records import CONFIG
 
 
@@ -53,7 +54,7 @@ def test_going_on_with_other_code_is_said_once(tmp_path: Path, caplog: pytest.Lo
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
-        f"{tmp_path / 'run'}: going on with other code, which may play otherwise:"
+        f"{tmp_path / 'run'}: going on with different code, which may play differently:"
         f" torch 1.0 → {entry['versions']['torch']};"
         f" gadask's source 0123 (commit abc) → {entry['source']} (commit {entry['commit']});"
         " compiled kernels False → True"
@@ -74,6 +75,26 @@ def test_the_source_digest_tells_code_apart(tmp_path: Path) -> None:
     assert len(set(seen)) == 5
     (tmp_path / "py.typed").touch()
     assert source_digest(tmp_path) == seen[-1]
+
+
+def test_sources_that_decide_no_row_may_change_under_a_run(tmp_path: Path) -> None:
+    gadask = Path(shutil.copytree(_HERE, tmp_path / "gadask", ignore=shutil.ignore_patterns("__pycache__", "*.so")))
+    assert all((gadask / folder).is_dir() for folder in _ONLOOKERS)
+    before = source_digest(gadask, _ONLOOKERS)
+    for folder in _ONLOOKERS:
+        (gadask / folder / "new.py").write_text("x = 1\n")
+    assert source_digest(gadask, _ONLOOKERS) == before
+    (gadask / "policies" / "new.py").write_text("x = 1\n")
+    assert source_digest(gadask, _ONLOOKERS) != before
+    assert before in code()
+
+
+def test_nothing_that_plays_imports_what_decides_no_row() -> None:
+    heard = "sorted({name.split('.')[1] for name in sys.modules if name.startswith('gadask.')} & set(_ONLOOKERS))"
+    for module in ("gadask.node.forkserver", "gadask.node.player", "gadask.play", "gadask.envs", "gadask.policies"):
+        program = f"import sys, {module}; from gadask.record.provenance import _ONLOOKERS; print({heard})"
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert result.stdout == "[]\n", module
 
 
 def test_provenance_imports_nothing_heavy() -> None:

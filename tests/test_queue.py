@@ -125,7 +125,7 @@ def test_a_job_that_dies_is_asked_for_again_also_where_the_queue_forgets_it(
     asyncio.run(play())
     assert list(pbs.jobs) == ["1.server", "2.server"]
     how = "F, Exit_status = -9" if remembers else "COMPLETED"
-    assert f"a node was lost, another is asked for: job 1.server on here: {how} after " in caplog.text
+    assert f"a node was lost and another is asked for: job 1.server on here: {how} after " in caplog.text
 
 
 @pytest.mark.parametrize("order", ["lose", "fail"])
@@ -140,7 +140,7 @@ def test_a_submission_without_an_answer_is_looked_for_by_its_name(
 
     asyncio.run(play())
     assert list(pbs.jobs) == ["1.server"]
-    assert "whether a job was accepted is in doubt, it is looked for: qsub: cannot connect to server" in caplog.text
+    assert "a job may have been accepted and is looked for: qsub: cannot connect to server" in caplog.text
     assert ("1 job not accepted, and asked for again later: qsub: cannot" in caplog.text) == (order == "fail")
 
 

@@ -116,7 +116,7 @@ def test_an_anchor_is_where_a_genome_may_begin(tmp_path: Path) -> None:
     assert torch.equal(decoded((digest,), tmp_path), torch.from_numpy(weights))
     expected = torch.add(torch.from_numpy(weights), torch.from_numpy(noise(40)), alpha=POWER)
     assert torch.equal(decoded((digest, 40), tmp_path), expected)
-    with pytest.raises(GenomeError, match="expected a step behind the first part"):
+    with pytest.raises(GenomeError, match="expected a step after the first part"):
         decoded((17, digest), tmp_path)
 
 

@@ -299,7 +299,7 @@ def test_an_interrupt_before_a_generation_has_closed_says_so(config: Path, tmp_p
         output += data
     assert process.wait(10) == 130
     text = " ".join(output.decode().split())
-    assert f"interrupted; no generation had closed, so that {tmp_path / 'run'} begins again with generation 0" in text
+    assert f"interrupted; no generation had closed, so {tmp_path / 'run'} begins again with generation 0" in text
 
 
 def test_a_closed_terminal_ends_a_run_in_good_order(config: Path, tmp_path: Path) -> None:

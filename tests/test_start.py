@@ -177,7 +177,7 @@ def refused_unnormalised(first: Path, tmp_path: Path) -> tuple[str, Config, str]
     tensors = {name: torch.zeros_like(tensor) for name, tensor in new_policy(CONFIG).module.state_dict().items()}
     save_file(tensors, tmp_path / "e.safetensors")
     normalised = replace(CONFIG, policy=replace(CONFIG.policy, normalise=True))
-    return str(tmp_path / "e.safetensors"), normalised, "says too little of how observations are normalised"
+    return str(tmp_path / "e.safetensors"), normalised, "a file does not say how observations are normalised"
 
 
 def refused_text(first: Path, tmp_path: Path) -> tuple[str, Config, str]:

@@ -101,7 +101,7 @@ def test_a_mutation_moves_every_parameter_alike() -> None:
 
 
 def test_a_genome_without_genes_is_an_error() -> None:
-    with pytest.raises(GenomeError, match="needs a noise index or an anchor"):
+    with pytest.raises(GenomeError, match="expected a noise index or an available anchor first"):
         decoded((), 5)
 
 

@@ -1,4 +1,4 @@
-"""Puts what is made from the code into the pages, at marks such as `{{ settings }}`."""
+"""Puts what is made from the code into the pages, at marks such as `<!-- settings -->`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from docs.hooks import commands, settings
 
-_MARK = re.compile(r"\{\{ ([a-z-]+) \}\}")
+_MARK = re.compile(r"<!-- ([a-z-]+) -->")
 _PAGES = ("reference/settings", "reference/machine-files", "reference/commands")
 _TEXTS = {
     "settings": settings.settings,

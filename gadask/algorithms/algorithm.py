@@ -61,7 +61,7 @@ class Children(NamedTuple):
     genes: NDArray[np.int64]
     """Noise index: of the step that is added to the base, or of the new network."""
     weights: NDArray[np.float64]
-    """Weight of the step; of no meaning where there is no base."""
+    """Weight of the step; without meaning where there is no base."""
 
 
 class Scored(NamedTuple):
@@ -134,7 +134,7 @@ class Elite:
 
 
 class Algorithm(Protocol[State]):
-    """One algorithm with its settings: a frozen dataclass, which nodes are sent, and which equals its copies."""
+    """One algorithm with its settings: a frozen dataclass that is sent to nodes and equals its copies."""
 
     @property
     def step_weight(self) -> float:
@@ -222,7 +222,7 @@ def slots_per_task(algorithm: Algorithm[Any]) -> int:
 
 @runtime_checkable
 class Describing(Protocol[SaidOf]):
-    """An algorithm that says in the log how it stands. An algorithm need not."""
+    """An algorithm that says in the log how it stands, which is optional."""
 
     def describe(self, state: SaidOf) -> Json:
         """Return what the generation's line holds under `algorithm`, as JSON holds it; an empty one is left out."""

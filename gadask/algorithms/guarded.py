@@ -37,19 +37,19 @@ _OF_MOVING = [name for name in vars(Moving) if not name.startswith("_")]
 
 
 def guarded(kind: str, algorithm: Algorithm[Any]) -> Guarded:
-    """Return the algorithm with its answers checked; raises `ConfigError` for what has not an algorithm's methods."""
+    """Return the algorithm with its answers checked; raises `ConfigError` where methods are missing."""
     return Guarded(kind, algorithm) if moving(algorithm) is None else GuardedMoving(kind, algorithm)
 
 
 @dataclass(frozen=True)
 class Guarded:
-    """Does what `algorithm` does, which the config calls `kind`."""
+    """Does what `algorithm` does; the config calls it `kind`."""
 
     kind: str
     algorithm: Algorithm[Any]
 
     def __post_init__(self) -> None:
-        """Raise `ConfigError` for what has not the methods of an algorithm."""
+        """Raise `ConfigError` where methods of an algorithm are missing."""
         missing = [name for name in _METHODS if not hasattr(self.algorithm, name)]
         if missing:
             raise ConfigError(
@@ -162,7 +162,7 @@ class Guarded:
         document, again = self._asked(there_and_back)
         if again != state:
             raise self._wrong(
-                "expected from_json(to_json(state)) == state after JSON, which knows no tuples and no keys but texts,"
+                "expected from_json(to_json(state)) == state after JSON, which has no tuples and only text as keys,"
                 " found another state: no run could be resumed"
             )
         return document

@@ -3,14 +3,14 @@
 Where returns lead into a dead end, the search for what has not been there before may find a way round it. A child's
 novelty is the mean Euclidean distance of its behaviour to the `neighbours` nearest ones among the other children of its
 generation and the archive. The archive holds behaviours of earlier generations: each child enters it with probability
-`archive_share`, and the oldest leave it. Parents are the most novel children; a child is a parent, drawn uniformly, and
-one step of noise, as in truncation selection.
+`archive_share`, and the oldest leave it. Parents are the most novel children; a child is a parent, drawn uniformly,
+plus one step of noise, as in truncation selection.
 
 Candidates, and so the elite, are still chosen by return: novelty says where to search, return what was found. With
 `return_weight` w above 0 parents are chosen by (1 − w) · rank of novelty + w · rank of return, and the elite is a
 parent too; with 1 the run is that of truncation selection with `ga.truncation = "such2017"`. Ranks are centred, from −½
-to ½, so that neither scale matters; equals share the mean of their ranks. What is equal then goes to the lower slot.
-Where `generation.fitness` is a function, return means what it makes of an episode, as everywhere.
+to ½, so that neither scale matters; equals share the mean of their ranks. Remaining ties go to the lower slot. Where
+`generation.fitness` is a function, return means what it makes of an episode, as everywhere.
 
 Papers: Lehman and Stanley 2011, *Abandoning Objectives: Evolution through the Search for Novelty Alone*; Such et al.
 2017 (arXiv 1712.06567), novelty as the fitness of their genetic algorithm; Conti et al. 2018 (arXiv 1712.06560),

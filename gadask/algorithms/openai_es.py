@@ -1,9 +1,9 @@
 """The evolution strategy of OpenAI: one centre, moved along the noise of children that beat their mirror images.
 
 Children in slots 2i and 2i + 1 are the centre plus and minus σ × noise, and meet the same task. Returns become centred
-ranks, from −½ to ½; equal ones share their mean rank, so that a pair that came to the same says nothing. With the
-weights `wᵢ = (rank⁺ᵢ − rank⁻ᵢ) / number of returns` the centre follows the gradient `−Σ wᵢ × noiseᵢ` by Adam or by
-descent with momentum. A pair with a failed, late or missing half is left out whole.
+ranks, from −½ to ½; equal ones share their mean rank, so a pair with equal returns says nothing. With the weights
+`wᵢ = (rank⁺ᵢ − rank⁻ᵢ) / number of returns` the centre follows the gradient `−Σ wᵢ × noiseᵢ` by Adam or by descent with
+momentum. A pair with a failed, late or missing half is left out whole.
 
 The centre is the elite: the only candidate, evaluated in every generation. Its genome is an anchor, or a new network,
 and the updates since; nodes make an update themselves, and the anchor is renewed every `es.anchor_every` generations.

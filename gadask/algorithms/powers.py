@@ -5,10 +5,10 @@ parent's times exp(rate · z), with z standard normal and drawn for its slot: se
 power (Schwefel's log-normal rule with one power for all parameters; Beyer and Schwefel 2002, *Evolution strategies: a
 comprehensive introduction*). Powers stay within a factor of 1,000 of the run's.
 
-Master and nodes must have the same bits, and `exp` and `log` of numpy or C differ between CPUs in the last one. So no
-such function is asked for a child: z is (ones among 64 random bits − 32) / 4, of mean 0, variance 1 and nearly normal;
-its 65 factors come from `decimal`, which rounds correctly everywhere; and powers are rounded to four decimal digits,
-which keeps genomes short as texts.
+Master and nodes must have the same bits, and `exp` and `log` of numpy or C differ between CPUs in the last bit. So
+neither is used for a child: z is (ones among 64 random bits − 32) / 4, of mean 0, variance 1 and nearly normal; its 65
+factors come from `decimal`, which rounds correctly everywhere; and powers are rounded to four decimal digits, which
+keeps genomes short as texts.
 """
 
 from __future__ import annotations

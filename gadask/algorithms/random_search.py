@@ -1,8 +1,8 @@
 """Random search: every child is a new network, and the best candidate is kept.
 
 What selection gains is measured against this (Such et al. 2017, arXiv 1712.06567, table 1). Each generation is made
-like generation 0. The elite and the best children are evaluated again, as by truncation selection, and the best mean is
-the elite. With `start.from` a child is that and one step of noise.
+like generation 0. The elite and the best children are evaluated again, as in truncation selection, and the one with the
+best mean is the elite. With `start.from` a child is that genome plus one step of noise.
 """
 
 from __future__ import annotations

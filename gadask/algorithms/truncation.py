@@ -2,7 +2,7 @@
 
 A generation of children is ranked by return. The best are evaluated again as candidates; the one with the best mean is
 the elite. The best children and the elite are the parents of the next generation: a child is a parent, drawn uniformly,
-and one step of noise. The elite survives unmutated among parents and candidates.
+plus one step of noise. The elite survives unmutated among parents and candidates.
 
 | | `truncation = "such2017"` | `truncation = "ga-dist"` |
 | --- | --- | --- |

@@ -1,7 +1,7 @@
 """How a run's algorithm stands over its generations: small panels of what the log's lines hold under `algorithm`.
 
-Of an algorithm whose centre moves, such as `openai-es`, its anchors add two: the norm of the centre's parameters, and
-how far it went between successive anchors, a generation. A file of an anchor that is missing is left out.
+For an algorithm whose centre moves, such as `openai-es`, the anchors add two: the norm of the centre's parameters, and
+how far per generation it moved between successive anchors. A missing anchor file is left out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every genome is born as a child, from one parent, in one generation; founders have no parent. The log names genomes by
 their texts; a child's genome is its parent's with one part added, so that the tree follows from the texts alone. What a
-genome scored comes from the episodes, where they are there.
+genome scored comes from the episodes, if there are any.
 
 Parents of a generation share an ancestor once all but one of the founders' lines, or of a later genome's, have died
 out: `common_ancestors` says when that ancestor was born.

@@ -1,12 +1,13 @@
 """Learning curves of a study: `gadask curves RUN_DIR … [--out CURVES.html]`.
 
 One panel a game. A thick line is the median over seeds of the elite's mean return. Fewer than ten seeds are thin lines,
-whose range says how far these lie apart and no more; from ten on a band is the median's 95 % interval
+whose range says how far apart they lie and no more; from ten on a band is the median's 95 % interval
 (`analysis.intervals`). As in ga-dist's plot of 2018, the elite of a run at t frames is that of the generation that
-crosses t, the first to close at t frames or more; before a run has come so far it has none. So a curve ends where the
+crosses t, the first to close at t frames or more; before a run has come that far it has none. So a curve ends where the
 first of its runs ends, and no seed drops out on the way; a run that ended because its elite was good enough
-(`budget.elite_mean`) keeps that elite. The overlay is ga-dist's curve, its band shaded grey: a bootstrap over 5 seeds,
-about their range; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See `analysis.published`.
+(`budget.elite_mean`) keeps that elite. The overlay is ga-dist's curve, with its band shaded grey: a bootstrap over 5
+seeds, roughly their range; `--recalled` adds scores of Such et al. 2017, to be checked before quoting. See
+`analysis.published`.
 
 The elite's mean tends to be too high, as the best of several noisy ones; so does ga-dist's. For tests of elites see
 `gadask scores`. With `generation.fitness` all means are of fitness.
@@ -67,7 +68,7 @@ class Arguments:
     overlays: bool = True
     """Draw ga-dist's curves of 2018."""
     recalled: bool = False
-    """Draw published scores too that nobody has compared with the paper; their names say so."""
+    """Draw even published scores that nobody has compared with the paper; their names say so."""
 
 
 def learning_curves(generations: pd.DataFrame, n_points: int = _N_POINTS) -> pd.DataFrame:

@@ -1,13 +1,13 @@
 """Film the elite of a run, or of several: `gadask film RUN_DIR … [--out ELITE.gif] [--seed 7]`.
 
 The film shows one recorded episode again: of the evaluation episodes that crowned the elite, the one whose return is
-nearest to their mean return. Its seed follows from its row, and its weights from the genome; of the noise only the
-chunks that the genome needs are made. So a laptop films what a cluster evolved. Another version of gadask, or a CPU
-that rounds otherwise, may choose other actions; a return that differs from the recorded one is logged.
+nearest to their mean return. The seed follows from the episode's row, and the weights from the genome; only the chunks
+of noise that the genome needs are made, so a laptop can film what a cluster evolved. Another version of gadask, or a
+CPU that rounds differently, may choose other actions; a return that differs from the recorded one is logged.
 
-A film shows the whole episode in at most a minute, with return, step and last action below the picture, and with
-`--input` what the policy is given beside it: at its own speed, or two, four, ... times as fast. Of several runs it is a
-wall: their films side by side, in at most 20 seconds.
+A film shows the whole episode in at most a minute, at its own speed or two, four, ... times as fast, with return, step
+and last action below the picture and, with `--input`, what the policy is given beside it. Of several runs it is a wall:
+their films side by side, in at most 20 seconds.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Arguments:
     seed: int | None = None
     """Seed of the environment; by default that of the recorded episode nearest to the elite's mean return."""
     genome: str | None = None
-    """With one run and `--seed`: film in place of its elite `best`, the elite with the best mean ever, or any genome as
-    text."""
+    """With one run and `--seed`: film another genome instead of its elite: `best`, the elite with the best mean ever,
+    or any genome as text."""
     input: bool = False
     """With one run: show what the policy is given beside the picture."""
 
@@ -244,7 +244,7 @@ def _film_run(
     if expected is not None and film.returns[-1] != expected:
         _logger.warning(
             "this is not the recorded episode: expected return %g, found %g; gadask has changed since, or this machine"
-            " rounds otherwise: compare them with provenance.json",
+            " rounds differently: compare them with provenance.json",
             expected,
             film.returns[-1],
         )

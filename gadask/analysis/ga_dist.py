@@ -1,13 +1,14 @@
 """Compare a study with ga-dist's curves of 2018, game by game: `gadask ga-dist RUN_DIR … [--table]`.
 
-One panel for each of ga-dist's 13 games that the study has, up to where its longest run ends. Grey is ga-dist: median
-of 5 seeds, shaded its band, a bootstrap that is about their range. Colours are the study's: thin lines are runs, a
-thick one the median of several seeds. At t frames all show the mean of the elite of the generation that crosses t, as
-`gadask curves` does; such means are the best of several noisy ones and so tends to be too high, on both sides.
+One panel for each of ga-dist's 13 games that the study has, up to where its longest run ends. Grey is ga-dist: the
+median of 5 seeds, and shaded its band, a bootstrap that is roughly their range. Colours are the study's: thin lines are
+runs, a thick one is the median of several seeds. At t frames all show the mean of the elite of the generation that
+crosses t, as `gadask curves` does; such means are the best of several noisy ones and so tend to be too high, on both
+sides.
 
-`--table` prints for each game where the study's median stands at some numbers of frames: inside, above or below the
-band, and of all games the share that is inside or above. A game has no value there until each of its seeds has come so
-far. Config and log of a run are all that is read. Runs of other games, and those whose elite is chosen by its fitness
+`--table` prints for each game where the study's median is at some numbers of frames: inside, above or below the band;
+and the share of all games that is inside or above. A game has no value there until each of its seeds has come that far.
+Only the config and the log of a run are read. Runs of other games, and those whose elite is chosen by its fitness
 (`generation.fitness`), are left out.
 """
 
@@ -70,8 +71,8 @@ class Arguments:
     table: bool = False
     """Print the table too."""
     million_frames: tuple[int, ...] = ()
-    """Where the table is read, multiples of 10; by default 10, 20 and so on up to 50, and then each 100, as far as a
-    run has come."""
+    """Where the table is read, multiples of 10; by default 10, 20 and so on up to 50, then every 100, as far as a run
+    has got."""
 
 
 def comparable(generations: pd.DataFrame) -> pd.DataFrame:

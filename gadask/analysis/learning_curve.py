@@ -1,10 +1,10 @@
 """Draw a run's learning curve: `gadask curve RUN_DIR [--out CURVE.png]`.
 
-The abscissa counts emulator frames, candidates' evaluation included, as the budget does; each generation stands where
-it closed. Above it stands the time of play, without the gaps between an interrupt and a resume. Bands are quantiles of
-the children's returns, or of their fitness (`generation.fitness`). The elite is drawn where it was crowned, as mean ±
-standard error over its evaluation episodes. That mean, the best of several noisy ones, tends to be too high; the elite
-test does not, on episodes that no selection has seen, or on every start that there is.
+The horizontal axis counts emulator frames, candidates' evaluation included, as the budget does; each generation is
+drawn where it closed. A second axis has the time of play, without the gaps between an interrupt and a resume. Bands are
+quantiles of the children's returns, or of their fitness (`generation.fitness`). The elite is drawn where it was
+crowned, as mean ± standard error over its evaluation episodes. That mean, the best of several noisy ones, tends to be
+too high; the elite test does not, since it is on episodes that no selection has seen, or on every start there is.
 
 PNG, PDF and SVG are drawn by matplotlib, which needs no browser; `plot_learning_curve` is the interactive figure of the
 same for reports and notebooks. For several seeds or games see `gadask curves`.
@@ -76,7 +76,7 @@ _TOOLTIP = """
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw the learning curve of a run, also of one that is still going on."""
+    """Draw the learning curve of a run, even of one that is still going on."""
 
     run_dir: tyro.conf.Positional[Path]
     """Directory of the run."""

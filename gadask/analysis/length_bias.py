@@ -1,15 +1,15 @@
 """What the length of episodes does to selection: `gadask length-bias RUN_DIR [--out LENGTH_BIAS.html]`.
 
-With `closing = "first"` a generation ends with the first N results, so that short episodes are favoured, the more so
-the more processes play. Three panels: length against return of children; how lengths are distributed, of counted
-children and of all; and what first-N closing would have counted on 31, 248, 720 and 5,000 processes (one node and eight
-of ga-dist's cluster, the 720 cores of Such et al. 2017, and more).
+With `closing = "first"` a generation ends with the first N results, so short episodes are favoured, the more so the
+more processes play. Three panels: children's length against return; the distribution of lengths, for counted children
+and for all; and what first-N closing would have counted on 31, 248, 720 and 5,000 processes (one node and eight of
+ga-dist's cluster, the 720 cores of Such et al. 2017, and more).
 
-For the last one a generation is played again by drawing children with replacement from those it had: all processes
+For the last panel a generation is played again by drawing children with replacement from those it had: all processes
 begin at once, each plays one child after another, and the first N to end count. Playing times are the recorded ones. A
-run that was itself closed at the first results lacks the long episodes that were cut off, so that its own bias is
-understated. An episode that was filled from one that is the same took no time; in what is played again nothing is
-shared, so that it takes as long as those that were played and have its length.
+run that was itself closed at the first results lacks the long episodes that were cut off, so its own bias is
+understated. An episode that was filled from an identical one took no time; when played again it takes as long as the
+played ones of its length, since nothing is shared there.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _plot_lengths(children: pd.DataFrame, width: int) -> figure:
     plot = new_figure(
         title="Distribution of lengths",
         x="episode length [steps]",
-        y="share of children at most so long",
+        y="share of children at most this long",
         width=width,
         height=340,
         y_range=(0, 1.02),

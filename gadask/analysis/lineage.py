@@ -1,13 +1,13 @@
 """Draw the family tree of a run's elites: `gadask lineage RUN_DIR [--out LINEAGE.html]`.
 
 Time runs to the right, in generations. A dot is a genome where it was born, a line leads to it from its parent, and the
-bar behind it lasts as long as it was a parent itself. The last elite's line of descent is the straight one in the
-middle; other lines keep near to what they branched from, and otherwise their height means nothing. Diamonds mark where
-the elite changed. Hover a genome for its scores and lengths; click it to copy it, for example for `gadask evaluate
---genome`.
+bar after it lasts as long as it was a parent itself. The last elite's line of descent is the straight one in the
+middle; other lines stay near what they branched from; otherwise their height means nothing. Diamonds mark where the
+elite changed. Hover over a genome for its scores and lengths; click it to copy it, for example for
+`gadask evaluate --genome`.
 
-Below stands how many generations back the youngest common ancestor of all parents was born, once they have one. A large
-family is pruned to the ancestors of the last parents and of every elite; the figure says so.
+Below the figure is how many generations back the youngest common ancestor of all parents was born, once they have one.
+A large family is pruned to the ancestors of the last parents and of every elite; the figure says so.
 """
 
 from __future__ import annotations

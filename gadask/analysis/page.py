@@ -1,7 +1,7 @@
 """One self-contained HTML page of text, tables, pictures and figures: it loads nothing and opens offline.
 
-It follows the reader's light or dark mode, fits narrow screens, where only wide tables scroll, and prints light. In the
-dark, figures are inverted by the browser: a canvas does not know the page's colours.
+It follows the reader's light or dark mode, fits narrow screens, where only wide tables scroll, and prints light. In
+dark mode, figures are inverted by the browser: a canvas does not know the page's colours.
 """
 
 from __future__ import annotations

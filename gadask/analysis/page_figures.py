@@ -1,8 +1,8 @@
 """Bokeh figures as parts of an HTML page: each as wide as its place, with title and legend as text that wraps.
 
 A canvas neither breaks lines nor moves a legend, so that on a narrow screen both would be cut off. Here a layout is
-taken apart: rows and grids become the page's own grid, titles and the lines above a figure its caption, entries of a
-legend buttons below the caption, which hide what they name.
+taken apart: rows and grids become the page's own grid, titles and the lines above a figure become its caption, and
+legend entries become buttons below the caption that hide what they name.
 """
 
 from __future__ import annotations

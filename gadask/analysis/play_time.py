@@ -1,7 +1,7 @@
 """How long a run had played at each of its frames: the second axis of learning curves.
 
 What counts is the time of closed generations, over all restarts; between an interrupt and a resume the clock stands
-still. Between two generations time goes evenly with frames, and from 0 to the first one too.
+still. Between two generations, and from 0 to the first, time is proportional to frames.
 """
 
 from __future__ import annotations

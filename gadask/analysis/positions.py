@@ -1,8 +1,8 @@
-"""Where episodes ended, of runs whose behaviour has two entries: a place, such as where a robot was at the end.
+"""Where episodes ended, for runs whose behaviour has two entries: a place, such as where a robot was at the end.
 
-Shown are the children of the last generation, those of the generations before it fainter, the parents chosen from them,
-the candidates, the elite, and the archive of novelty search as the checkpoint holds it. Those of the hard maze lie
-among its walls.
+The figure shows the children of the last generation, those of the generations before it fainter, the parents chosen
+from them, the candidates, the elite, and the archive of novelty search as the checkpoint holds it. In the hard maze
+they lie among its walls.
 """
 
 from __future__ import annotations

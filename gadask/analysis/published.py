@@ -2,8 +2,8 @@
 
 The data lie beside this module in `data/`; each file begins with where it comes from. Scores of random search and of
 the GA are recalled: check them against Such et al. 2017 before quoting them. The others agree with public copies of
-their papers' tables. A3C's episodes begin with human starts, DQN's with no-op starts: these two compare neither with
-each other nor with the rest.
+their papers' tables. A3C's episodes begin with human starts, DQN's with no-op starts: these two can be compared neither
+with each other nor with the rest.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Draw what every rollout process did when: `gadask raster RUN_DIR [--generations 3:8] [--out FILE]`.
 
 A line is a rollout process, a bar an episode: a child's, an evaluation of a candidate, or one that did not count
-because it came late or was cut off. White is idle, or other runs' on the same nodes. Vertical lines stand where the
+because it came late or was cut off. White is idle time, or other runs on the same nodes. Vertical lines mark where the
 last counted episode of a generation ended. Time is Unix time by each node's own clock. Stretches longer than `PAUSE_S`
 in which no process at all was playing, such as between an interrupt and a resume, are cut out and marked.
 
-A run has far more episodes than a screen has room for. Without `--generations` the last ones are drawn that have at
-most `MAX_BARS` episodes together; the figure says which.
+A run has far more episodes than a screen has room for. Without `--generations` the last ones are drawn, up to
+`MAX_BARS` episodes together; the figure says which.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Report on a run or a study in one HTML page that opens offline: `gadask report RUN_DIR … [--out FILE]`.
 
-Of one run: in a line what it is, whether it is finished, what it reached and what it cost; a film and the learning
-curve; generations; and where it has something to say, comparison with published scores, what its processes did, how
+For one run: a line on what it is, whether it is finished, what it reached and what it cost; a film and the learning
+curve; generations; and, where there is something to say, comparison with published scores, what its processes did, how
 its algorithm stands, where episodes ended, the family of its elite and the bias towards short episodes; its config and
-the versions it was made with. Of several: learning curves, films of the best run of each task, scores, costs, what
-varies and what is the same. It works on runs that are going on or were killed, on what they have closed. Large runs
-are thinned for drawing, and the page says where.
+the versions it was made with. For several: learning curves, films of the best run of each task, scores, costs, what
+varies and what is the same. The report also covers the closed generations of runs that are going on or were killed.
+Large runs are thinned for drawing, and the page says where.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Arguments:
     film: bool = True
     """Show the elite play."""
     film_timeout_s: float = 120.0
-    """Leave a film out that takes longer than this to make."""
+    """Leave out a film that takes longer than this to make."""
 
 
 def report_run(run: Run, film: bool = True, film_timeout_s: float = 120.0) -> Page:

@@ -13,6 +13,7 @@ from gadask.analysis.runs import Run
 from gadask.analysis.wording import UNKNOWN, core_hours, duration, mean_over, number, share
 from gadask.master.budget import budget_share, limit_reached
 from gadask.record.elite_test import EliteTest
+from gadask.record.generations import cpu_shares
 from gadask.units import many
 
 Table = tuple[list[Sequence[str]], Sequence[str]]
@@ -77,6 +78,8 @@ def summary(run: Run, test: EliteTest | None, sticky: EliteTest | None = None) -
         rows.append(("elite test", _tested(test, last["elite"])))
     if sticky is not None:
         rows.append(("with sticky actions", _tested(sticky, last["elite"])))
+    if cpus := cpu_shares(run.path):
+        rows.append(("episodes by processor", f"{cpus}; they may round differently"))
     processes = many(frame["processes"].max(), "process", "processes")
     parts = [(share(frame, f"{part}_s"), what) for part, what in _PROCESS_TIME.items()]
     return [

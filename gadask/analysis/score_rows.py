@@ -1,6 +1,6 @@
 """What a table of scores says of each game and system: the score, how well it is known, and after how many frames.
 
-One seed's score has the standard error of its mean over episodes, where it is no mean of every episode that there is;
+One seed's score has the standard error of its mean over episodes, unless it is the mean of every episode that there is;
 several seeds' is their median, with what `analysis.intervals` says of it. Published systems have one number a game.
 Systems have their budget in their names.
 """

@@ -2,17 +2,17 @@
 
 A run's score is the mean of its elite test, on every start or on fresh episodes, where its last elite was tested; else
 the mean that crowned it, the best of several noisy ones, which tends to be too high (marked *). A game's score is the
-median over seeds, with their range, from ten seeds on with a 95 % interval; of one seed its mean with the standard
-error (`analysis.intervals`). A system's name says after how many frames. Published systems have one score a game. Shown
-are those that agree with their papers' tables; A3C's episodes begin with human starts, DQN's with no-op starts, and
-these two compare neither with each other nor with the rest. `--recalled` adds random search and the GA of Such et al.
-2017: check these before quoting them. See `analysis.published`. With `generation.fitness` a run's score is a mean of
-fitness, and published ones say nothing about it.
+median over seeds, with their range, or from ten seeds on with a 95 % interval; a single seed has its mean with the
+standard error (`analysis.intervals`). A system's name says after how many frames. Published systems have one score a
+game. Only those that agree with their papers' tables are shown; A3C's episodes begin with human starts, DQN's with
+no-op starts, and these two cannot be compared with each other or with the rest. `--recalled` adds random search and the
+GA of Such et al. 2017: check these before quoting them. See `analysis.published`. With `generation.fitness` a run's
+score is a mean of fitness, and published ones say nothing about it.
 
 A normalised score is 0 for a random agent and 1 for the reference: a human player, or random search with 1 billion
 frames. An aggregate is the interquartile mean of all normalised scores, each run of each game counting once (Agarwal et
 al. 2021, *Deep reinforcement learning at the edge of the statistical precipice*, arXiv 2108.13264). From ten seeds a
-game on it has a 95 % interval from a bootstrap within each game; with fewer, circles show what each seed comes to.
+game on it has a 95 % interval from a bootstrap within each game; with fewer, circles show each seed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Arguments:
     normalised: Reference = "human"
     """What has a normalised score of 1; random search is recalled."""
     recalled: bool = False
-    """Show published scores too that nobody has compared with the paper; their names say so."""
+    """Show even published scores that nobody has compared with the paper; their names say so."""
 
 
 def final_scores(runs: Sequence[Run]) -> pd.DataFrame:

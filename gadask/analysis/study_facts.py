@@ -26,9 +26,9 @@ def title(runs: Sequence[Run]) -> str:
 
 
 def lead(runs: Sequence[Run], scores: pd.DataFrame) -> str:
-    """Return what a study is, how much of it is finished, its best results and its cost, in a line.
+    """Return what a study is, how much of it is finished, its scores and its cost, in a line.
 
-    `scores` as `final_scores` returns them.
+    `scores` as `final_scores` returns them. Scores of several settings are left to the table that compares them.
     """
     systems = len(set(system_names(runs)))
     parts = [many(len({run.game for run in runs}), "task"), many(n_seeds(runs), "seed")]
@@ -37,8 +37,9 @@ def lead(runs: Sequence[Run], scores: pd.DataFrame) -> str:
     finished = "all finished" if n_finished == len(runs) else f"{n_finished} finished"
     whole = pd.concat([run.generations for run in runs])
     played_s = sum(run.generations["elapsed_s"].iloc[-1] for run in runs)
-    best = [f"{game} {number(score)}" for game, score in scores.groupby("game")["score"].max().items()]
-    reached = f" Best result: {', '.join(best)}." if 0 < len(best) <= _MAX_NAMED else ""
+    medians = [f"{game} {number(score)}" for game, score in scores.groupby("game")["score"].median().items()]
+    named = "Median over seeds" if n_seeds(runs) > 1 else "Score"
+    reached = f" {named}: {', '.join(medians)}." if systems == 1 and 0 < len(medians) <= _MAX_NAMED else ""
     return (
         f"{many(len(runs), 'run')}, {', '.join(parts)}; {finished}.{reached}"
         f" Cost: {core_hours(whole)} core-hours; the runs' times of play add up to {duration(played_s)}."

@@ -1,9 +1,9 @@
-"""How often each trial of Harlow's task is chosen rightly: `gadask trials RUN_DIR [--image-set test]`.
+"""How often the choice in each trial of Harlow's task is right: `gadask trials RUN_DIR [--image-set test]`.
 
-What tells learning from luck is the first trial, which nobody can know, against the others. Choices that were not made
-count as wrong. Shares have standard errors over pairs of episodes: a pair's tasks are opposite, and so its episodes are
-not independent, nor are an episode's trials. The elite is played here, in one process, in as many lanes as on a node,
-on episodes that no selection has seen; baselines play the same ones.
+Learning shows in the other trials against the first, in which nobody can know the right choice. Choices that were not
+made count as wrong. Shares have standard errors over pairs of episodes: a pair's tasks are opposite, so its episodes
+are not independent, nor are an episode's trials. The elite is played here, in one process, in as many lanes as on a
+node, on episodes that no selection has seen; baselines play the same ones.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from gadask.record.directory import read_run
 
 @dataclass(frozen=True)
 class Arguments:
-    """Print the share of right choices by trial, of a run's elite and of the baselines."""
+    """Print the share of right choices in each trial, for a run's elite and for the baselines."""
 
     run_dir: tyro.conf.Positional[Path]
     """Directory of a run of gadask/Harlow-v0."""
     image_set: str = "test"
-    """Images to choose from: `test` are those that evolution never shows, `train` those that it does."""
+    """Images to choose from: `test`, which evolution never shows, or `train`, which it does."""
     episodes: int = 1000
     """Episodes of the elite, and of each baseline."""
     genome: str = "last"

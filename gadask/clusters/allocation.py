@@ -164,7 +164,7 @@ class _NodeWorker:
 
     def __init__(self, node: str, machine: Machine, scheduler: str, keys: Security, folder: Path) -> None:
         self.name = node
-        """The worker's name; another each time, or the scheduler might refuse it for the sake of the one that died."""
+        """The worker's name, a new one each time: the scheduler might refuse the name of the one that died."""
         self.n_failures = 0
         self.given_up = False
         self.last_failure = ""
@@ -187,7 +187,7 @@ class _NodeWorker:
             hours = (time.monotonic() - kept_at) / 3600
             if self.n_failures > _FREE_FAILURES + self._machine.max_failures_per_node_hour * hours:
                 self.given_up = True
-                _logger.warning("a worker ended too often, its node is given up: %s", self.last_failure)
+                _logger.warning("a worker ended too often, so its node is given up: %s", self.last_failure)
                 return
             _logger.warning("a worker ended and is started again: %s", self.last_failure)
             await asyncio.sleep(min(_MAX_PAUSE_S, 2.0 ** (self.n_failures - 1)))

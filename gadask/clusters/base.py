@@ -46,7 +46,7 @@ DASK_CONFIG = {
 """Dask's settings for the process that holds the scheduler, and for workers that it starts."""
 
 DEATH_TIMEOUT_S = 300
-"""A worker that cannot reach the scheduler, or set up its node, for so long gives up."""
+"""A worker that cannot reach the scheduler, or set up its node, for this long gives up."""
 
 WORKER_THREADS = 2
 """Threads of a node's Dask worker; a chunk that waits for its episodes holds none of them."""

@@ -1,4 +1,4 @@
-"""Clearing up after a master: its jobs leave the queue, its keys and its record the disk."""
+"""Clearing up after a master: its jobs are cancelled, its keys and its record are deleted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ async def cancel_marked(
         by_hand = f"{queue.by_hand} shows jobs with {_in_words(marks)} in their names"
         if expected:
             by_hand = f"{queue.commands[-1]} {' '.join(expected)}; {by_hand}"
-        _logger.error("jobs may be left in the queue, for it does not answer or let them go%s; %s", found, by_hand)
+        _logger.error(
+            "jobs may be left in the queue, which does not answer or does not let them go%s; %s", found, by_hand
+        )
         return False
 
 

@@ -1,8 +1,8 @@
 """Commands of a batch system as they are run: for a limited time, and so that nothing is left of them.
 
-A command has its own session, so that Ctrl-C on the terminal does not reach a submission that is under way. When
-its time is over all of that session is killed: a site's `squeue` may be a script with children. What it prints goes to
-files in memory, since a pipe would be waited for as long as any descendant holds it.
+A command has its own session, so that Ctrl-C on the terminal does not reach a submission that is under way. When its
+time is up, the whole session is killed: a site's `squeue` may be a script with children. What it prints goes to files
+in memory, since a pipe would be waited for as long as any descendant holds it.
 """
 
 from __future__ import annotations

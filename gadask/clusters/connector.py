@@ -1,4 +1,4 @@
-"""Dask's way to make encrypted connections, where one that is cut at once is a broken connection like any other."""
+"""Dask's encrypted connections, where one that is cut while it is made is a broken connection like any other."""
 
 from __future__ import annotations
 

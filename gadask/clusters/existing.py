@@ -100,7 +100,7 @@ def _security(address: str) -> Security:
         )
     if not encrypted and not _is_loopback(match[2]):
         _logger.warning(
-            "%s is not encrypted: whoever reaches that port runs code as its owner; use tls:// with certificates",
+            "%s is not encrypted: anyone who reaches that port can run code as its owner; use tls:// with certificates",
             address,
         )
     return security
@@ -166,7 +166,7 @@ async def _has_page(client: Client) -> bool:
 def _warn_of_shared_hosts(hosts: Iterable[str]) -> None:
     for host, n_workers in Counter(hosts).items():
         if n_workers > 1:
-            _logger.warning("%d workers share %s: --rollouts-per-node is the number of each of them", n_workers, host)
+            _logger.warning("%d workers share %s: --rollouts-per-node counts for each of them", n_workers, host)
 
 
 async def _poll_for_ever(cluster: Existing) -> None:

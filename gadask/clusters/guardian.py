@@ -1,7 +1,7 @@
-"""A guardian: a small process that clears up after a master with a queue which could not do so itself.
+"""A guardian: a small process that clears up after a master which has jobs in a queue and could not do so itself.
 
-It waits beside the master and is told when that has cleared up. After a master that is gone without a word, killed or
-with its notebook's kernel, it cancels the jobs with its mark and removes its keys. It has its own session, runs
+It waits beside the master and is told when the master has cleared up. If the master goes without a word, killed or with
+its notebook's kernel, it cancels the jobs with the master's mark and removes its keys. It has its own session, runs
 this file as a script, and imports Dask only when the master is gone. Where it is killed too, the next start does the
 same.
 """

@@ -1,7 +1,7 @@
 """A cluster that stays open from one notebook cell to the next.
 
-A cluster watches over the task that opened it, and that task must close it. Every cell of a notebook is a task of its
-own; so a further task holds the cluster open for all of them.
+A cluster watches over the task that opened it, and that task must close it. Every cell of a notebook is a separate
+task, so one more task holds the cluster open for all of them.
 """
 
 from __future__ import annotations

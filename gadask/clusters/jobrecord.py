@@ -1,12 +1,11 @@
-"""The record of a run's jobs: by which marks they are known, should their master be killed.
+"""The record of a run's jobs: the marks by which they are known if their master is killed.
 
-Every start has its own mark, a random word that the names of its jobs carry: `gadask-MACHINE-MARK-NUMBER`. The
-record, `jobs.txt`, ties it to a queue and to one folder, the run's, by the folder's inode number: who copies a run
-directory copies the record, and jobs of the original are not the copy's to cancel. A folder that was moved keeps its
-jobs.
+Every start has its own mark, a random word that the names of its jobs carry: `gadask-MACHINE-MARK-NUMBER`. The record,
+`jobs.txt`, ties it to a queue and to one folder, the run's, by the folder's inode number: to copy a run directory is to
+copy the record, but the original's jobs are not the copy's to cancel. A folder that was moved keeps its jobs.
 
 Each line is a table in JSON. The first of a start is on disk before a job is asked for; the numbers of jobs behind it
-are for messages alone. Lines that cannot be read are told of and left out.
+are for messages alone. Lines that cannot be read are reported and left out.
 """
 
 from __future__ import annotations

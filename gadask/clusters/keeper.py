@@ -1,4 +1,4 @@
-"""The keeper of a cluster of jobs: has the wanted number of nodes, as far as the queue gives them.
+"""The keeper of a cluster of jobs: keeps the wanted number of nodes, as far as the queue gives them.
 
 Now and then the queue is asked about all jobs at once, sooner where something has changed. A job that ended is asked
 for again: because its time was up, because it was preempted, cancelled or killed, because its machine broke. If jobs
@@ -6,10 +6,11 @@ die faster than a machine's limit allows, or no node comes at all, the keeper ra
 work stops.
 
 One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
-an answer lacks is gone when a later one lacks it too, and no worker of it is connected. A submission in doubt (a time
-limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs with the run's
-mark that the keeper does not know were accepted without its being told; they are cancelled. A queue that takes no more
-jobs of the user is asked again later for the rest, also for the first; any other refusal of the first jobs is final.
+is missing from an answer is gone if it is missing from a later one too, and no worker of it is connected. A submission
+in doubt (a time limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs
+with the run's mark that the keeper does not know were accepted without its being told; they are cancelled. A queue that
+takes no more jobs of the user is asked again later for the rest, also for the first; any other refusal of the first
+jobs is final.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class Keeper:
             if not submission.job_id:
                 self.any_in_doubt = True
                 if not submission.refused:
-                    self._doubt.tell(submission.reason, "whether a job was accepted is in doubt, it is looked for")
+                    self._doubt.tell(submission.reason, "a job may have been accepted and is looked for")
         self._submissions.answers.clear()
 
     def _give_up_refused(self) -> None:
@@ -244,7 +245,7 @@ class Keeper:
         try:
             jobs = await self._queue.states(self._marks, self._periods.command_s)
         except ClusterError as error:
-            self._silence.tell(str(error), "the queue cannot be asked, which is tried again")
+            self._silence.tell(str(error), "the queue cannot be asked and will be asked again")
             for node in self._nodes.values():
                 node.silent_since = node.absent_since = None
             return
@@ -342,7 +343,7 @@ class Keeper:
             self._n_stillborn += not was_node and bool(job.node)  # not one that was cancelled while it waited
             what += f"; {self._logs.name(node.job_id)}" if job.node else ""
             self._last_failure = what
-        _logger.warning("a node was lost, another is asked for: %s", what)
+        _logger.warning("a node was lost and another is asked for: %s", what)
 
     def _check_failures(self) -> None:
         """Raise `ClusterError` if jobs die faster than others play."""

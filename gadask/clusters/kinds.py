@@ -2,7 +2,7 @@
 
 A batch system is a file beside this one with a `Queue` (`queue.py`), and a line `queue_kind(…)` in `KINDS`. Any other
 kind is a file that gives a `Cluster` (`base.py`), and an entry there. Nothing imports Dask before a cluster is opened,
-since bad input is to be answered at once.
+so bad input is answered at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where a browser finds the dashboard, and how a notebook shows a cluster.
 
-Dask's setting `distributed.dashboard.link` says how a port of this machine is reached, as through a Jupyter server's
-proxy: `https://hub/user/{USER}/proxy/{port}/status`, with `{scheme}`, `{host}`, `{port}` and environment variables.
+Dask's setting `distributed.dashboard.link` says how a port of this machine is reached, such as through a Jupyter
+server's proxy: `https://hub/user/{USER}/proxy/{port}/status`, with `{scheme}`, `{host}`, `{port}` and environment
+variables.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Machine:
     """A node of a site, and how its batch system is asked for one."""
 
     name: str = "generic"
-    """What the jobs are called in the queue, behind `gadask-`; by default the name of the machine file."""
+    """What the jobs are called in the queue, after `gadask-`; by default the name of the machine file."""
     partition: str | None = None
     """Slurm partition; without one the site's default."""
     account: str | None = None
@@ -42,7 +42,7 @@ class Machine:
     """Memory of a node's job: a size such as `180GB` or `187GiB`; a size by the core, such as `3380MiB per core`; `all`
     that the node has; or `default`, which asks for none and takes what the site gives."""
     wall_time: str = "12:00:00"
-    """Wall time of a node's job, `HH:MM:SS` or `D-HH:MM:SS`; a run may be longer, its nodes are replaced."""
+    """Wall time of a node's job, `HH:MM:SS` or `D-HH:MM:SS`; a run may last longer, since its nodes are replaced."""
     preamble: tuple[str, ...] = ()
     """Shell lines that run on the node first, such as `module load …`."""
     interface: str | None = None
@@ -50,27 +50,28 @@ class Machine:
     scheduler_interface: str | None = None
     """Network interface over which the login node is reached; by default `interface`."""
     scratch: str = "/tmp"
-    """Folder on the node's own disk; shell variables such as `$TMPDIR` are the node's."""
+    """Folder on the node's own disk; shell variables such as `$TMPDIR` have the node's values."""
     shared: str | None = None
     """Folder on a file system that all nodes see, for keys and job logs; by default the run directory."""
     extra_directives: tuple[str, ...] = ()
     """Further `#SBATCH` directives, such as `--qos=long`."""
     skip_directives: tuple[str, ...] = ()
-    """Directives that the site refuses, such as `--mem` or `-t`, left out of the job script; gadask's own too."""
+    """Directives to leave out of the job script because the site refuses them, such as `--mem` or `-t`; gadask's own
+    may be among them."""
     poll_s: float = 60.0
-    """How often the queue is asked for the state of the jobs, in seconds; many sites forbid to ask more often. Nodes
-    that come or go are heard of at once, through Dask."""
+    """How often the queue is asked for the state of the jobs, in seconds; many sites forbid asking more often. Nodes
+    that come or go are noticed at once, through Dask."""
     python: str | None = None
     """Python of the nodes; by default the one that runs gadask."""
     launcher: str | None = None
     """Command in front of that python, such as `apptainer exec /path/image.sif`; its words are split as in a shell, and
     nothing else is expanded: write paths in full. It must become the python, or pass TERM on to it."""
     rollouts_per_node: int | None = None
-    """Rollout processes of a node; by default one less than the cores that its job was really given."""
+    """Rollout processes of a node; by default one less than the cores that its job was actually given."""
     leave_before_s: float = 180.0
-    """A node leaves in good order this long before its wall time ends."""
+    """A node leaves cleanly this long before its wall time ends."""
     max_failures_per_node_hour: float = 4.0
-    """Above this rate of jobs that die before their time no more are asked for, and the run fails."""
+    """If jobs die early at a higher rate than this, no more are asked for and the run fails."""
     confirm_core_hours: float = 1000.0
     """A run that may cost more asks first; `inf` never asks."""
 

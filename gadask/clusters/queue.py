@@ -1,4 +1,4 @@
-"""What a batch system is to gadask: a queue that jobs are handed in to, asked about, and cancelled in.
+"""What a batch system is to gadask: a queue that takes jobs, says how they stand, and cancels them.
 
 A batch system is a file with a subclass of `Queue` (Slurm's is `slurm.py`) and an entry in `kinds.py`; everything else
 is common: keeper, record, clearing, guardian.
@@ -23,7 +23,7 @@ from gadask.errors import ClusterError
 
 
 class NoAnswerError(ClusterError):
-    """A queue gave no answer, or failed for a reason that passes; what it was to do may be done all the same."""
+    """A queue gave no answer, or failed for a passing reason; what it was asked to do may still have been done."""
 
 
 class FullQueueError(ClusterError):
@@ -31,7 +31,7 @@ class FullQueueError(ClusterError):
 
 
 class State(Enum):
-    """Where a job stands. One that an answer lacks has no state: it is gone, or the answer is not whole."""
+    """Where a job stands. One that is missing from an answer has no state: it is gone, or the answer is incomplete."""
 
     QUEUED = auto()
     """It waits for a node; its `reason` says why."""
@@ -43,7 +43,7 @@ class State(Enum):
     ENDING = auto()
     """It runs no more and is being cleared away."""
     COMPLETED = auto()
-    """It ended with status 0. So counts a job that is gone, since a queue may forget those that ended."""
+    """It ended with status 0. A job that is gone counts as this, since a queue may forget those that ended."""
     PREEMPTED = auto()
     """It had to make room for another, which is nobody's failure."""
     OUT_OF_MEMORY = auto()
@@ -63,7 +63,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Job:
-    """A job as a queue tells of it."""
+    """A job as a queue reports it."""
 
     state: State = State.QUEUED
     word: str = ""
@@ -97,7 +97,7 @@ class Queue(ABC):
     commands: ClassVar[tuple[str, str, str]]
     """The programs that submit jobs, tell of them and cancel them, for messages."""
     by_hand: ClassVar[str]
-    """The command by which a user sees numbers and names of the own jobs."""
+    """The command that shows users the numbers and names of their own jobs."""
     if_unreachable: ClassVar[str] = "set the machine's scheduler_interface"
     """What to do where jobs run whose workers do not reach the scheduler."""
 

@@ -1,9 +1,9 @@
 """Play a run's genome again: `gadask evaluate RUN_DIR [--episodes 1000] [--genome best] [--baselines] …`.
 
-The episodes are ones that no selection has seen; baselines meet the same tasks. Where a genome has few different ones,
-as in Atari without sticky actions, each is played once; `--sticky 0.25` plays others beside them. `--children` plays
-the children of the last generation again. The table goes to standard output, every episode to a Parquet file. Exit
-status: 0 done; 1 failed; 2 bad usage; 130 interrupted, nothing written.
+No selection has seen these episodes; baselines meet the same tasks. If a genome has only a few different episodes, as
+in Atari without sticky actions, each is played once; `--sticky 0.25` plays others as well. `--children` plays the
+children of the last generation again. The table goes to standard output, every episode to a Parquet file. Exit status:
+0 done; 1 failed; 2 bad usage; 130 interrupted, nothing written.
 """
 
 from __future__ import annotations
@@ -60,20 +60,20 @@ class Arguments:
     """Directory of the run, which may still be going on."""
     nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
     episodes: int = 1000
-    """Episodes of the genome, and of each baseline. A genome that has few different ones plays each once, whatever this
-    says."""
+    """Episodes of the genome, and of each baseline. If a genome has only a few different ones, it plays each once,
+    whatever this says."""
     genome: str = "last"
     """`last`, the last elite; `best`, the elite with the best mean over its evaluation episodes in any generation; or a
     genome, as noise indices joined by `-`."""
     env: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
     """Kwargs of the environment that differ from the run's, such as image_set=test."""
     sticky: float = 0.0
-    """For Atari: play the genome also where the game repeats the last action with this probability at every frame (0.25
-    is usual). Of the run's last elite the result is kept, for the report."""
+    """For Atari: also play the genome where the game repeats the last action with this probability at every frame (0.25
+    is usual). The result of the run's last elite is kept for the report."""
     baselines: bool = False
     """Play the environment's baselines on the same tasks."""
     children: bool = False
-    """Play the children of the last generation again, as many episodes each as they were judged by."""
+    """Play the children of the last generation again, each for as many episodes as it was judged by."""
     film: Annotated[Path | None, tyro.conf.arg(metavar="FILM.gif")] = None
     """Film the genome, in the run's own environment, on the task whose return is nearest to the median: GIF or MP4."""
     film_input: bool = False

@@ -44,8 +44,10 @@ def _run(arguments: Arguments) -> int:
 
     run = open_run(arguments.run_dir)
     try:
-        run.genome(arguments.genome)
+        genome = run.genome(arguments.genome)
     except GenomeError as error:
         raise ConfigError(f"--genome: expected best, last or noise indices, found {arguments.genome[:80]!r}") from error
     print(run.export(arguments.out, arguments.genome))
+    if arguments.genome == "best" and run.elite is not None and genome != run.elite.genome:
+        print("the elite with the best mean of all generations; the last one, which a test plays, is --genome last")
     return FINISHED

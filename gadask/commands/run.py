@@ -61,7 +61,7 @@ _HELP = Help(
         "run such2017 --run-dir runs/kangaroo --resume --budget.hours 8",
         "run such2017 --run-dir runs/frostbite --cluster slurm --machine my-site",
     ),
-    more="A config file holds the same settings: `gadask --help` says where some lie.",
+    more="A config file holds the same settings: `gadask --help` says where some are.",
 )
 
 
@@ -72,11 +72,11 @@ class Arguments:
     config: tyro.conf.Positional[Path]
     """Config file, or the name of one that comes with gadask, such as cartpole."""
     run_dir: Path
-    """Directory of the run: made for a new run, holding one with --resume."""
+    """Directory of the run: created for a new run, already there with --resume."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
     nodes: Annotated[NodeFlags, tyro.conf.arg(name="")]
     resume: bool = False
-    """Go on with the run in --run-dir from its last closed generation."""
+    """Resume the run in --run-dir from its last closed generation."""
     pictures: bool = True
     """Draw pictures at the end: the learning curve, a film of the elite and a report."""
     tensorboard: bool = False
@@ -95,7 +95,7 @@ def _parse(argv: Sequence[str]) -> Arguments:
     default = Arguments(tyro.MISSING, tyro.MISSING, stored, default_node_flags(argv))
     arguments = parse(argv, default, node_help(argv, _HELP))
     if not given:
-        raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} behind the flags")
+        raise ConfigError(f"CONFIG: expected as the first argument, found {str(arguments.config)!r} after the flags")
     if arguments.settings.preset != stored.preset:
         raise ConfigError("--preset: expected in the config file, where it sets every field that the file leaves out")
     check_config(arguments.settings)
@@ -154,7 +154,7 @@ async def _play_or_stop(arguments: Arguments, scalars: ScalarWriter | None) -> i
     except asyncio.CancelledError:
         kept = f"everything up to the last closed generation is in {run_dir}"
         if read_run(run_dir)[1].generation < 0:
-            kept = f"no generation had closed, so that {run_dir} begins again with generation 0"
+            kept = f"no generation had closed, so {run_dir} begins again with generation 0"
         print(f"\ninterrupted; {kept}\ncontinue with: {resume_command(arguments.nodes)}")
         return INTERRUPTED
     except GadaskError as error:
@@ -172,6 +172,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
     from gadask.master.evaluate import evaluate_elite
     from gadask.master.evolve import evolve
     from gadask.record.directory import read_run
+    from gadask.record.generations import cpu_shares
 
     config, run_dir, nodes = arguments.settings, arguments.run_dir, arguments.nodes
     reached = budget_reached(config.budget, read_run(run_dir)[1])
@@ -196,7 +197,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
                         if scalars is not None:
                             scalars.close_generation(run_dir, generation)
             if _is_untested(config, run_dir):
-                with saying("testing the elite on fresh episodes"):
+                with saying("testing the elite"):
                     test = await evaluate_elite(
                         config,
                         cluster.client,
@@ -208,6 +209,8 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
                 print(test.text)
     elif (known := _known_test(config, run_dir)) is not None:
         print(known)
+    if cpus := cpu_shares(run_dir):
+        print(f"episodes by processor, which may round differently: {cpus}")
     print(f"run directory: {run_dir}")
     if arguments.pictures:
         await draw("learning curve", "curve", run_dir)

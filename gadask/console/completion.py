@@ -16,7 +16,7 @@ from gadask.shipped import CONFIGS
 SHELLS = ("bash", "zsh")
 
 _SCRIPT = """\
-# Completion of gadask for {shell}, as `gadask --print-completion {shell}` prints it; what it does not know are files.
+# Completion of gadask for {shell}, as `gadask --print-completion {shell}` prints it; anything else is a file.
 {head}_gadask() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" words=""
   case "$COMP_CWORD ${{COMP_WORDS[1]}} ${{COMP_WORDS[COMP_CWORD-1]}} $word" in

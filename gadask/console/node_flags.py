@@ -50,7 +50,7 @@ class NodeFlags:
     nodes: Annotated[
         int | None,
         tyro.conf.arg(
-            help=f"Nodes with {names(lambda kind: kind.takes_nodes)}, 1 by default; elsewhere all that there are."
+            help=f"Nodes with {names(lambda kind: kind.takes_nodes)}, 1 by default; elsewhere all there are."
         ),
     ] = None
     rollouts_per_node: int | None = None
@@ -58,7 +58,7 @@ class NodeFlags:
     start_timeout: Annotated[
         float | None,
         tyro.conf.arg(
-            help=f"Give up if no node came, or came back, for so many seconds; by default {_USUAL_S:g}{_TIMEOUTS}."
+            help=f"Give up if no node comes, or comes back, for this many seconds; by default {_USUAL_S:g}{_TIMEOUTS}."
         ),
     ] = None
     dry_run: bool = False

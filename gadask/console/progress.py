@@ -132,7 +132,7 @@ class ProgressDisplay(LiveDisplay):
     def close_generation(self, generation: Generation) -> None:
         """Print the generation's line."""
         self._last = generation
-        self._console.print(Text(generation_line(generation)), soft_wrap=True)
+        self._console.print(Text(generation_line(generation, self._config.env.unit)), soft_wrap=True)
 
     def _panel(self, progress: Progress) -> Table:
         grid = Table.grid(padding=(0, 1))
@@ -160,7 +160,7 @@ class ProgressDisplay(LiveDisplay):
         busy = f", {self._last.timing.busy_share:.0%} busy" if self._last else ""
         grid.add_row(
             f"elite {score_text(progress.elite.mean)}" if progress.elite else "",
-            f"{count_text(progress.frames)} frames",
+            f"{count_text(progress.frames)} {self._config.env.unit}",
             f"{count_text(rate)}/s, {count_text(rate / max(1, progress.processes))}/core",
             f"{progress.nodes} × {many(progress.processes // max(1, progress.nodes), 'process', 'processes')}{busy}",
         )
@@ -189,15 +189,15 @@ class NodesNews:
         return line
 
 
-def generation_line(generation: Generation) -> str:
-    """Return a generation in one line of at most 80 columns."""
+def generation_line(generation: Generation, unit: str) -> str:
+    """Return a generation in one line of at most 80 columns; `unit` is what is counted, `frames` or `steps`."""
     line, timing = generation.line, generation.timing
     quantiles = line["children"]["quantiles"]
     elite = score_text(generation.elite.mean) if generation.elite else "-"
     rate = frames_played(line) / timing.wall_s if timing.wall_s else 0.0
     return (
-        f"gen {generation.number:>4}  best {score_text(quantiles['1']):>9}  median {score_text(quantiles['0.5']):>9}"
-        f"  elite {elite:>9}  {count_text(generation.state.frames):>5} fr  {count_text(rate):>5}/s"
+        f"gen {generation.number:>4}  best {score_text(quantiles['1']):>9} median {score_text(quantiles['0.5']):>9}"
+        f" elite {elite:>9} {count_text(generation.state.frames):>5} {unit} {count_text(rate):>5}/s"
     )
 
 

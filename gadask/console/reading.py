@@ -1,4 +1,4 @@
-"""Reads a command line word by word: what no flag takes is an error in one line, and what is left tyro understands.
+"""Reads a command line word by word: what no flag takes is an error in one line, and tyro understands the rest.
 
 tyro's own errors are boxes of many lines in terms of Python's types, and it takes no whole number that is written as
 `20e6`.

@@ -1,6 +1,6 @@
 """Scalars for TensorBoard, written while runs evolve: `tensorboard --logdir RUN_DIR`, or the folder of many runs.
 
-The abscissa is frames, the time of a point hours of evolution. A run's event file is in `RUN_DIR/tensorboard` and holds
+The x axis is frames; a point's time is hours of evolution. A run's event file is in `RUN_DIR/tensorboard` and holds
 what the generation log does: it is written anew from the log when a run is started, so that a resumed run goes on where
 its log does, without gaps or doubled points. Scalars are a view of the log; failing to write them does not stop a run.
 """

@@ -46,7 +46,7 @@ def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[
         "run": run_id,
         "name": run_dir.absolute().name,
         "env": config.env.id,
-        "unit": "frames" if config.env.id.startswith("ALE/") else "steps",
+        "unit": config.env.unit,
         "policy": config.policy.kind,
         "closing": config.generation.closing,
         "generations": [generation_entry(int(line["generation"]), line) for line in kept],

@@ -31,9 +31,9 @@ _HOUR_S, _MINUTE_S = 3600.0, 60.0
 class ProcessTime(Figure):
     """Where does each node's process time go? What runs are busy with, what they discard, and the rest.
 
-    Runs share nodes and close generations at different times, so that each counts with its own last generation: a node
-    can come to somewhat more than all its time. The rest was idle, or played for what reports no generation, as the
-    test of an elite.
+    Runs share nodes and close generations at different times, so each counts with its own last generation, and a node
+    can add up to somewhat more than all its time. The rest was idle, or played for what reports no generation, such as
+    the test of an elite.
     """
 
     name = "process-time"

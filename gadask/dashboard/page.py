@@ -1,8 +1,8 @@
 """The page `/ga` and its figures in the Dask dashboard.
 
-The one module that touches what Dask does not call public: the tables of the dashboard's applications and of its
-navigation bar (distributed 2026.8). `install` must be called before the scheduler is made; where the scheduler is
-not ours, its configuration can do so: `distributed.scheduler.preload: [gadask.dashboard.page]`.
+The one module that uses what Dask does not call public: the tables of the dashboard's applications and of its
+navigation bar (distributed 2026.8). `install` must be called before the scheduler is made; where the scheduler is not
+ours, its configuration can do so: `distributed.scheduler.preload: [gadask.dashboard.page]`.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def thousands(is_signed: bool = True) -> CustomJSTickFormatter:
 
 
 class Lines:
-    """The lines of a plot; those of few points have dots too, since a line of one point is not to be seen."""
+    """The lines of a plot; those of few points have dots too, since a line of one point cannot be seen."""
 
     def __init__(self, plot: Any, tip: str = "") -> None:
         """Add them to a plot; the mouse is told the run and, as `tip`, the value, if that has a name."""

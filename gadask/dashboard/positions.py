@@ -1,4 +1,4 @@
-"""The figure of places: where the chosen ones of runs ended whose behaviour has two numbers."""
+"""The figure of places: where the chosen genomes ended, for runs whose behaviour has two numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which task the plots are of.
+"""Which task the plots show.
 
 Returns of two tasks, and frames of an emulator and steps of a cart, share no axis. The table has the runs of all tasks.
 """

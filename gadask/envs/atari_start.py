@@ -1,9 +1,9 @@
 """Puts an emulator back to where the freshly loaded ROM of its game is, so that every episode begins like the first.
 
-To load a ROM takes as long as hundreds of frames, to restore a state that was cloned before as long as one. But a clone
-does not hold everything (ale-py 0.12.1): not the picture, not whether the frame before was left unfinished, and parts
-of some cartridges and scores wrongly. Q*bert, Tetris, Pitfall II and Miniature Golf, restored, play otherwise than
-freshly loaded, and Amidar shows a part of the episode before.
+Loading a ROM takes as long as hundreds of frames, restoring a cloned state as long as one. But a clone does not hold
+everything (ale-py 0.12.1): not the picture, not whether the frame before was left unfinished, and some parts of
+cartridges and scores are wrong. Q*bert, Tetris, Pitfall II and Miniature Golf play differently when restored, and
+Amidar shows a part of the episode before.
 
 So each restart plays the first frame and compares state and picture with those of the freshly loaded ROM after that
 frame. The state counts the processor's cycles from the last finished frame on, so it also tells which kind of frame was

@@ -28,8 +28,8 @@ class Env(ABC):
     has_paired_tasks: bool = False
     """Whether seeds 2i and 2i + 1 are opposite tasks; see `config.GenerationConfig.paired_tasks`."""
     n_starts: int = 0
-    """How many different episodes the same actions can give, of which a seed means that of `seeding.start_of`; 0: each
-    seed has its own."""
+    """How many different episodes the same actions can give; `seeding.start_of` says which a seed means. 0: each seed
+    has its own."""
     action_meanings: tuple[str, ...] = ()
     """Name of each action of a Discrete space; empty where actions have none."""
 

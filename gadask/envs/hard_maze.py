@@ -1,7 +1,7 @@
 """`gadask/HardMaze-v0`: the hard maze, whose shortest way to the goal is a dead end (Lehman and Stanley 2011).
 
-A robot of radius 8 has 400 steps to come within 5 units of the goal. Whoever comes closer on the straight way ends in a
-pocket, and the way round leads away from the goal first. So the distance deceives evolution, and *Abandoning
+A robot of radius 8 has 400 steps to come within 5 units of the goal. A robot that comes closer on the straight way ends
+in a pocket, and the way round leads away from the goal first. So the distance deceives evolution, and *Abandoning
 objectives* (Evolutionary Computation 19) made the maze a test of novelty search. *Deep neuroevolution* (Such et al.
 2017, arXiv 1712.06567) plays it too, also from pictures.
 
@@ -24,7 +24,7 @@ taken; that Lehman and Stanley have it so is recalled |
 share of their range of 100; four radars, 1 for the quarter around the robot in which the goal lies (ahead, 90, \
 behind, −90 degrees) and 0 for the others |
 | `"picture"` | uint8 `(stack, 84, 84)`: the last pictures of the maze from above (`hard_maze_pictures`), the newest \
-last; before there are so many, the first one again |
+last; until there are that many, the first one repeated |
 
 That Such et al. stack four pictures of 84 × 84 is recalled; how theirs look is not published with the code.
 

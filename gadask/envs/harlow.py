@@ -24,7 +24,7 @@ luck one would earn up to 5 more or less an episode, much more than the first st
 `generation.paired_tasks`.
 
 The measure of success is not the return but how often each trial's choice is right. `fixation_reward` is 0.2 as in Wang
-et al., since to choose by chance is worth 0 in the mean, as much as to do nothing. `forfeit` is 1, as much as a wrong
+et al., since choosing by chance is worth 0 on average, as much as doing nothing. `forfeit` is 1, as much as a wrong
 choice costs; where it was 0, evolution found policies that stop after the first loss.
 """
 

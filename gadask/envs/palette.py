@@ -1,6 +1,6 @@
 """The colours of an emulator, learnt from what it shows, and their greys.
 
-An emulator numbers its colours, and which those are depends on the game's cartridge: NTSC or PAL.
+An emulator numbers its colours, and which colours they are depends on the game's cartridge: NTSC or PAL.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Registers gadask's own tasks with Gymnasium, and knows their many-lanes form.
 
 `import gadask.envs` does it, so `gymnasium.make("gadask/MetaBandit-v0")` works after it; without it,
-`gymnasium.make("gadask.envs:gadask/MetaBandit-v0")` imports it. Gymnasium 1 has no entry points for plugins any more.
+`gymnasium.make("gadask.envs:gadask/MetaBandit-v0")` imports it. Gymnasium 1 no longer has entry points for plugins.
 """
 
 from __future__ import annotations

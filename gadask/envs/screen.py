@@ -6,7 +6,7 @@
 | `area`, `colours` | colours | red, green and blue, each by itself; then OpenCV's grey, a byte | by area, to bytes |
 | `bilinear`, `greys` | greys that are not rounded, 0 to 1 | greys | between pixels, to float32 |
 
-Here are the definitions, in numpy; `screen_compiled` has the same pictures in a third of the time.
+Here are the definitions, in numpy; `screen_compiled` makes the same pictures in a third of the time.
 """
 
 from __future__ import annotations

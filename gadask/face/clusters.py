@@ -1,4 +1,4 @@
-"""Clusters by name, opened as a script or a notebook likes it."""
+"""Clusters by name, opened as suits a script or a notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evolution and sweeps below a notebook's cell, that show how they stand and can be interrupted and run again."""
+"""Evolution and sweeps below a notebook's cell: they show how they stand, can be interrupted and run again."""
 
 from __future__ import annotations
 

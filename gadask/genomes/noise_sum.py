@@ -1,4 +1,4 @@
-"""Weighted sums of rows of the noise table, of which an update is made.
+"""Weighted sums of rows of the noise table, from which an update is made.
 
 Products and sums are float64. A product of two float32 numbers is exact there, so that every addition rounds once and
 the bits are the same with and without the compiled library, on any processor, and for any division into columns.

@@ -61,9 +61,7 @@ def decode(
         elif isinstance(origin, str) and anchor is not None:
             initial = torch.from_numpy(anchor(origin))
         else:
-            raise GenomeError(
-                f"a genome needs a noise index or an anchor that is there to begin with, found {origin!r}"
-            )
+            raise GenomeError(f"genome: expected a noise index or an available anchor first, found {origin!r}")
         if initial.data_ptr() != out.data_ptr():
             out.copy_(initial)
     elif not steps:
@@ -71,7 +69,7 @@ def decode(
     before = out if ancestor is None else ancestor
     for step in steps:
         if isinstance(step, str):
-            raise GenomeError(f"expected a step behind the first part, found {step}")
+            raise GenomeError(f"expected a step after the first part, found {step}")
         mutate(out, before, noise, *unfold(step, step_weight))
         before = out
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +75,17 @@ class Books:
         rows = self.rows()
         is_kind = (rows.table["kind"] == kind) & (rows.table["status"] == Status.OK)
         return rows.where(is_kind & (self.headings() == Heading.COUNTED))
+
+    def episodes_by(self, group_of: Mapping[str, str]) -> dict[str, int]:
+        """Return how many episodes were played on the nodes of each group, given the group of each address.
+
+        Dask may give a chunk to a node that is as the run expects before the master has met it: it is `unknown`.
+        """
+        played: Counter[str] = Counter()
+        for arrival, _ in self.arrivals:
+            if not arrival.are_filled:
+                played[group_of.get(arrival.node, "unknown")] += len(arrival.rows)
+        return dict(played)
 
     def node_seconds(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return the process time of each node that counts, and the one that does not."""

@@ -63,7 +63,7 @@ class _InFlight:
 class _Arrivals(as_completed):  # type: ignore[misc]
     """Chunks and what came of them, as they finish; one whose result cannot be fetched arrives too, cancelled.
 
-    Dask's own loses such a future (distributed 2026.8.0), and a generation would always wait for it.
+    Dask's own loses such a future (distributed 2026.8.0), and a generation would wait for it forever.
     """
 
     def __init__(self, client: Client) -> None:
@@ -103,6 +103,11 @@ class Dispatcher:
         self._n_outstanding: Counter[str] = Counter()
         self._pace = Pace(LANE_ROUNDS * task.n_lanes)
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def cpus(self) -> dict[str, str]:
+        """What may round differently, of each node that was ever used, by address."""
+        return self._nodes.cpus
 
     @property
     def nodes(self) -> dict[str, NodeInfo]:

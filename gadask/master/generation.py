@@ -160,7 +160,7 @@ class GenerationPlayer:
         after = await in_thread(lambda: algorithm.tell(before, Closed(number, scored, candidates)))
         after = await self._settled(brood, after)
         elite = algorithm.elite(after)
-        timing = self._timing(ledger)
+        timing = self._timing(ledger, books)
         table, headings = books.rows().table, books.headings()
         line = log_line(brood, table, headings, scored, candidates, elite, ledger, timing)
         state = replace(
@@ -298,7 +298,7 @@ class GenerationPlayer:
         worth = self._fitness.finite(books.selectable(Kind.CHILD))
         return nursery.scored(*worth, self._settings.episodes_per_child)
 
-    def _timing(self, ledger: Ledger) -> Timing:
+    def _timing(self, ledger: Ledger, books: Books) -> Timing:
         now_s = time.monotonic()
         wall_s, self._began_at = now_s - self._began_at, now_s
         charged_before, self._charged_core_hours = self._charged_core_hours, self._core_hours()
@@ -311,6 +311,7 @@ class GenerationPlayer:
             nodes=len(self._dispatcher.nodes),
             processes=self._dispatcher.n_processes,
             core_hours=self._charged_core_hours - charged_before,
+            cpus=books.episodes_by(self._dispatcher.cpus),
         )
 
     def _node_times(self, books: Books, wall_s: float) -> dict[str, Event]:

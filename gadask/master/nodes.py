@@ -13,7 +13,7 @@ import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 from distributed import Client
@@ -25,6 +25,7 @@ from gadask.messages import Kind, Task
 from gadask.node import plugin
 from gadask.node.deadlines import RunningClock
 from gadask.node.plugin import FAREWELL_TOPIC, NodeInfo, NodePlugin
+from gadask.record.provenance import libraries
 from gadask.units import many
 
 _logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Nodes:
         self.refused: dict[str, str] = {}
         """Why a node is not used, by address."""
         self.digest = digest
+        self.cpus: dict[str, str] = {}
+        """What may round differently, of each node that was ever used, by address."""
         self._client = client
         self._task = task
         self._n_processes = n_processes
@@ -73,7 +76,6 @@ class Nodes:
         self._last_node_at = self._clock()
         self._hopeful_at = self._clock()
         self._changed = asyncio.Event()
-        self._cpus: set[str] = set()
         self._told_cpus = False
 
     @property
@@ -282,16 +284,18 @@ class Nodes:
             self._refuse(address, name, f"its noise table is {info.noise}, the run's is {self._task.noise}")
         elif info.digest != self.digest:
             self._refuse(address, name, f"its noise table's digest is {info.digest}, the run's is {self.digest}")
+        elif differing := _differing(info.libraries):
+            self._refuse(address, name, f"{differing}; install the same on all nodes and start them again")
         else:
             self.tally()
             self.usable[address] = info
             self._changed.set()
-            self._cpus.add(info.cpu)
-            if len(self._cpus) > 1 and not self._told_cpus:
+            self.cpus[address] = info.cpu
+            if len(cpus := set(self.cpus.values())) > 1 and not self._told_cpus:
                 self._told_cpus = True
                 _logger.warning(
                     "nodes have different CPUs, which may round differently: %s; a run repeats exactly on equal ones",
-                    ", ".join(sorted(self._cpus)),
+                    "; ".join(sorted(cpus)),
                 )
 
     def _refuse(self, address: str, name: str, why: str) -> None:
@@ -360,6 +364,15 @@ def scheduler_errors() -> Iterator[None]:
         yield
     except (TimeoutError, OSError, ClosedClientError) as error:
         raise ClusterError(f"the Dask scheduler is lost: {type(error).__name__}: {error}") from None
+
+
+def _differing(theirs: Mapping[str, str]) -> str:
+    """Return in which libraries a node differs from this process, in words; empty where it does not."""
+    ours = libraries()
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return ", ".join(
+        f"its {name} is {theirs.get(name, 'missing')}, the run's is {ours.get(name, 'missing')}" for name in names
+    )
 
 
 def _infos(answers: _Answers) -> list[NodeInfo]:

@@ -1,8 +1,8 @@
 """How many episodes a node is given, and in what portions.
 
 Rows come back a chunk at a time, so what is done waits for the longest episode of its chunk. Small chunks make the wait
-short but cost the master time; so many of them are in flight that a node has work until its longest episode has ended.
-A single run on few processes gets one episode a chunk; a thousand nodes get one chunk each.
+short but cost the master time; enough of them are in flight that a node has work until its longest episode has ended. A
+single run on few processes gets one episode a chunk; a thousand nodes get one chunk each.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a master asks nodes and the scheduler: functions that travel pickled by value.
 
-So they need no gadask where they arrive: a node that has another one, or none, answers with that.
+So they need no gadask where they arrive: a node that has another version, or none, answers with that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def understood(answer: bytes) -> NodeInfo | NodeError | None:
         return pickle.loads(answered)  # type: ignore[no-any-return]
     return NodeError(
         f"its gadask, on {host}, is {code}, the run's is {plugin.CODE}; install the same on all nodes and start them"
-        " again"
+        " again, or, where the run began before gadask was changed, end it with Ctrl-C and go on with --resume"
     )
 
 

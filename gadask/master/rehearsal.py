@@ -34,7 +34,7 @@ from gadask.units import many
 
 _STEPS = 20
 _PLAY_S = 1.0
-"""After so long the rest of the steps are left out."""
+"""After this long the rest of the steps are left out."""
 _LEAST_STEPS = 2
 
 

@@ -1,13 +1,13 @@
 """The process in which tasks are rehearsed: a master makes no environment and no policy of a user's by itself.
 
 A user's code may raise, exit, hang, print, fork, start processes or change the folder. So one process, the *guardian*,
-imports what is needed and runs no user's code; for every rehearsal it forks a process in a new session, waits
-for its answer with a deadline, and ends it with everything that it has started: the guardian is the reaper of their
-orphans. It leaves with its master: both ends of their socket tell. Master and guardian share no terminal, signal or
-standard output; what an environment prints goes to standard error.
+imports what is needed and runs no user's code; for every rehearsal it forks a process in a new session, waits for its
+answer with a deadline, and ends it with everything that it has started: the guardian is the reaper of their orphans. It
+ends with its master, whose end closes their socket. Master and guardian share no terminal, signal or standard output;
+what an environment prints goes to standard error.
 
-An environment that fails in some episodes is one that a run bears. So as many as `_EPISODES` must fail, each in a fresh
-process, before a task is refused for what it plays; what cannot be made, or hangs, is refused at once.
+A run bears an environment that fails in some episodes. So `_EPISODES` episodes must fail, each in a fresh process,
+before a task is refused for what it plays; what cannot be made, or hangs, is refused at once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ VARIABLE = "GADASK_REHEARSAL"
 
 _EPISODES = 3
 _CLOSE_S = 5.0
-"""An environment may take so long to close before it is ended."""
+"""An environment may take this long to close before it is ended."""
 _FRAME = re.compile(r'File "(.*)", line (\d+) in (.*)')
 _logger = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def _rehearsal_of(config: Config, master: socket.socket) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Actor:
-    """A forked process that rehearses, and what it can be heard by."""
+    """A forked process that rehearses, and how it is heard from."""
 
     config: Config
     pid: int

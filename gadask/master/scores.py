@@ -17,7 +17,7 @@ from gadask.rows import BEHAVIOUR, Rows
 
 @dataclass(frozen=True)
 class Nursery:
-    """Says how the children of the last two generations were made: late ones may be the one before's."""
+    """Says how the children of the last two generations were made: late ones may be from the one before."""
 
     algorithm: Algorithm[Any]
     n_genes: int

@@ -134,7 +134,7 @@ def _read_weights(config: Config, path: Path) -> NDArray[np.float32]:
     except SafetensorError as error:
         raise ConfigError(f"{path}: expected a safetensors file: {error}") from None
     if config.policy.normalise or {"mean", "scale"} <= tensors.keys():
-        raise ConfigError(f"{path}: a file says too little of how observations are normalised; write RUN_DIR")
+        raise ConfigError(f"{path}: a file does not say how observations are normalised; write RUN_DIR")
     tensors = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
     policy = new_policy(config)
     _expect_alike(str(path), tensors, policy)

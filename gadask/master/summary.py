@@ -9,8 +9,8 @@ for equal runs. Returns are of counted children, lengths are in agent steps. `ep
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class Timing:
     processes: int
     core_hours: float = 0.0
     """Charged since the generation before closed, as the cluster counts it; the queue and the start are the first's."""
+    cpus: Mapping[str, int] = field(default_factory=dict)
+    """Episodes that were played, by the nodes' type of processor."""
 
     @property
     def busy_share(self) -> float:

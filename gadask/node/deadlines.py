@@ -3,8 +3,8 @@
 A run that stands still (SIGSTOP, `scontrol suspend`, a laptop that sleeps) goes on hours later; what it played has not
 taken longer for that. Two ways to notice:
 
-- *The watcher stood still*: it looks at least every `LOOK_S`, so that a look that is late by much tells a pause of
-  everybody. `Deadlines` counts it for no episode, `RunningClock` for nobody who waits.
+- *The watcher stood still*: it looks at least every `LOOK_S`, so a look that is very late means that everything was
+  paused. `Deadlines` counts the pause for no episode, `RunningClock` for nobody who waits.
 - *A rollout process stood still alone*, which `/proc` tells. That time does not count for its episode either. But
   others wait for it: if it still stands still when its deadline would have passed, it is given up, without blame.
 """
@@ -116,7 +116,7 @@ class Deadlines:
 
 
 class RunningClock:
-    """Seconds in which its process ran, for whoever reads it again and again while waiting.
+    """Seconds in which its process ran, for code that reads it again and again while waiting.
 
     A gap of more than `longest_gap_s` between two readings counts as that: the process stood still.
     """

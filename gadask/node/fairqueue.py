@@ -1,6 +1,6 @@
 """Which job of a node comes next, so that the runs that share it get equal process time.
 
-Jobs of one run keep their order. Between runs the one comes first that has had the least process time, what its
+Jobs of one run keep their order. Between runs, the one that has had the least process time comes first, what its
 running jobs will take included: start-time fair queueing (Goyal, Vin & Cheng 1996) over rollout processes. A run that
 had nothing to play is owed at most `CREDIT_S` of all processes, so that it makes up for a short wait, such as the one
 for the last episode of a generation, and not for an hour's. No process is left idle while any run has a job.

@@ -10,8 +10,8 @@ Commands are tuples from the pool alone (`packets.py`):
 - `("preload",)`: import what rollout processes need;
 - `("spawn", index, cpu, NoiseConfig, digest)` with one end of a socket pair: a rollout process serves it.
 
-Nobody outlives the pool. When its socket closes, on purpose or because the worker was killed, the server stops what is
-played, gives environments `CLOSE_S` to close, and ends what is left. Every rollout process is below a guard, see
+No process outlives the pool. When its socket closes, on purpose or because the worker was killed, the server stops what
+is played, gives environments `CLOSE_S` to close, and ends what is left. Every rollout process is below a guard, see
 `guard.py`, which ends what its environments started, however it ended; if the server is killed, the guards do so.
 """
 
@@ -40,7 +40,7 @@ from gadask.record.provenance import code
 from gadask.terminal import outlive_terminal
 
 CLOSE_S = 3.0
-"""Environments have so long to close when their process is to end."""
+"""Environments have this long to close when their process is to end."""
 
 _END_S = 10.0
 
@@ -172,7 +172,7 @@ def _run_child(
     try:
         if code() != expected_code:
             raise NodeError(
-                f"gadask was changed under a node that runs: it is {code()} now, and was {expected_code} when the node"
+                f"gadask was changed under a running node: it is {code()} now, and was {expected_code} when the node"
                 " started; start the node again"
             )
         if command == "fill":

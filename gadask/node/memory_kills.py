@@ -1,4 +1,4 @@
-"""How many processes of this one's Slurm job the system has killed for want of memory.
+"""How many processes of this one's Slurm job the system has killed for lack of memory.
 
 A batch system gives each job a control group with the memory that it asked for. When that is full the kernel kills a
 process of the group and leaves the others: from outside the node plays on, from inside processes die for no reason. A

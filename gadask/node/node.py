@@ -29,7 +29,7 @@ from gadask.node.pool import Pool
 from gadask.rows import Rows
 
 LEASE_S = 90.0
-"""A node keeps what belongs to a run for so long after its master's last sign of life, such as a chunk that is being
+"""A node keeps what belongs to a run for this long after its master's last sign of life, such as a chunk that is being
 played and that Dask still wants. Afterwards the next chunk has it made again."""
 
 STOP_S = 30.0
@@ -39,7 +39,7 @@ _JOB_S = 0.05
 """Cheap episodes are sent to a process several at a time, so that a job takes about this long."""
 
 LANE_ROUNDS = 4
-"""A job that is played in lanes has so many episodes for each, if there are so many."""
+"""A job that is played in lanes has this many episodes for each, if there are that many."""
 
 _MAX_EPISODES_A_JOB = 500  # beyond the fill of its lanes; what a process had is played again when it dies
 

@@ -2,8 +2,8 @@
 
 A packet of a `SOCK_SEQPACKET` socket arrives whole or not at all, but Linux lets it be no larger than the socket's
 buffer. A larger message lies in a memfd, whose descriptor comes with a packet of one byte: it has no name that could be
-left behind, and whoever sends it does not wait for the reader. Messages are pickled, which is safe between a parent and
-its own child and nowhere else.
+left behind, and the sender does not wait for the reader. Messages are pickled, which is safe between a parent and its
+own child and nowhere else.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pickle
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker, secede
@@ -24,7 +24,7 @@ from gadask.genomes.genome import from_text
 from gadask.messages import Kind, Task, unpack_brood, unpack_chunk
 from gadask.node.memory_kills import memory_kills
 from gadask.node.node import Node
-from gadask.record.provenance import code, cpu, has_compiled_kernels
+from gadask.record.provenance import code, cpu_text, libraries
 
 PLUGIN_NAME = "gadask"
 
@@ -45,7 +45,7 @@ class NodeInfo:
     address: str
     host: str
     cpu: str
-    """What may round differently from other nodes: its model, and whether the compiled kernels are missing."""
+    """What may round differently from other nodes: its model and its vector instructions."""
     n_processes: int
     noise: NoiseConfig
     digest: str
@@ -53,6 +53,8 @@ class NodeInfo:
     """Runs that the node plays."""
     client_ids: frozenset[str] = frozenset()
     """Their masters' Dask clients."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Versions of what decides a row beside gadask, by name."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ def _close_worker(worker: Worker, reason: str) -> None:
 
 
 def identity(digest: str | None) -> str:
-    """Return what master and node must agree in: the digest of the noise table and the gadask that is played."""
-    return f"noise {digest}, gadask {CODE}"
+    """Return what master and node must agree in: the noise table, by its digest, gadask, and what it plays with."""
+    return f"noise {digest}, gadask {CODE}, {', '.join(f'{name} {version}' for name, version in libraries().items())}"
 
 
 def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
@@ -195,12 +197,13 @@ def describe(dask_worker: Worker) -> NodeInfo | None:
     return NodeInfo(
         dask_worker.address,
         socket.gethostname(),
-        cpu()["model"] + ("" if has_compiled_kernels() else " without gadask's compiled kernels"),
+        cpu_text(),
         node.pool.n_processes,
         node.noise,
         node.digest,
         node.n_tasks,
         node.client_ids,
+        libraries(),
     )
 
 

@@ -9,7 +9,7 @@
 its 5 outputs |
 
 A network's factory is given a `MultiDiscrete` space in the last case, with a choice of 5 for each entry (Salimans et
-al. 2017, arXiv 1703.03864, binned the actions of Swimmer and Hopper so).
+al. 2017, arXiv 1703.03864, binned the actions of Swimmer and Hopper in this way).
 """
 
 from __future__ import annotations

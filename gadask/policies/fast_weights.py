@@ -3,8 +3,8 @@
     k, q, v = tanh(W x + b)        y = M q        M ← M + v kᵀ        output = V [x, y] + c
 
 What the network sees at a step is stored in the matrix M under a key and read later by a query: y is the sum of the
-values stored so far, each weighed by how much its key is like the query. A GRU has to build such a product from gates;
-here random weights already make some. M starts at 0 and nothing fades, so that it is for episodes with few events.
+values stored so far, each weighted by how much its key is like the query. A GRU has to build such a product from gates;
+here random weights already make some. M starts at 0 and nothing fades, so it suits episodes with few events.
 """
 
 from __future__ import annotations

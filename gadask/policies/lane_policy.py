@@ -6,7 +6,7 @@ whatever the others compute:
 
 - a product (numpy's `matmul`) is one call of BLAS for each lane, always of the same shape and at the same alignment;
 - tanh and exp are numpy's, which compute an entry in the same way at any place of an array; PyTorch's sigmoid computes
-  the last entries of an array otherwise, and those are not always the same lane's;
+  the last entries of an array differently, and those are not always the same lane's;
 - all other arithmetic is rounded as IEEE 754 says, so that order is all that matters.
 
 So a lane's outputs depend, bit for bit, on its own weights and observations and on nothing else. They need not equal,

@@ -18,8 +18,8 @@ may write over it, and an episode begins with a new one.
 A module may measure something with its weights on a few observations, as `virtual_batch_norm` does: it has an attribute
 `reference_size = n` and a method `refer(observations)`. Before an episode that method is called with n observations of
 random play, as one tensor of shape `(n, *observation_space.shape)`, numbers as above, unless the weights are the same
-as in the last call. The observations are the same ones in the whole run. What it measures belongs into buffers, which
-are exported with the weights. Such a module plays no lanes.
+as in the last call. The observations are the same ones in the whole run. What it measures belongs in buffers, which are
+exported with the weights. Such a module plays no lanes.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     pixels → conv 16 8×8 stride 4 → conv 32 4×4 stride 2 → dense 256 → dense n_outputs
 
 Every layer but the last is normalised and then has its ReLU. Virtual batch normalisation (Salimans et al. 2016, arXiv
-1606.03498) takes from each unit, or channel of a convolution, the mean that it has itself on 128 observations of random
-play, over all places of the picture, and divides by its deviation there; a scale and a shift follow, which evolve as
-weights do. So what a unit does depends on what differs between screens, and less on what they have in common.
+1606.03498) subtracts from each unit, or channel of a convolution, its mean on 128 observations of random play, over all
+places of the picture, and divides by its deviation there; a scale and a shift follow, which evolve as weights do. So
+what a unit does depends on what differs between screens, and less on what they have in common.
 
 As in the code of Such et al. 2017 (`ESAtariPolicy` of deep-neuroevolution): SAME padding, variance + 0.001, scale and
 shift. That code also has biases before the normalisation, which takes them out again; they are left out here. With 84 ×

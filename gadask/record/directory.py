@@ -186,7 +186,9 @@ class RunDirectory:
                 files.atomic_write(path.with_name("provenance.damaged.json"), content)
                 entries = []
         if entries and (found := changes(entries[-1], entry)):
-            _logger.warning("%s: going on with other code, which may play otherwise: %s", self.path, "; ".join(found))
+            _logger.warning(
+                "%s: going on with different code, which may play differently: %s", self.path, "; ".join(found)
+            )
         files.atomic_write(path, json.dumps([*entries, entry], indent=1, allow_nan=False).encode() + b"\n")
 
     def store(self, part: str, content: bytes) -> None:

@@ -12,6 +12,7 @@ The elite's genome stands whole. Everywhere but in the file genomes are whole: `
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -58,6 +59,15 @@ def core_hours(run_dir: Path | str) -> float:
     """
     # Runs from before gadask kept accounts have none.
     return sum((line["timing"].get("core_hours", 0.0) for line in read_generations(run_dir)), 0.0)
+
+
+def cpu_shares(run_dir: Path | str) -> str:
+    """Return the share of a run's episodes that each type of processor played, in words; empty where there is one."""
+    played: Counter[str] = Counter()
+    for line in read_generations(run_dir):
+        played.update(line["timing"].get("cpus", {}))  # runs from before it was counted have none
+    shares = (f"{n / played.total():.1%} on {cpu}" for cpu, n in played.most_common())
+    return "; ".join(shares) if len(played) > 1 else ""
 
 
 def frames_played(line: Mapping[str, Any]) -> int:

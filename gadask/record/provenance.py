@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -28,8 +28,13 @@ _PACKAGES = (
     "mujoco",
     "pyarrow",
 )
+_PLAYERS = ("numpy", "torch", "gymnasium", "ale-py", "mujoco")
+"""Packages that decide a row, beside gadask itself."""
+_ONLOOKERS = ("analysis", "commands", "configs", "console", "dashboard", "face", "sites", "sweeps")
+"""Folders of gadask that decide no row: what draws, reports and reads command lines."""
 _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME")
 _SIMD = ("sse4", "avx", "fma", "amx", "asimd", "sve")
+_NAMES_OF_SIMD = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
 _SOURCES = (".py", ".c", ".h")
 _HERE = Path(__file__).parents[1]
 
@@ -69,13 +74,19 @@ def changes(before: object, after: dict[str, Any]) -> list[str]:
     return found
 
 
-def source_digest(folder: Path) -> str:
-    """Return a digest of the source files in a folder that can be read: it tells apart code that no commit does."""
+def source_digest(folder: Path, without: Collection[str] = ()) -> str:
+    """Return a digest of the source files in a folder that can be read: it tells apart code that no commit does.
+
+    `without` names folders in it that are left out.
+    """
     digest = hashlib.sha256()
     for file in sorted(file for file in folder.rglob("*") if file.suffix in _SOURCES):
+        path = file.relative_to(folder)
+        if path.parts[0] in without:
+            continue
         with contextlib.suppress(OSError):  # no reason to stop a run
             content = file.read_bytes()
-            digest.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
+            digest.update(f"{path}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 
 
@@ -83,9 +94,17 @@ def source_digest(folder: Path) -> str:
 def code() -> str:
     """Return version and source digest of the gadask that this process has imported, such as `0.1.0 (3f2a…)`.
 
-    Processes that exchange rows or weights must agree in it.
+    Processes that exchange rows or weights must agree in it; sources that decide no row do not count.
     """
-    return f"{_versions(('gadask',)).get('gadask', 'of no version')} ({source_digest(_HERE)})"
+    version = _versions(("gadask",)).get("gadask", "of no version")
+    return f"{version} ({source_digest(_HERE, without=_ONLOOKERS)})"
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """Return what decides a row beside gadask's sources, by name: versions, and whether kernels are compiled."""
+    compiled = "present" if has_compiled_kernels() else "missing"
+    return {"compiled library": compiled, **_versions(_PLAYERS)}
 
 
 def has_compiled_kernels() -> bool:
@@ -108,6 +127,13 @@ def cpu() -> dict[str, Any]:
         "model": fields.get("model name") or platform.processor() or platform.machine(),
         "flags": sorted(flag for flag in flags if flag.startswith(_SIMD)),
     }
+
+
+def cpu_text() -> str:
+    """Return what may round differently on another machine: the CPU's model and its best vector instructions."""
+    found = cpu()
+    best = next((name for flag, name in _NAMES_OF_SIMD.items() if flag in found["flags"]), "")
+    return ", ".join(filter(None, (found["model"], best)))
 
 
 def _versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:

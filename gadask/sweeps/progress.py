@@ -19,7 +19,7 @@ from gadask.sweeps.sweep import Status, SweptRun
 from gadask.units import count_text, many
 
 _REFRESH_S = 0.5
-_NAME_WIDTH = 27
+_NAME_WIDTH = 26
 _TABLE_NAME_WIDTH = 22
 _LINES_BESIDE_RUNS = 5  # header, rule, what is left out, nodes, the prompt's
 
@@ -79,8 +79,8 @@ def generation_line(run: SweptRun, generation: Generation) -> str:
     best = score_text(generation.line["children"]["quantiles"]["1"])
     elite = score_text(generation.elite.mean) if generation.elite else "-"
     return (
-        f"{_cut(run.name):<{_NAME_WIDTH}} gen {generation.number:>4}  best {best:>9}  elite {elite:>9}"
-        f"  {count_text(generation.state.frames):>5} fr"
+        f"{_cut(run.name):<{_NAME_WIDTH}} gen {generation.number:>4}  best {best:>9} elite {elite:>9}"
+        f"  {count_text(generation.state.frames):>5} {run.study_run.config.env.unit}"
     )
 
 

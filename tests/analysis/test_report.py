@@ -9,9 +9,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from gadask.analysis import run_facts
+from gadask.analysis import run_facts, study_facts
 from gadask.analysis.report import main, report_run, report_study
 from gadask.analysis.runs import load_run, load_study
 from gadask.config import BudgetConfig
@@ -213,6 +214,11 @@ def test_a_study_is_reported_with_curves_scores_and_runs(study: Path, tmp_path: 
     assert "population = 20" in text
     assert "Without a provenance.json that can be read: " in text
     assert main([str(study), "--no-film", "--out", str(tmp_path / "study.html")]) == 0
+
+
+def test_a_study_is_headed_by_medians_and_not_by_its_luckiest_seed(study: Path) -> None:
+    scores = pd.DataFrame({"game": ["Frost"] * 3, "score": [1.0, 2.0, 9.0]})
+    assert " Median over seeds: Frost 2." in study_facts.lead(load_study([study]), scores)
 
 
 def test_a_study_names_the_versions_of_its_runs_and_what_it_left_out(study: Path, tmp_path: Path) -> None:

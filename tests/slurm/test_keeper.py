@@ -62,7 +62,7 @@ def test_a_later_refusal_and_a_queue_that_is_away_do_not_end_the_run(
         await arrive(cluster, n_lost=1)
         with monkeypatch.context() as patch:
             patch.setenv("SLURM_CONF", os.devnull)
-            await told_of("the queue cannot be asked, which is tried again: squeue: ")
+            await told_of("the queue cannot be asked and will be asked again: squeue: ")
         assert cluster.counts().running == 1
 
     try:

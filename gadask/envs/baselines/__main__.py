@@ -1,9 +1,9 @@
 """Plays the baselines in the hard maze and at the settings of Duan et al. 2016 (RL², arXiv 1611.02779); prints means.
 
 Each mean is of 20,000 episodes, ± its standard error. `--recalled` adds the published means, which are recalled from
-the paper's tables: check them before quoting. `informed-greedy` is not among them. Each is of 1,000 episodes, the same
-ones for every baseline of a setting, and so has its own standard error. The last column is the difference in units of
-both errors together. Of the hard maze none are published.
+the paper's tables: check them before quoting. `informed-greedy` is not among them. Each published mean is of 1,000
+episodes, the same ones for every baseline of a setting, and so has its own standard error. The last column is the
+difference in units of both errors together. For the hard maze no means are published.
 """
 
 from __future__ import annotations

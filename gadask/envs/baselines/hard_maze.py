@@ -14,7 +14,7 @@ from gadask.envs.hard_maze_geometry import measure_ranges
 _STOP, _STOP_ASIDE = 15.0, 13.0
 """With less room than this ahead, or 45 degrees to a side, it stops and turns."""
 _CLEAR = 40.0
-"""With so much room ahead it drives as fast as it can."""
+"""With this much room ahead it drives as fast as it can."""
 _WHIM_STEPS = 10
 """How long it keeps a bend, on average."""
 _BEND = 0.3

@@ -1,6 +1,6 @@
 """What plays Harlow's task without having evolved.
 
-Both shift their gaze as well as can be and differ only in what they choose. They are given the lanes' state where a
+Both shift their gaze as well as possible and differ only in what they choose. They are given the lanes' state where a
 policy has to look at the wall: where the gaze is, what hangs there, and which image it was that hung left.
 """
 
