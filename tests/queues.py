@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError
 
 _OUTPUT = re.compile("(?m)^#PBS -o (.*)$")
@@ -36,6 +37,10 @@ class Pbs(Queue):
 
     orders: ClassVar[list[str]] = []
     """`refuse`, `lose` (accept, and give no answer) or `fail` (give no answer, and do not accept)."""
+    room: ClassVar[float] = math.inf
+    """How many jobs may run at once."""
+    n_calls: ClassVar[int] = 0
+    """How often a job was handed in, whatever came of it."""
     remembers: ClassVar[bool] = True
     """Whether `states` tells of jobs that ended."""
     jobs: ClassVar[dict[str, _Process]] = {}
@@ -54,6 +59,9 @@ class Pbs(Queue):
         return folder / f"{job_id}.OU"
 
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
+        type(self).n_calls += 1
+        if sum(job.process.poll() is None for job in self.jobs.values()) >= self.room:
+            raise FullQueueError("qsub: would exceed complex's per-user limit of jobs")
         order = self.orders.pop(0) if self.orders else ""
         if order == "refuse":
             raise ClusterError("qsub: Unknown queue")

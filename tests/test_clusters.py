@@ -1,4 +1,4 @@
-"""Keys, job scripts, and nodes that leave; clusters on a real Slurm are tested in `tests/slurm/`."""
+"""Keys, and nodes that leave; clusters on a real Slurm are tested in `tests/slurm/`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import asyncio
 import os
 import re
 import resource
-import shlex
 import socket
 import stat
 import subprocess
 import sys
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ from gadask.clusters import local
 from gadask.clusters.allocation import allocation_cluster
 from gadask.clusters.base import NodeCounts
 from gadask.clusters.jobcluster import job_cluster
-from gadask.clusters.jobqueue import job_script, lifetime
+from gadask.clusters.jobqueue import lifetime
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
 from gadask.clusters.kinds import queues
 from gadask.clusters.local import local_cluster
@@ -188,80 +185,6 @@ def test_keys_that_were_not_written_whole_go(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
-
-
-MACHINE = Machine(
-    name="peta4",
-    partition="skylake",
-    account="ME-SL3-CPU",
-    cores=32,
-    memory="187GiB",
-    wall_time="12:00:00",
-    preamble=("module purge", "module load python"),
-    interface="ib0",
-    scratch="$TMPDIR/my scratch",
-    extra_directives=("--qos=long",),
-    skip_directives=("--mem",),
-    python="/opt/my python/bin/python",
-    leave_before_s=600,
-)
-
-
-def test_the_job_script(tmp_path: Path) -> None:
-    folder = tmp_path / "my runs" / "cluster"
-    head, *body = job_script(SLURM, MACHINE, folder).split("\nmodule purge\n")
-    assert [line.removeprefix("#SBATCH ") for line in head.splitlines() if line][1:] == [
-        "-J gadask-peta4",
-        "-p skylake",
-        "-A ME-SL3-CPU",
-        "-n 1",
-        "--cpus-per-task=32",
-        "-t 12:00:00",
-        "--signal=B:TERM@200",
-        f'--output="{folder}/job-%j.log"',
-        "--open-mode=append",
-        "--no-requeue",
-        "--qos=long",
-    ]
-    (text,) = body
-    load, *exports, worker = text.splitlines()
-    assert load == "module load python"
-    assert "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=20" in exports
-    assert all(line.startswith("export DASK_") for line in exports)
-    bash = f"TMPDIR=/scratch; SECONDS=100; printf '%s\\n' {worker.removeprefix('exec ')}"
-    words = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert worker.startswith("exec ")  # or Slurm's TERM would end at the shell
-    assert words[:4] == ["/opt/my python/bin/python", "-m", "distributed.cli.dask_worker", "tls://SCHEDULER"]
-    flags = dict(pairwise(words))
-    assert flags["--lifetime"] == f"{43_200 - 600 - 300 - 100}s"
-    assert flags["--lifetime-stagger"] == "300s"
-    assert flags["--local-directory"] == "/scratch/my scratch"
-    assert flags["--tls-key"] == str(folder / "key.pem")
-    assert flags["--dashboard-address"] == "127.0.0.1:0"
-    assert {"--nanny", "--no-dashboard", "--interface"} <= flags.keys()
-
-
-def directives(machine: Machine, folder: Path) -> list[str]:
-    return re.findall("(?m)^#SBATCH (.*)$", job_script(SLURM, machine, folder))
-
-
-def test_a_directive_is_skipped_by_its_whole_name_gadasks_own_too(tmp_path: Path) -> None:
-    every = directives(MACHINE, tmp_path)
-    skipping = replace(MACHINE, skip_directives=("-t", "--signal", "-n", "--open-mode=append"))
-    left = directives(skipping, tmp_path)
-    assert set(every) - set(left) == {"-n 1", "-t 12:00:00", "--signal=B:TERM@200", "--open-mode=append"}
-    assert "--cpus-per-task=32" in left
-
-
-def test_a_per_cent_sign_in_the_folder_is_no_pattern_of_sbatchs(tmp_path: Path) -> None:
-    (output,) = (text for text in directives(Machine(), tmp_path / "50%j") if text.startswith("--output"))
-    assert output == f'--output="{tmp_path}/50%%j/job-%j.log"'
-
-
-def test_a_job_script_of_no_demands_leaves_the_sites_defaults(tmp_path: Path) -> None:
-    script = job_script(SLURM, Machine(), tmp_path)
-    assert not re.search(r"#SBATCH (-p|-A) |--interface|None", script)
-    assert f"exec {shlex.quote(sys.executable)} -m" in script
 
 
 @given(wall_s=st.integers(60, 10**6), share=st.floats(0, 0.999))

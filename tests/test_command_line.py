@@ -150,18 +150,20 @@ def test_a_run_in_an_allocation_goes_on_in_another_job(monkeypatch: pytest.Monke
     monkeypatch.setenv("SLURM_JOB_PARTITION", "icelake")
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "8")
     monkeypatch.setenv("GADASK_REQUEUES", "3")
+    monkeypatch.setenv("GADASK_LAUNCHER", "apptainer exec a.sif")
     inside = parsed("--cluster", "allocation")
     end = ["--cluster", "allocation"]
     monkeypatch.setattr("sys.argv", ["jobs/run.py", "my config.toml", "--resume", "--run-dir", "run", *end])
     assert resume_command(inside) == (
-        "GADASK_REQUEUES=3 sbatch --partition=icelake --nodes=8 jobs/allocation.sbatch 'my config.toml' --run-dir run"
-        " --resume"
+        "GADASK_LAUNCHER='apptainer exec a.sif' GADASK_REQUEUES=3 sbatch --partition=icelake --nodes=8"
+        " jobs/allocation.sbatch 'my config.toml' --run-dir run --resume"
     )
     assert "sbatch" not in resume_command(parsed())
     monkeypatch.setenv("SLURM_JOB_ACCOUNT", "A-SL3-CPU")
     monkeypatch.setenv("SLURM_JOB_START_TIME", "1000")
     monkeypatch.setenv("SLURM_JOB_END_TIME", "8200")
     monkeypatch.delenv("GADASK_REQUEUES")
+    monkeypatch.delenv("GADASK_LAUNCHER")
     monkeypatch.setattr("sys.argv", ["jobs/sweep.py", "study.toml", "--study-dir", "study", *end])
     assert this_command(inside) == (
         "GADASK_JOB=sweep sbatch --account=A-SL3-CPU --partition=icelake --nodes=8 --time=120 jobs/allocation.sbatch"

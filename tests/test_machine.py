@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import textwrap
 from pathlib import Path
 
@@ -24,10 +25,25 @@ from gadask.clusters.machine import (
 )
 from gadask.clusters.slurm import option_name
 from gadask.config import BudgetConfig
+from gadask.console.node_flags import NodeFlags, check_node_flags, dry_run
 from gadask.errors import ConfigError
 from gadask.shipped import SITES
 
-NAMES = ["csd3-icelake", "generic", "one-machine", "peta4-skylake", "peta4-skylake-himem"]
+DIRECTIVES = {
+    "archer2": ["-p standard", "--cpus-per-task=128", "-t 24:00:00", "--qos=standard"],
+    "csd3-cclake": ["-p cclake", "--cpus-per-task=56", "--mem=187G", "-t 12:00:00"],
+    "csd3-icelake": ["-p icelake", "--cpus-per-task=76", "--mem=250G", "-t 12:00:00"],
+    "csd3-sapphire": ["-p sapphire", "--cpus-per-task=112", "-t 12:00:00"],
+    "delftblue": ["-p compute", "--cpus-per-task=48", "--mem-per-cpu=3968M", "-t 24:00:00"],
+    "generic": ["--cpus-per-task=32", "--mem=57221M", "-t 12:00:00"],
+    "lumi-c": ["-p standard", "--cpus-per-task=128", "--mem=0", "-t 1-00:00:00"],
+    "one-machine": ["--cpus-per-task=4", "--mem=2862M", "-t 1-00:00:00"],
+    "peta4-skylake": ["-p skylake", "--cpus-per-task=32", "--mem=186G", "-t 12:00:00"],
+    "peta4-skylake-himem": ["-p skylake-himem", "--cpus-per-task=32", "--mem=375G", "-t 12:00:00"],
+}
+"""By site, the directives that differ between sites."""
+
+NAMES = sorted(DIRECTIVES)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +68,27 @@ def test_the_machines_that_come_with_gadask_can_be_used(name: str) -> None:
     assert machine == load_machine(str(SITES / f"{name}.toml"))
     assert machine.name == name
     check_complete(dataclasses.replace(machine, account="SMITH-SL3-CPU"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sites_dry_run_shows_what_the_site_wants(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = NodeFlags(cluster="slurm", machine=name, fields=load_machine(name), dry_run=True)
+    check_node_flags(flags)
+    dry_run(flags, tmp_path, "much")
+    out = capsys.readouterr().out
+    directives = re.findall("(?m)^#SBATCH (.*)$", out)
+    common = re.compile(r"-J gadask-.*|-n 1|--signal=B:TERM@60|--output=.*|--open-mode=append|--no-requeue")
+    assert [text for text in directives if not common.fullmatch(text)] == DIRECTIVES[name]
+    assert ("not yet complete: --machine.account" in out) == ("account" in flags.fields.required)
+    assert all(f"\n{line}\n" in out for line in flags.fields.preamble)
+
+
+@pytest.mark.parametrize("name", ["archer2", "csd3-cclake", "csd3-sapphire", "delftblue", "lumi-c"])
+def test_a_sites_file_says_where_its_facts_are_from_and_when(name: str) -> None:
+    words = " ".join((SITES / f"{name}.toml").read_text().replace("\n#", "").split())
+    assert re.search(r"Source: .*https://.* read in November 2026", words)
 
 
 def test_every_machine_file_is_listed() -> None:
@@ -103,13 +140,22 @@ def test_without_xdg_the_users_files_are_in_home(tmp_path: Path, monkeypatch: py
     assert load_machine("mine").cores == 3
 
 
-def test_the_machine_file_of_the_guide_can_be_used(users: Path) -> None:
-    guide = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
+@pytest.mark.parametrize(
+    ("page", "name", "expected"),
+    [
+        ("clusters.md", "csd3-icelake", ("SMITH-SL3-CPU", 76, "250GiB")),
+        ("how-to/your-site.md", "SITE", ("my-project", 48, "180GB")),
+    ],
+)
+def test_the_machine_file_of_a_guide_can_be_used(
+    users: Path, page: str, name: str, expected: tuple[str, int, str]
+) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / page).read_text()
     text = textwrap.dedent(guide.split("<< 'END'\n")[1].split("   END\n")[0])
-    (users / "csd3-icelake.toml").write_text(text)
-    machine = load_machine("csd3-icelake")
+    (users / f"{name}.toml").write_text(text)
+    machine = load_machine(name)
     check_complete(machine)
-    assert (machine.account, machine.cores) == ("SMITH-SL3-CPU", 76)
+    assert (machine.account, machine.cores, machine.memory) == expected
 
 
 def test_files_made_from_each_other_are_refused(users: Path) -> None:
@@ -144,9 +190,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("cores = 0", "cores: expected at least 1, found 0"),
         ("rollouts_per_node = 0", "rollouts_per_node: expected at least 1, found 0"),
         ("memory = 180", "memory: expected str, found 180 (int)"),
-        ("memory = '180'", "memory: expected a size such as '180GB' or '187GiB', found '180'"),
-        ("memory = 'all'", "memory: expected a size such as '180GB' or '187GiB', found 'all'"),
+        (
+            "memory = '180'",
+            "memory: expected a size such as '180GB' or '187GiB', one by the core such as '3380MiB per core',",
+        ),
         ("memory = '0GB'", "memory: expected a size such as"),
+        ("memory = 'ALL'", "memory: expected a size such as"),
+        ("memory = 'all per core'", "memory: expected a size such as"),
+        ("launcher = 'env \"'", "launcher: expected words as in a shell, found 'env \"': No closing quotation"),
         ("wall_time = '12:00'", "wall_time: expected HH:MM:SS or D-HH:MM:SS, found '12:00'"),
         ("wall_time = '00:61:00'", "wall_time: expected HH:MM:SS or D-HH:MM:SS, found '00:61:00'"),
         ("wall_time = 12", "wall_time: expected str, found 12 (int)"),
@@ -188,8 +239,12 @@ def test_a_wall_time_is_its_parts(days: int, hours: int, minutes: int, seconds: 
 def test_memory_may_be_written_as_dask_reads_it(memory: str) -> None:
     from dask.utils import parse_bytes
 
-    check_machine(Machine(memory=memory))
-    assert parse_bytes(memory) >= 1
+    machine = Machine(memory=memory, cores=3)
+    check_machine(machine)
+    assert machine.job_memory.of_job(3) == parse_bytes(memory)
+    by_core = dataclasses.replace(machine, memory=f"{memory} per core")
+    check_machine(by_core)
+    assert by_core.job_memory.of_job(3) == 3 * parse_bytes(memory)
 
 
 def test_a_run_costs_cores_times_hours() -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import gadask
+from gadask.clusters import jobqueue
 from gadask.clusters.clearing import cancel_earlier
 from gadask.clusters.jobcluster import JobCluster, job_cluster
 from gadask.clusters.jobrecord import EarlierJobs, JobRecord, read_earlier
@@ -23,13 +25,14 @@ from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.slurm import Slurm
 from gadask.console.node_flags import NodeFlags, check_node_flags, dry_run
-from gadask.errors import ClusterError, ConfigError
+from gadask.errors import ClusterError, ConfigError, Interrupted
 from tests.conftest import eventually
 from tests.queues import Pbs
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 MACHINE = Machine(memory="1GB", interface="lo", poll_s=1.0)
+DEAF = replace(MACHINE, preamble=("echo no worker comes", "exec sleep inf"))
 QUICK = Periods(soon_s=0.5, absence_s=1.0, submit_again_s=1.0, end_absence_s=0.5)
 
 
@@ -38,6 +41,8 @@ def pbs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pbs]:
     """A PBS without jobs, registered by one entry; fails if the test leaves a job in it."""
     monkeypatch.setattr(Pbs, "jobs", {})
     monkeypatch.setattr(Pbs, "orders", [])
+    monkeypatch.setattr(Pbs, "room", math.inf)
+    monkeypatch.setattr(Pbs, "n_calls", 0)
     queue = Pbs()
     monkeypatch.setitem(KINDS, "pbs", queue_kind(queue))
     yield queue
@@ -49,9 +54,11 @@ def living(queue: Pbs) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(queue: Pbs, folder: Path, n_nodes: int = 1, start_timeout_s: float = 100) -> AsyncIterator[JobCluster]:
+async def opened(
+    queue: Pbs, folder: Path, n_nodes: int = 1, start_timeout_s: float = 100, machine: Machine = MACHINE
+) -> AsyncIterator[JobCluster]:
     async with job_cluster(
-        queue, queues(), MACHINE, n_nodes, folder=folder, start_timeout_s=start_timeout_s, periods=QUICK
+        queue, queues(), machine, n_nodes, folder=folder, start_timeout_s=start_timeout_s, periods=QUICK
     ) as cluster:
         yield cluster
 
@@ -80,7 +87,7 @@ def test_by_name_it_gives_nodes_and_ends_them(pbs: Pbs, tmp_path: Path) -> None:
     asyncio.run(play())
     assert (list(pbs.jobs), living(pbs)) == (["1.server"], [])
     left = {path.name for path in (tmp_path / "cluster").iterdir()}
-    assert left == {".lock", "job.sh", "1.server.OU"}
+    assert left == {".lock", "job.sh"}
     script = (tmp_path / "cluster" / "job.sh").read_text()
     assert "#PBS -l select=1:ncpus=32\n" in script
     assert "SBATCH" not in script
@@ -134,7 +141,90 @@ def test_a_submission_without_an_answer_is_looked_for_by_its_name(
     asyncio.run(play())
     assert list(pbs.jobs) == ["1.server"]
     assert "a job may have been accepted and is looked for: qsub: cannot connect to server" in caplog.text
-    assert ("were not accepted and are asked for again" in caplog.text) == (order == "fail")
+    assert ("1 job not accepted, and asked for again later: qsub: cannot" in caplog.text) == (order == "fail")
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if "not accepted" in message]
+
+
+FULL = "qsub: would exceed complex's per-user limit of jobs"
+
+
+@pytest.mark.parametrize("room", [0, 3])
+def test_where_the_queue_is_full_the_rest_is_asked_for_later_and_that_is_said_once(
+    pbs: Pbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, room: int
+) -> None:
+    monkeypatch.setattr(Pbs, "room", room)
+    monkeypatch.setattr(jobqueue, "_MOST_SUBMISSIONS", 2)
+
+    async def play() -> None:
+        async with opened(pbs, tmp_path, n_nodes=12, machine=DEAF) as cluster:
+            assert len(living(pbs)) == room
+            assert Pbs.n_calls in (room + 1, room + 2)  # not twelve
+            first = Pbs.n_calls
+            await eventually(lambda: Pbs.n_calls >= first + 3, 60, "three more tries")
+            assert (len(living(pbs)), cluster.counts().lost) == (room, 0)
+            assert refusals(caplog) == [f"{12 - room} jobs not accepted, and asked for again later: {FULL}"]
+            monkeypatch.setattr(Pbs, "room", 12)
+            await eventually(lambda: len(living(pbs)) == 12, 60, "all of them")
+            assert len(refusals(caplog)) == 1
+            os.killpg(pbs.jobs["1.server"].process.pid, signal.SIGKILL)
+            monkeypatch.setattr(Pbs, "room", 11)
+            await eventually(lambda: len(refusals(caplog)) == 2, 60, "said again, for it had been well")
+
+    asyncio.run(play())
+
+
+def test_a_queue_that_stays_full_is_the_reason_why_no_node_came(
+    pbs: Pbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        async with opened(pbs, tmp_path, start_timeout_s=3):
+            await asyncio.sleep(1000)
+
+    monkeypatch.setattr(Pbs, "room", 0)
+    with pytest.raises(ClusterError, match=f"no node for 3 s: no job was accepted: {FULL}; a larger --start-timeout"):
+        asyncio.run(play())
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError("mine"), Interrupted("enough")])
+def test_logs_of_jobs_stay_where_the_work_failed(
+    pbs: Pbs, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception | None
+) -> None:
+    async def play() -> None:
+        async with opened(pbs, tmp_path, n_nodes=3, machine=DEAF):
+            logs = [tmp_path / f"{number}.server.OU" for number in (1, 2, 3)]
+            await eventually(lambda: all(log.exists() and log.stat().st_size for log in logs), 60, "their logs")
+            logs[1].write_text("")
+            if error is not None:
+                raise error
+
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        asyncio.run(play())
+    left = sorted(path.name for path in tmp_path.glob("*.OU"))
+    failed = isinstance(error, ZeroDivisionError)
+    assert left == (["1.server.OU", "3.server.OU"] if failed else [])
+    assert (f"what the nodes said is in {tmp_path}/1.server.OU and 1 more" in caplog.text) == failed
+
+
+def test_the_log_of_a_job_that_died_is_named_and_stays(
+    pbs: Pbs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def play() -> None:
+        async with opened(pbs, tmp_path, n_nodes=2, machine=DEAF) as cluster:
+            log = tmp_path / "1.server.OU"
+            await eventually(lambda: log.exists() and log.stat().st_size, 60, "its log")
+            os.killpg(pbs.jobs["1.server"].process.pid, signal.SIGKILL)
+            await eventually(lambda: cluster.counts().lost == 1, 60, "its loss")
+            await eventually(lambda: len(pbs.jobs) == 3, 60, "another job")
+
+    asyncio.run(play())
+    assert re.search(
+        rf"1\.server on here: F, Exit_status = -9 after \d+ s; its log {tmp_path}/1.server.OU ends: no worker",
+        caplog.text,
+    )
+    assert [path.name for path in tmp_path.glob("*.OU")] == ["1.server.OU"]
 
 
 def test_what_is_refused_and_what_does_not_arrive_is_said_in_its_words(pbs: Pbs, tmp_path: Path) -> None:

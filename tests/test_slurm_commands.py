@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from gadask.clusters.commands import call
-from gadask.clusters.queue import NoAnswerError, State
+from gadask.clusters.queue import FullQueueError, NoAnswerError, State
 from gadask.clusters.slurm import Slurm, command_environment
 from gadask.errors import ClusterError
 from tests.conftest import wait_until
@@ -87,6 +88,29 @@ def test_what_passes_is_told_from_what_does_not(bin_folder: Path, complaint: str
         asyncio.run(Slurm().submit("gadask-x-ab12-0", "job.sh", 30))
     assert str(caught.value) == f"sbatch: {complaint}"
     assert isinstance(caught.value, NoAnswerError) is passes
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_full"),
+    [
+        ("QOSMaxSubmitJobPerUserLimit", True),
+        ("QOSGrpSubmitJobsLimit", True),
+        ("AssocMaxSubmitJobLimit", True),
+        ("AssocGrpSubmitJobsLimit", True),
+        ("MaxSubmitJobsPerAccount", True),
+        ("QOSMaxWallDurationPerJobLimit", False),
+        ("AssocMaxCpuPerJobLimit", False),
+    ],
+)
+def test_a_limit_on_jobs_is_told_from_one_on_what_a_job_may_ask_for(
+    bin_folder: Path, reason: str, is_full: bool
+) -> None:
+    policy = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+    lines = [f"sbatch: error: {reason}", f"sbatch: error: Batch job submission failed: {policy}"]
+    write(bin_folder, "sbatch", "\n".join(f"echo {shlex.quote(line)} >&2" for line in lines) + "\nexit 1")
+    with pytest.raises(ClusterError, match=f"^sbatch: {reason}; Batch job submission failed: Job violates") as caught:
+        asyncio.run(Slurm().submit("gadask-x-ab12-0", "job.sh", 30))
+    assert isinstance(caught.value, FullQueueError) is is_full
 
 
 def test_settings_that_select_stay_and_those_that_change_answers_go() -> None:

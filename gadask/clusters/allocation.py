@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import socket
-import sys
 import time
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import AsyncIterator
@@ -226,10 +225,9 @@ class _NodeWorker:
 
 def _step(node: str, name: str, machine: Machine, scheduler: str, keys: Security) -> list[str]:
     """Return the command of a job step: one worker, with all that the job has on its node."""
-    python = machine.python or sys.executable
     interface = ["--interface", machine.interface] if machine.interface else []
     worker = [
-        *(python, "-m", "distributed.cli.dask_worker", scheduler, "--name", name, *interface),
+        *(*machine.python_words, "-m", "distributed.cli.dask_worker", scheduler, "--name", name, *interface),
         *("--tls-ca-file", keys.tls_ca_file, "--tls-cert", keys.tls_worker_cert, "--tls-key", keys.tls_worker_key),
         *("--nthreads", str(WORKER_THREADS), "--memory-limit", "0", "--death-timeout", str(DEATH_TIMEOUT_S)),
         *("--no-nanny", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"),

@@ -1,7 +1,7 @@
 """Nodes that are jobs of a queue, asked for by dask-jobqueue from a login node, where scheduler and master run.
 
-The folder of a cluster is on a file system that all nodes see. It holds the keys, which go at the end, and the job
-script and logs, which stay.
+The folder of a cluster is on a file system that all nodes see. It holds the keys, which go at the end, the job script,
+which stays, and the logs of jobs, of which those stay that a message has named.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Queue
 from gadask.clusters.security import locked_folder, temporary_keys
 from gadask.dashboard.page import install, remember
-from gadask.errors import ClusterError
+from gadask.errors import ClusterError, Interrupted
 
 _logger = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ async def job_cluster(
                 **job_options(queue, machine, folder),
             )
             keeper: Keeper | None = None
+            failed = False
             try:
                 try:
                     await start(cluster)
@@ -127,12 +128,18 @@ async def job_cluster(
                     await keeper.submitted.wait()
                     dashboard = _dashboard(host, cluster.scheduler.http_server.port)
                     yield JobCluster(client, keeper, dashboard, machine.rollouts_per_node)
+            except Interrupted:
+                raise
+            except Exception:
+                failed = True
+                raise
             finally:
-                await _end(queue, cluster, record, keeper, periods)
+                if await _end(queue, cluster, record, keeper, periods) and keeper is not None:
+                    keeper.end_logs(failed=failed)
 
 
-async def _end(queue: Queue, cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> None:
-    """Cancel all jobs, those of an earlier master too, and stop the scheduler."""
+async def _end(queue: Queue, cluster: NodeCluster, record: JobRecord, keeper: Keeper | None, periods: Periods) -> bool:
+    """Cancel all jobs, those of an earlier master too, and stop the scheduler; returns whether all jobs are gone."""
     earlier = record.earlier.within(queue.name)
     if keeper is None and not earlier.marks:
         are_gone = True
@@ -144,6 +151,7 @@ async def _end(queue: Queue, cluster: NodeCluster, record: JobRecord, keeper: Ke
         await cluster.close()
     if are_gone:
         record.remove()
+    return are_gone
 
 
 def _write_script(path: Path, script: str) -> None:

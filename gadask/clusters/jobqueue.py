@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from gadask.clusters.dask_jobs import dask_jobqueue
 from gadask.clusters.jobrecord import JobRecord, job_name
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
-from gadask.clusters.queue import NoAnswerError, Queue
+from gadask.clusters.queue import FullQueueError, NoAnswerError, Queue
 from gadask.clusters.security import load_keys
 from gadask.errors import ClusterError
 
@@ -42,6 +41,8 @@ class Submission:
     """Why it has none."""
     refused: bool = False
     """Whether the queue said no, by all that is known."""
+    is_full: bool = False
+    """Whether it was refused because the user has as many jobs there as allowed, which passes."""
 
 
 class Submissions:
@@ -55,18 +56,30 @@ class Submissions:
         self._record = record
         self._periods = periods
         self._turn = asyncio.Semaphore(_MOST_SUBMISSIONS)
+        self._full = ""  # why nothing more is handed in for now
         self._ending = asyncio.Event()
+
+    def begin(self) -> None:
+        """Begin another try. Where the queue was full the last time, one call in vain says that it still is."""
+        self._turn = asyncio.Semaphore(1 if self._full else _MOST_SUBMISSIONS)
+        self._full = ""
 
     async def submit(self, job: NodeJob) -> None:
         """Submit a job, and put what came of it among the answers; never raises."""
         async with self._turn:
             if self._ending.is_set():
                 return
+            if self._full:
+                self.answers[job.name] = Submission(reason=self._full, refused=True, is_full=True)
+                return
             try:
                 with job.job_file() as script:
                     job_id = await self._answer(job.name, script)
             except NoAnswerError as error:
                 self.answers[job.name] = Submission(reason=str(error))
+            except FullQueueError as error:
+                self._full = str(error)
+                self.answers[job.name] = Submission(reason=self._full, refused=True, is_full=True)
             except ClusterError as error:
                 self.answers[job.name] = Submission(reason=str(error), refused=True)
             except OSError as error:
@@ -155,7 +168,7 @@ def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
         "config_name": queue.name,
         "header": queue.header(machine, folder),
         "job_name": f"gadask-{machine.name}",
-        "memory": machine.memory,
+        "memory": machine.job_memory.of_job(machine.cores),  # which Dask shows; 0 is no limit
         "processes": 1,
         "cores": WORKER_THREADS,  # threads of the worker
         "interface": machine.interface,
@@ -163,7 +176,7 @@ def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
         "nanny": True,
         "death_timeout": DEATH_TIMEOUT_S,
         "local_directory": f'"{machine.scratch}"',
-        "python": f"exec {shlex.quote(machine.python or sys.executable)}",
+        "python": f"exec {shlex.join(machine.python_words)}",
         "shebang": "#!/usr/bin/env bash",
         "job_script_prologue": [
             *machine.preamble,

@@ -8,7 +8,9 @@ work stops.
 One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
 is missing from an answer is gone if it is missing from a later one too, and no worker of it is connected. A submission
 in doubt (a time limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs
-with the run's mark that the keeper does not know were accepted without its being told; they are cancelled.
+with the run's mark that the keeper does not know were accepted without its being told; they are cancelled. A queue that
+takes no more jobs of the user is asked again later for the rest, also for the first; any other refusal of the first
+jobs is final.
 """
 
 from __future__ import annotations
@@ -20,71 +22,32 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from distributed import Scheduler, SchedulerPlugin
 
-from gadask.clusters.base import NodeCounts, end_of_log
-from gadask.clusters.jobqueue import NodeCluster, Submission, Submissions, lifetime
+from gadask.clusters.base import NodeCounts
+from gadask.clusters.joblogs import JobLogs
+from gadask.clusters.jobqueue import NodeCluster, Submissions, lifetime
+from gadask.clusters.keptnode import KeptNode, jobs_text
 from gadask.clusters.machine import Machine
+from gadask.clusters.memory import Form
+from gadask.clusters.notice import Notice
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Job, Queue, State
 from gadask.errors import ClusterError
 from gadask.node.deadlines import RunningClock
+from gadask.units import many
 
 _logger = logging.getLogger(__name__)
 
 _MIN_FAILURES = 3
 _SOON_LOOKS = 3
 """Looks that follow soon on a change."""
-
-
-@dataclass
-class _Node:
-    """A job and what is known of it."""
-
-    submission: Submission
-    job: Job = field(default_factory=Job)
-    never_was: bool = False
-    """Whether it is known that nothing came of the submission."""
-    silent_since: float | None = None
-    """Since when all answers say that it runs, and it has no worker."""
-    absent_since: float | None = None
-    """Since when all answers lack it."""
-    is_short_of_memory: bool = False
-    """Whether processes of it were killed for want of memory."""
-    earlier_s: int = 0
-    """Wall time of the job before the queue put it back."""
-    looked_at: float = field(default_factory=time.monotonic)
-    """When the queue told of this job."""
-
-    @property
-    def job_id(self) -> str:
-        """The job's number, empty while it is in doubt whether there is one."""
-        return self.job.job_id or self.submission.job_id
-
-    @property
-    def seconds(self) -> float:
-        """Wall time that is charged for."""
-        since_s = time.monotonic() - self.looked_at if self.job.state is State.RUNNING else 0.0
-        return self.earlier_s + self.job.seconds + since_s
-
-    @property
-    def core_s(self) -> float:
-        """Core-seconds that are charged for."""
-        return self.job.cores * self.seconds
-
-    def see(self, job: Job, now: float, is_connected: bool) -> None:
-        """Take note of what the queue says; `now` is the keeper's time."""
-        if job.seconds < self.job.seconds:
-            self.earlier_s += self.job.seconds
-        self.job, self.looked_at, self.absent_since = job, time.monotonic(), None
-        if job.state is not State.RUNNING or is_connected:
-            self.silent_since = None
-        elif self.silent_since is None:
-            self.silent_since = now
+_SLOW_START_S = 60.0
+"""A job that has run for so long without a worker has something to say in its log."""
 
 
 class _Workers(SchedulerPlugin):  # type: ignore[misc]
@@ -127,10 +90,10 @@ class Keeper:
         self._marks = frozenset(marks)
         self._machine = machine
         self._n_nodes = n_nodes
-        self._folder = folder
+        self._logs = JobLogs(queue, folder)
         self._start_timeout_s = start_timeout_s
         self._periods = periods
-        self._nodes: dict[str, _Node] = {}
+        self._nodes: dict[str, KeptNode] = {}
         self._clock = RunningClock(machine.poll_s + periods.command_s)  # what passes between two looks
         self._node_at = self._clock()
         self._submit_at = -math.inf
@@ -142,7 +105,10 @@ class Keeper:
         self._n_failed = 0
         self._n_stillborn = 0
         self._last_failure = ""
-        self._silence = ""
+        self._strays: set[str] = set()
+        self._silence = Notice(_logger)
+        self._doubt = Notice(_logger)
+        self._refusal = Notice(_logger)
         self._n_soon = _SOON_LOOKS
 
     async def keep(self) -> NoReturn:
@@ -182,6 +148,19 @@ class Keeper:
             core_hours=(self._ended_core_s + sum(node.core_s for node in self._nodes.values())) / 3600,
         )
 
+    def end_logs(self, *, failed: bool) -> None:
+        """Remove the logs of the jobs that the end of the work has ended, unless it `failed` or they have no node."""
+        for node in self._nodes.values():
+            since = node.silent_since
+            if since is not None and self._clock() - since > _SLOW_START_S:
+                _logger.warning("job %s ran without a worker; %s", node.job_id, self._logs.name(node.job_id))
+        job_ids = self._strays.union(self.job_ids)
+        if not failed:
+            self._logs.clear(job_ids)
+        elif left := self._logs.clear_empty(job_ids):
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            _logger.warning("what the nodes said is in %s%s", left[0], more)
+
     def _connected(self) -> set[str]:
         names = {worker.name for worker in self._cluster.scheduler.workers.values()}
         return names & self._nodes.keys()
@@ -190,6 +169,7 @@ class Keeper:
         """Submit what is missing. Raises `ClusterError` if the first are refused."""
         if time.monotonic() < self._submit_at:
             return
+        self._submissions.begin()
         self._cluster.scale(self._n_nodes)
         submitting = asyncio.ensure_future(self._cluster)
         try:
@@ -200,19 +180,26 @@ class Keeper:
             raise
         finally:
             self._take_answers()
-        if any(not node.job_id for node in self._nodes.values()):
-            await self._look()
+        missing = [node.submission for node in self._nodes.values() if not node.job_id]
+        if any(not submission.is_full for submission in missing):
+            await self._look()  # the queue may know better
+        if missing:
             self._give_up_refused()
+        else:
+            self._refusal.clear()
+            self._doubt.clear()
 
     def _take_answers(self) -> None:
         """Make nodes of what was submitted."""
         for name, submission in self._submissions.answers.items():
-            self._nodes[name] = _Node(submission)
+            self._nodes[name] = KeptNode(submission)
+            if submission.is_full:
+                continue
             self._n_soon = _SOON_LOOKS
             if not submission.job_id:
                 self.any_in_doubt = True
                 if not submission.refused:
-                    _logger.warning("a job may have been accepted and is looked for: %s", submission.reason)
+                    self._doubt.tell(submission.reason, "a job may have been accepted and is looked for")
         self._submissions.answers.clear()
 
     def _give_up_refused(self) -> None:
@@ -222,7 +209,8 @@ class Keeper:
             for name, node in self._nodes.items()
             if not node.job_id and node.submission.refused
         }
-        if refused and len(refused) == len(self._nodes) and not self._workers.names and not self._n_lost:
+        is_first = len(refused) == len(self._nodes) and not self._workers.names and not self._n_lost
+        if refused and is_first and not any(node.submission.is_full for node in self._nodes.values()):
             reason = next(iter(refused.values()))
             raise ClusterError(f"the job was refused: {reason}; compare --machine with what the site offers")
         self._give_up(refused)
@@ -231,7 +219,7 @@ class Keeper:
         """Ask again later for jobs of which nothing came."""
         if reasons:
             reason = next(iter(reasons.values()))
-            _logger.warning("%d jobs were not accepted and are asked for again later: %s", len(reasons), reason)
+            self._refusal.tell(reason, f"{many(len(reasons), 'job')} not accepted, and asked for again later")
             self._submit_at = time.monotonic() + self._periods.submit_again_s
             for name in reasons:
                 del self._nodes[name]
@@ -257,13 +245,11 @@ class Keeper:
         try:
             jobs = await self._queue.states(self._marks, self._periods.command_s)
         except ClusterError as error:
-            if not self._silence:
-                _logger.warning("the queue cannot be asked and will be asked again: %s", error)
-            self._silence = str(error)
+            self._silence.tell(str(error), "the queue cannot be asked and will be asked again")
             for node in self._nodes.values():
                 node.silent_since = node.absent_since = None
             return
-        self._silence = ""
+        self._silence.clear()
         now, connected = self._clock(), self._connected()  # as they are behind a command that took its time
         found: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
@@ -282,7 +268,7 @@ class Keeper:
         self._give_up(unformed)
         await self._cancel_strays([job for jobs in found.values() for job in jobs if job.state.is_to_cancel])
 
-    def _note_absent(self, node: _Node, now: float) -> None:
+    def _note_absent(self, node: KeptNode, now: float) -> None:
         """Take note that an answer lacks a job; believe it when it is repeated."""
         if node.absent_since is None:
             node.absent_since = now
@@ -295,7 +281,8 @@ class Keeper:
     async def _cancel_strays(self, jobs: list[Job]) -> None:
         if jobs:
             job_ids = [job.job_id for job in jobs]
-            _logger.warning("unknown jobs of this run are cancelled: %s", ", ".join(job_ids))
+            _logger.warning("jobs of this run that it was not told of are cancelled: %s", ", ".join(job_ids))
+            self._strays |= set(job_ids)
             await self._cancel(job_ids)
 
     async def _cancel_silent(self) -> None:
@@ -320,9 +307,8 @@ class Keeper:
                 _logger.warning("%s: %s", what, self._more_memory())
 
     def _more_memory(self) -> str:
-        return (
-            f"its memory is too little ({self._machine.memory}); a larger --machine.memory, or fewer rollout processes"
-        )
+        more = "" if self._machine.job_memory.form is Form.ALL else "a larger --machine.memory, or "
+        return f"its memory is too little ({self._machine.memory}); {more}fewer rollout processes"
 
     async def _cancel(self, job_ids: list[str]) -> None:
         with contextlib.suppress(ClusterError):  # the next time, then
@@ -338,21 +324,25 @@ class Keeper:
             self._judge(name, node)
         self._cluster.forget(ended)
 
-    def _judge(self, name: str, node: _Node) -> None:
+    def _judge(self, name: str, node: KeptNode) -> None:
         """Book why a job ended."""
         lifetime_s, stagger_s = lifetime(self._machine)
         job, was_node = node.job, name in self._workers.names
         if was_node and job.state is State.COMPLETED and job.seconds >= lifetime_s - stagger_s - 1:
+            self._logs.clear([node.job_id])
             return  # its time was up
         self._n_lost += 1
         reason = f", {job.reason}" if job.reason else ""
         what = f"job {node.job_id} on {job.node or 'no machine'}: {job.word}{reason} after {job.seconds} s"
         if job.state is State.OUT_OF_MEMORY or node.is_short_of_memory:
             what += f"; {self._more_memory()}"
-        if job.state is not State.PREEMPTED:
+        if job.state is State.PREEMPTED:  # of which the log knows nothing
+            self._logs.clear([node.job_id])
+        else:
             self._n_failed += 1
             self._n_stillborn += not was_node and bool(job.node)  # not one that was cancelled while it waited
-            self._last_failure = f"{what}; {end_of_log(self._queue.log_path(self._folder, node.job_id))}"
+            what += f"; {self._logs.name(node.job_id)}" if job.node else ""
+            self._last_failure = what
         _logger.warning("a node was lost and another is asked for: %s", what)
 
     def _check_failures(self) -> None:
@@ -375,23 +365,21 @@ class Keeper:
         if now - self._node_at < self._start_timeout_s:
             return
         waited = f"no node for {self._start_timeout_s:.0f} s"
-        if self._silence:
-            raise ClusterError(f"{waited}: the queue cannot be asked: {self._silence}")
+        if self._silence.reason:
+            raise ClusterError(f"{waited}: the queue cannot be asked: {self._silence.reason}")
+        if self._refusal.reason and not self._nodes:
+            raise ClusterError(
+                f"{waited}: no job was accepted: {self._refusal.reason}; a larger --start-timeout waits longer"
+            )
         running = [node for node in self._nodes.values() if node.job.state is State.RUNNING]
         if running:
-            log = end_of_log(self._queue.log_path(self._folder, running[0].job_id))
+            log = self._logs.name(running[0].job_id)
+            address = self._cluster.scheduler_address
             raise ClusterError(
-                f"{waited}: no worker of {_jobs(running)} reached the scheduler at {self._cluster.scheduler_address};"
+                f"{waited}: no worker of {jobs_text(running)} reached the scheduler at {address};"
                 f" {self._queue.if_unreachable}; {log}"
             )
         raise ClusterError(
-            f"{waited}: {self._queue.title} keeps {_jobs(self._nodes.values())} waiting, its reason:"
+            f"{waited}: {self._queue.title} keeps {jobs_text(self._nodes.values())} waiting, its reason:"
             f" {self.counts().pending_reason or 'none given'}; a larger --start-timeout waits longer"
         )
-
-
-def _jobs(nodes: Iterable[_Node]) -> str:
-    """Return the numbers of jobs, but not of very many."""
-    numbers = [node.job_id for node in nodes]
-    more = f" and {len(numbers) - 3} more" if len(numbers) > 3 else ""
-    return f"{'jobs' if len(numbers) > 1 else 'job'} {', '.join(numbers[:3])}{more}"

@@ -12,9 +12,12 @@ import dataclasses
 import math
 import os
 import re
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from gadask.clusters.memory import Memory, parse_memory
 from gadask.config import BudgetConfig
 from gadask.errors import ConfigError
 from gadask.shipped import SITES
@@ -36,7 +39,8 @@ class Machine:
     cores: int = 32
     """Cores of a node; all of them are asked for and charged."""
     memory: str = "60GB"
-    """Memory of a node's job, such as `180GB` or `187GiB`."""
+    """Memory of a node's job: a size such as `180GB` or `187GiB`; a size by the core, such as `3380MiB per core`; `all`
+    that the node has; or `default`, which asks for none and takes what the site gives."""
     wall_time: str = "12:00:00"
     """Wall time of a node's job, `HH:MM:SS` or `D-HH:MM:SS`; a run may last longer, since its nodes are replaced."""
     preamble: tuple[str, ...] = ()
@@ -61,6 +65,9 @@ class Machine:
     that come or go are noticed at once, through Dask."""
     python: str | None = None
     """Python of the nodes; by default the one that runs gadask."""
+    launcher: str | None = None
+    """Command in front of that python, such as `apptainer exec /path/image.sif`; its words are split as in a shell, and
+    nothing else is expanded: write paths in full. It must become the python, or pass TERM on to it."""
     rollouts_per_node: int | None = None
     """Rollout processes of a node; by default one less than the cores that its job was actually given."""
     leave_before_s: float = 180.0
@@ -79,6 +86,22 @@ class Machine:
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return ((24 * days + hours) * 60 + minutes) * 60 + seconds
 
+    @property
+    def job_memory(self) -> Memory:
+        """What a node's job asks for. Raises `ConfigError` where `memory` cannot be read."""
+        return parse_memory(self.memory)
+
+    @property
+    def python_words(self) -> list[str]:
+        """The words that start python on a node. Raises `ConfigError` where `launcher` cannot be split."""
+        try:
+            launcher = [] if self.launcher is None else shlex.split(self.launcher)
+        except ValueError as error:
+            raise ConfigError(f"launcher: expected words as in a shell, found {self.launcher!r}: {error}") from None
+        if self.launcher is not None and not launcher:
+            raise ConfigError(f"launcher: expected a command, found {self.launcher!r}")
+        return [*launcher, self.python or sys.executable]
+
 
 def load_machine(name_or_path: str) -> Machine:
     """Return the machine of a file, or of a name: the user's own before those that come with gadask.
@@ -95,14 +118,10 @@ def machine_names() -> list[str]:
 
 def check_machine(machine: Machine) -> None:
     """Raise `ConfigError` at the first value that no node can have."""
+    _ = machine.job_memory, machine.python_words  # which say what is wrong
     rules: list[tuple[bool, str, str]] = [
         (bool(re.fullmatch(r"[\w.-]+", machine.name)), "name", "letters, digits, '.', '_' and '-'"),
         (machine.cores >= 1, "cores", "at least 1"),
-        (
-            re.fullmatch(r"[1-9]\d*(\.\d+)?\s?([kMGT]i?)?B", machine.memory) is not None,
-            "memory",
-            "a size such as '180GB' or '187GiB'",
-        ),
         (machine.wall_time_s >= 1, "wall_time", "more than no time"),
         (
             machine.rollouts_per_node is None or machine.rollouts_per_node >= 1,

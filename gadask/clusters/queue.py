@@ -26,6 +26,10 @@ class NoAnswerError(ClusterError):
     """A queue gave no answer, or failed for a passing reason; what it was asked to do may still have been done."""
 
 
+class FullQueueError(ClusterError):
+    """A queue takes no more jobs of this user until some have ended: it refuses, and the same may be accepted later."""
+
+
 class State(Enum):
     """Where a job stands. One that is missing from an answer has no state: it is gone, or the answer is incomplete."""
 
@@ -133,7 +137,8 @@ class Queue(ABC):
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name, which wins over the file's own words; returns the job's number.
 
-        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
+        that the user has there; `NoAnswerError` if it is in doubt.
         """
 
     @abstractmethod

@@ -12,6 +12,8 @@ from pathlib import Path
 from gadask.shipped import ALLOCATION
 from gadask.words import without
 
+_VARIABLES = "GADASK_LAUNCHER", "GADASK_PYTHON", "GADASK_REQUEUES"
+
 
 def sbatch_command(command: str, words: Sequence[str]) -> str:
     """Return how the arguments of a command are given to `allocation.sbatch`, which adds `--cluster allocation`.
@@ -20,7 +22,7 @@ def sbatch_command(command: str, words: Sequence[str]) -> str:
     """
     environ = os.environ
     given = {"GADASK_JOB": command} if command != "run" else {}
-    given |= {name: environ[name] for name in ("GADASK_PYTHON", "GADASK_REQUEUES") if name in environ}
+    given |= {name: environ[name] for name in _VARIABLES if name in environ}
     flags = {"account": "SLURM_JOB_ACCOUNT", "partition": "SLURM_JOB_PARTITION", "nodes": "SLURM_JOB_NUM_NODES"}
     options = [f"--{flag}={environ[name]}" for flag, name in flags.items() if environ.get(name)]
     with contextlib.suppress(KeyError, ValueError):  # an older Slurm does not tell

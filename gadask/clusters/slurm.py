@@ -6,15 +6,17 @@ the start (`gadask.clusters.jobrecord`).
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gadask.clusters.commands import call
 from gadask.clusters.jobrecord import marked_names
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.clusters.memory import Form, Memory
+from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError, ConfigError
 
 _STATES = {
@@ -35,11 +37,14 @@ _NAMES_S = 120.0
 
 _OPTIONS = frozenset(
     {
-        *("job-name", "partition", "account", "ntasks", "cpus-per-task", "mem", "time"),
+        *("job-name", "partition", "account", "ntasks", "cpus-per-task", "mem", "mem-per-cpu", "time"),
         *("signal", "output", "open-mode", "no-requeue"),
     }
 )
 """Options of `sbatch` that job scripts give."""
+
+_MEMORY_OPTIONS = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})
+"""Options of which a job may give one alone."""
 
 _SHORT_OPTIONS = {
     **{"A": "account", "C": "constraint", "D": "chdir", "G": "gpus", "J": "job-name", "M": "clusters", "N": "nodes"},
@@ -71,6 +76,8 @@ _PASSES = re.compile(
     "|temporarily|resource unavailable|slurm_(receive|send)|communication",
     re.IGNORECASE,
 )
+_FULL = re.compile("(Grp|Max)SubmitJob")
+"""In Slurm's words for limits on jobs that wait or run, such as `QOSMaxSubmitJobPerUserLimit`."""
 
 
 class Slurm(Queue):
@@ -91,6 +98,10 @@ class Slurm(Queue):
         if "job-name" in map(option_name, machine.extra_directives):
             expected = "no --job-name, by which gadask knows its jobs"
             raise ConfigError(f"extra_directives: expected {expected}, found {machine.extra_directives!r}")
+        given = {option_name(text) for text in (*_memory(machine.job_memory), *machine.extra_directives)}
+        if len(_MEMORY_OPTIONS & given - set(map(option_name, machine.skip_directives))) > 1:
+            expected = f"one kind of memory, as sbatch does, beside memory = {machine.memory!r}"
+            raise ConfigError(f"extra_directives: expected {expected}, found {machine.extra_directives!r}")
 
     def warnings(self, machine: Machine) -> list[str]:
         """Return what it means that directives are left out."""
@@ -107,13 +118,14 @@ class Slurm(Queue):
             account=machine.account,
             walltime=machine.wall_time,
             job_cpu=machine.cores,
-            memory=machine.memory,
+            job_mem="0",  # its place is taken below
+            memory=0,
             cores=1,
             job_directives_skip=(),
             job_extra_directives=(),
         )
         directives = [
-            *(line.removeprefix("#SBATCH ") for line in job.job_header.splitlines()),
+            *_with_memory((line.removeprefix("#SBATCH ") for line in job.job_header.splitlines()), machine.job_memory),
             f"--signal=B:TERM@{max(15, round(machine.leave_before_s / 3))}",
             f'--output="{self.log_path(Path(str(folder).replace("%", "%%")), "%j")}"',
             "--open-mode=append",
@@ -126,9 +138,15 @@ class Slurm(Queue):
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name; returns its number.
 
-        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
+        that the user has there; `NoAnswerError` if it is in doubt.
         """
-        answer = await _call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
+        try:
+            answer = await _call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
+        except NoAnswerError:
+            raise
+        except ClusterError as error:
+            raise (FullQueueError if _FULL.search(str(error)) else ClusterError)(str(error)) from None
         match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
         if match is None:
             raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")
@@ -199,6 +217,28 @@ def command_environment(environ: Mapping[str, str]) -> dict[str, str]:
     if cluster := kept.get("SBATCH_CLUSTERS"):
         kept["SLURM_CLUSTERS"] = cluster
     return kept
+
+
+def _with_memory(directives: Iterable[str], memory: Memory) -> Iterator[str]:
+    """Yield dask-jobqueue's directives with a machine's memory in the place of `--mem`, the one form that it knows."""
+    for text in directives:
+        if option_name(text) == "mem":
+            yield from _memory(memory)
+        else:
+            yield text
+
+
+def _memory(memory: Memory) -> list[str]:
+    """Return the directive that asks for a job's memory, in a list that is empty where the site's default is wanted."""
+    n_mib = math.ceil(memory.size_bytes / 2**20)
+    size = f"{n_mib}M" if n_mib % 1024 else f"{n_mib // 1024}G"  # which are powers of 1024 to Slurm
+    texts = {
+        Form.NODE: [f"--mem={size}"],
+        Form.CORE: [f"--mem-per-cpu={size}"],
+        Form.ALL: ["--mem=0"],
+        Form.DEFAULT: [],
+    }
+    return texts[memory.form]
 
 
 async def _call(*command: str, timeout_s: float) -> str:

@@ -34,6 +34,14 @@ case "$order" in
   done-slow) answer=$({real} "$@"); touch {folder}/done
     while [ -e "$orders/{name}" ]; do sleep 0.05; done; echo "$answer" ;;
   lack) {real} "$@" | grep -v '|gadask-.*-0|' ;;
+  limit*) exec 9> {folder}/lock
+    flock 9
+    if (( $({squeue} --noheader | wc -l) >= ${{order#limit }} )); then
+      echo "{name}: error: QOSMaxSubmitJobPerUserLimit" >&2
+      echo "{name}: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, …)" >&2
+      exit 1
+    fi
+    {real} "$@" ;;
   twice) {real} "$@"; {real} "$@" ;;
   *) exec {real} "$@" ;;
 esac
@@ -81,6 +89,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Hostile:
     (folder / "bin").mkdir()
     for name in COMMANDS:
         script = folder / "bin" / name
-        script.write_text(_SCRIPT.format(folder=folder, name=name, real=shutil.which(name)))
+        real = {"real": shutil.which(name), "squeue": shutil.which("squeue")}
+        script.write_text(_SCRIPT.format(folder=folder, name=name, **real))
         script.chmod(0o755)
     return Hostile(folder)

@@ -1,4 +1,4 @@
-"""A cluster of one node that is kept in this process, with short periods."""
+"""A cluster of one node or a few that is kept in this process, with short periods."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def keep(
     meanwhile: Callable[[JobCluster], Awaitable[None]],
     start_timeout_s: float = 100,
     periods: Periods = QUICK,
+    n_nodes: int = 1,
 ) -> None:
-    """Have one node kept while `meanwhile` runs."""
+    """Have nodes kept while `meanwhile` runs."""
 
     async def opened() -> None:
         async with job_cluster(
-            Slurm(), queues(), machine, 1, folder=folder, start_timeout_s=start_timeout_s, periods=periods
+            Slurm(), queues(), machine, n_nodes, folder=folder, start_timeout_s=start_timeout_s, periods=periods
         ) as cluster:
             await meanwhile(cluster)
 
@@ -41,9 +42,9 @@ async def for_ever(_: JobCluster) -> None:
     await asyncio.sleep(1000)
 
 
-async def arrive(cluster: JobCluster, n_lost: int = 0) -> None:
+async def arrive(cluster: JobCluster, n_lost: int = 0, n_nodes: int = 1) -> None:
     def arrived() -> bool:
         counts = cluster.counts()
-        return counts.running >= 1 and counts.lost >= n_lost
+        return counts.running >= n_nodes and counts.lost >= n_lost
 
-    await eventually(arrived, 100, f"a node, {n_lost} lost")
+    await eventually(arrived, 100, f"{n_nodes} nodes, {n_lost} lost")

@@ -57,19 +57,19 @@ class Job:
         self._output = folder / "output"
         self._id = ""
 
-    def submit(self, *flags: object, requeues: int = 0) -> None:
+    def submit(self, *flags: object, requeues: int = 0, launcher: str = "") -> None:
         words = (self._config, "--run-dir", self.run_dir, *FLAGS, *flags)
-        self._sbatch(f"GADASK_REQUEUES={requeues}", *words)
+        self._sbatch(f"GADASK_REQUEUES={requeues},GADASK_LAUNCHER={launcher}", *words)
 
     def submit_study(self, grid: str) -> None:
         """Submit a study in the run's directory."""
         self._config.write_text(f"{CONFIG}[grid]\n{grid}\n")
         self._sbatch("GADASK_JOB=sweep", self._config, "--study-dir", self.run_dir, *FLAGS[1:])
 
-    def _sbatch(self, variable: str, *words: object) -> None:
+    def _sbatch(self, variables: str, *words: object) -> None:
         self._id = self._slurm.call(
             *("sbatch", "--parsable", f"--chdir={ROOT}", f"--output={self._output}", "--time=10"),
-            f"--export=ALL,GADASK_PYTHON={sys.executable},{variable},PYTHONPATH={ROOT}",
+            f"--export=ALL,GADASK_PYTHON={sys.executable},{variables},PYTHONPATH={ROOT}",
             *(ROOT / "jobs" / "allocation.sbatch", *words, "--machine.interface", "lo"),
         ).strip()
 
@@ -160,6 +160,17 @@ def test_a_run_on_two_nodes_through_the_death_of_a_worker(job: Job, expected: li
     assert "ssh -N -J" in job.output
     nodes = {node for number in range(6) for node in read_episodes(job.run_dir, number)["node"].to_pylist()}
     assert len(nodes) == 3, "n1, n2, and n2 again"
+
+
+def test_a_launcher_starts_master_and_workers(job: Job, tmp_path: Path) -> None:
+    launcher, launched = tmp_path / "my launcher", tmp_path / "launched"
+    launcher.write_text(f'#!/bin/bash\necho "$GREETING: $*" >> {launched}\nexec "$@"\n')
+    launcher.chmod(0o755)
+    command = f"env 'GREETING=good day' '{launcher}'"
+    job.submit("--budget.generations", 1, "--machine.launcher", command, launcher=command)
+    job.wait_for_end("COMPLETED")
+    starts = [line.removeprefix(f"good day: {sys.executable} ") for line in launched.read_text().splitlines()]
+    assert sorted(start[:13] for start in starts) == ["-P -m gadask ", "-m distribute", "-m distribute"]
 
 
 def test_a_study(job: Job) -> None:

@@ -190,8 +190,33 @@ def test_a_job_that_was_not_accepted_is_asked_for_again(
 ) -> None:
     scripts.order("sbatch", order, once=True)
     keep(tmp_path, MACHINE, arrive, periods=replace(QUICK, command_s=2.0))
-    assert "1 jobs were not accepted and are asked for again later: sbatch" in caplog.text
+    assert "1 job not accepted, and asked for again later: sbatch" in caplog.text
     assert (scripts.n_calls("sbatch"), len(slurm.jobs(ended=True))) == (2, 1)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_limit_on_jobs_that_others_of_the_user_fill_is_waited_for(
+    slurm: LocalSlurm, scripts: Hostile, tmp_path: Path, limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "other"
+    other = slurm.call("sbatch", "--parsable", "-n", 1, f"--output={output}", "--wrap", "sleep 1000").strip()
+    scripts.order("sbatch", f"limit {limit}")
+
+    async def wait(cluster: JobCluster) -> None:
+        before = scripts.n_calls("sbatch")
+        await until(lambda: scripts.n_calls("sbatch") >= before + 2)
+        assert len(slurm.in_state(*LIVE)) == limit
+        slurm.call("scancel", other)
+        scripts.order("sbatch", "limit 2")
+        await arrive(cluster, n_nodes=2)
+        assert cluster.counts().lost == 0
+
+    keep(tmp_path, MACHINE, wait, n_nodes=2)
+    told = [message for message in caplog.messages if "not accepted" in message]
+    assert [message.partition(" not")[0] for message in told] == ["2 jobs" if limit == 1 else "1 job"]
+    assert "later: sbatch: QOSMaxSubmitJobPerUserLimit; Batch job submission failed: Job violates" in told[0]
+    assert slurm.in_state(*LIVE) == []
+    assert not list(tmp_path.glob("*.log"))
 
 
 def test_a_copy_of_a_run_leaves_the_originals_jobs_alone(slurm: LocalSlurm, tmp_path: Path) -> None:

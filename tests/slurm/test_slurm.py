@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ class QuietRun:
     ports: set[Address]
     open_ports: list[Address]
     rollout_processes: list[int]
+    log_bytes: list[int]
+    """Sizes of the job logs while both nodes play."""
     page: str
     """What gadask's page of the dashboard says of the run."""
     page_errors: list[str]
@@ -87,6 +90,7 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         ports = listeners([psutil.Process(run.process.pid), *nodes])
         open_ports = open_to_strangers(ports)
         rollouts = [n for n in map(rollout_processes, nodes) if n > 1]
+        log_bytes = [path.stat().st_size for path in keys.glob("job-*.log")]
         (address,) = re.findall(r"gadask's page: (\S+)\n", run.out)
         page, page_errors = asyncio.run(read_page(address, folder)) if CHROMIUM else ("", [])
         status = run.finish()
@@ -100,6 +104,7 @@ def quiet(slurm_session: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -
         ports,
         open_ports,
         rollouts,
+        log_bytes,
         page,
         page_errors,
     )
@@ -114,6 +119,11 @@ def test_two_nodes_give_the_parents_of_the_local_run(quiet: QuietRun, tmp_path: 
 
 def test_31_processes_play_on_32_cores(quiet: QuietRun) -> None:
     assert quiet.rollout_processes == [31, 31]
+
+
+def test_nodes_that_play_write_no_log(quiet: QuietRun) -> None:
+    assert quiet.log_bytes == [0, 0]
+    assert {path.name for path in (quiet.folder / "run" / "cluster").iterdir()} == {".lock", "job.sh"}
 
 
 def test_keys_are_private_and_go_at_the_end(quiet: QuietRun) -> None:
@@ -150,6 +160,23 @@ def test_the_runs_of_a_study_share_a_job(slurm: LocalSlurm, tmp_path: Path) -> N
     assert first != second
     assert len(slurm.jobs(ended=True)) == 1
     assert not [job for job in slurm.jobs() if job.state in ("PENDING", "RUNNING")]
+
+
+def test_a_launcher_starts_the_nodes_workers_and_the_jobs_leave_no_log(slurm: LocalSlurm, tmp_path: Path) -> None:
+    write_files(tmp_path, step_s=0, generations=1)
+    launcher, launched = tmp_path / "my launcher", tmp_path / "launched"
+    launcher.write_text(f'#!/bin/bash\necho "$GREETING|$SLURM_JOB_ID|$*" >> {launched}\nexec "$@"\n')
+    launcher.chmod(0o755)
+    flags = ("--machine.launcher", f"env 'GREETING=good $HOME' '{launcher}'", "--rollouts-per-node", 2)
+    with started(slurm_command(tmp_path, *flags), tmp_path) as run:
+        assert run.finish() == 0, run.err
+    (job,) = slurm.jobs(ended=True)
+    assert launched.read_text().startswith(
+        f"good $HOME|{job.id}|{sys.executable} -m distributed.cli.dask_worker tls://"
+    )
+    assert launched.read_text().count("\n") == 1
+    assert run.err == ""
+    assert {path.name for path in (tmp_path / "run" / "cluster").iterdir()} == {".lock", "job.sh"}
 
 
 @pytest.mark.slow
@@ -191,6 +218,7 @@ def test_a_job_of_two_minutes_is_left_in_good_order_and_replaced(
         run.process.send_signal(signal.SIGINT)
         assert run.finish() == 130
     assert (run.err, "lost" in run.out) == ("", False)
+    assert not list((tmp_path / "run" / "cluster").glob("*.log"))
     played = parents(tmp_path / "run")[:GENERATIONS]
     assert played == reference[: len(played)]
 
