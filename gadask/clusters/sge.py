@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 from gadask.clusters.commands import call
 from gadask.clusters.jobrecord import marked_names
 from gadask.clusters.machine import Machine
+from gadask.clusters.memory import Form
 from gadask.clusters.queue import Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError, ConfigError
 
@@ -56,10 +57,11 @@ class GridEngine(Queue):
         """Return what the user should know: options that are left out, and memory that nobody asks for."""
         words = {text.split()[0] for text in machine.skip_directives}
         found = [f"skip_directives leaves out {word}: {_SKIPPED[word]}" for word in sorted(words & _SKIPPED.keys())]
-        if not any(re.search("mem|rss|data", text) for text in machine.extra_directives):
+        asked_for = any(re.search("mem|rss|data", text) for text in machine.extra_directives)
+        if not asked_for and machine.job_memory.form is not Form.DEFAULT:
             found.append(
                 f"memory = {machine.memory!r} is not asked for, since each Grid Engine names it differently;"
-                " extra_directives can, such as '-l h_vmem=4G', by the core"
+                " extra_directives can, such as '-l h_vmem=4G', by the core; memory = 'default' asks for none"
             )
         return found
 
