@@ -17,25 +17,13 @@ typedef int32_t pixels __attribute__((vector_size(16), aligned(1), may_alias));
 #define LOW64(a, b) (PIXELS) vzip1q_s64((int64x2_t)(a), (int64x2_t)(b))
 #define HIGH64(a, b) (PIXELS) vzip2q_s64((int64x2_t)(a), (int64x2_t)(b))
 
+#include "image.h"
+
 /* The lowest byte of each number. */
 static inline uint32_t low_bytes(uint32x4_t numbers) {
   const uint16x4_t halves = vmovn_u32(numbers);
   return vget_lane_u32((uint32x2_t)vmovn_u16(vcombine_u16(halves, halves)), 0);
 }
-
-static inline uint32_t rounded_bytes(float32x4_t values) {
-  float32x4_t products = vmulq_n_f32(values, 255);
-  asm("" : "+w"(products)); /* or the addition becomes part of it, and is not rounded as on x86-64 */
-  return low_bytes((uint32x4_t)vcvtq_s32_f32(vaddq_f32(products, vdupq_n_f32(0.5f))));
-}
-
-static inline void round_to_bytes(const Network *net, uint8_t *to, int from, int n) {
-  const float *values = (const float *)net->image + from;
-  int k = 0;
-  for (; k + 4 <= n; k += 4) *(word *)(to + k) = rounded_bytes(vld1q_f32(values + k));
-  for (; k < n; k++) to[k] = (uint8_t)rounded_bytes(vdupq_n_f32(values[k]));
-}
-#include "image.h"
 
 static inline uint32_t mask_of_four(uint32x4_t whether) {
   static const uint32_t bits[4] = {1, 2, 4, 8};

@@ -1,5 +1,5 @@
-/* The arithmetic, included once for each instruction set by the header of an architecture, which has put it into macros: what both
-   precisions share, and the output layer. */
+/* The arithmetic, included by the header of an architecture once for each instruction set, which it has put into macros:
+   what both precisions share, and the output layer. */
 
 #ifndef VECTORS_H
 #define VECTORS_H

@@ -13,9 +13,6 @@ KEEP_TEXT("text_of_x86_h");
 #define HIGH32 _mm_unpackhi_epi32
 #define LOW64 _mm_unpacklo_epi64
 #define HIGH64 _mm_unpackhi_epi64
-static inline void round_to_bytes(const Network *net, uint8_t *to, int from, int n) {
-  for (int k = 0; k < n; k++) to[k] = (uint8_t)(((const float *)net->image)[from + k] * 255 + 0.5f);
-}
 #include "image.h"
 
 #define IN_REGISTER(vector) asm("" : "+v"(vector))
