@@ -104,11 +104,12 @@ def _network(kind: str, shape: tuple[int, int, int], variant: str, machine: Mach
 
 
 def _edge() -> tuple[np.float32, np.float32]:
-    """Return an output's largest weight, and one that is a byte of 1 or 0, according to how often is rounded.
+    """Return an output's largest weight, and one that becomes the byte 1, but 0 in one instruction.
 
-    A half is added to weight × (127 / largest), which is just below a half: the sum is 1 if the product is rounded first.
+    To weight × (127 / largest), just below a half, a half is added. If the product is rounded first, the sum is 1.
     """
-    for largest in np.arange(1, 2, 2**-10, np.float32):
+    for i in range(1024):
+        largest = np.float32(1 + i / 1024)
         steps = np.float32(127) / largest
         weight = np.nextafter(np.float32(0.5) / steps, np.float32(0))
         for _ in range(4):
