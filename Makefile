@@ -35,7 +35,7 @@ pictures: setup
 
 setup: .venv/ready
 
-.venv/ready: requirements.txt pyproject.toml $(wildcard gadask/envs/*.c gadask/policies/kernels/*.[ch])
+.venv/ready: requirements.txt pyproject.toml $(wildcard gadask/envs/*.[ch] gadask/genomes/*.c gadask/policies/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gadask needs Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt

@@ -18,8 +18,9 @@ from gadask.errors import NodeError
 from gadask.imports import own_command
 from gadask.master.evolve import evolve
 from gadask.node import forkserver, plugin
+from gadask.policies.kernels import instruction_set
 from gadask.record.directory import read_episodes
-from gadask.record.provenance import code, has_compiled_kernels, libraries
+from gadask.record.provenance import code, libraries
 from tests.conftest import eventually, faulty_config
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -174,7 +175,8 @@ def test_a_folder_of_that_name_is_not_played(beside_another: Path, tmp_path: Pat
     )
     assert (result.returncode, result.stderr) == (0, "")
     second = result.stdout.splitlines()[1]
-    kernels = "gadask's compiled kernels (avx" if has_compiled_kernels() else "torch without gadask's compiled kernels"
+    best = instruction_set()
+    kernels = f"gadask's compiled kernels ({best}, " if best else "torch without gadask's compiled kernels"
     assert second.startswith(f"networks are computed by {kernels}")
 
 

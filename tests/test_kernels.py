@@ -20,14 +20,14 @@ from gadask.genomes.weights import as_tensor, mutate
 from gadask.policies import Policy, make_policy
 from gadask.policies.convolutional import ConvolutionalNetwork, nature, such2017
 from gadask.policies.kernels import library, network
-from gadask.policies.kernels.library import INSTRUCTION_SETS, instruction_set
+from gadask.policies.kernels.library import INSTRUCTION_SETS
+from tests.instruction_sets import runnable
 
 SHAPES = [(4, 84, 84), (1, 36, 36), (3, 47, 60)]
 BUTTONS = spaces.Discrete(18)
 
-best = instruction_set()
-assert best is not None, "the kernels are not compiled: needs GCC and a processor with AVX2; make setup"
-SUPPORTED = INSTRUCTION_SETS[INSTRUCTION_SETS.index(best) :]
+SUPPORTED = runnable(library.load(), INSTRUCTION_SETS, "forward_float")
+assert SUPPORTED, "the kernels are not compiled: needs GCC and a processor with AVX2 or NEON; make setup"
 
 
 def image_space(shape: tuple[int, int, int]) -> spaces.Box:

@@ -11,21 +11,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gadask import compiled
 from gadask.config import EnvConfig
 from gadask.envs import make_env, screen_compiled
 from gadask.envs.palette import grey_floats
 from gadask.envs.screen import SIZE, Look, PlainScreen
 from gadask.envs.screen_compiled import INSTRUCTION_SETS, CompiledScreen, compiled_screen
 from gadask.errors import UsageError
+from tests.instruction_sets import runnable
 
 LOOKS = (Look("area", "greys"), Look("area", "colours"), Look("bilinear", "greys"))
 
 library: Any = screen_compiled.load()
-best = compiled.instruction_set(library)
-assert library is not None, "the screen is not compiled: needs GCC; make setup"
-assert best is not None, "the screen needs a processor with AVX2"
-SUPPORTED = INSTRUCTION_SETS[INSTRUCTION_SETS.index(best) :]
+SUPPORTED = runnable(library, INSTRUCTION_SETS, "to_grey")
+assert SUPPORTED, "the screen is not compiled: needs GCC and a processor with AVX2 or NEON; make setup"
 
 
 class Emulator:
@@ -137,9 +135,10 @@ def test_an_environment_plays_the_same_without_the_library(preprocessing: Any, m
             assert first.tobytes() == second.tobytes()
 
 
-def test_a_library_of_another_source_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(screen_compiled.__file__).with_name("screen.c")
-    (tmp_path / "screen.c").write_bytes(source.read_bytes() + b" ")
+@pytest.mark.parametrize("name", ["screen.c", "screen_x86.h", "screen_neon.h"])
+def test_a_library_of_another_source_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(screen_compiled.__file__).with_name(name)
+    (tmp_path / name).write_bytes(source.read_bytes() + b" ")
     monkeypatch.setattr(screen_compiled, "__file__", str(tmp_path / "screen_compiled.py"))
-    with pytest.raises(UsageError, match=f"compiled from other sources than {tmp_path / 'screen.c'}"):
+    with pytest.raises(UsageError, match=f"compiled from other sources than {tmp_path / name}"):
         screen_compiled.load.__wrapped__()

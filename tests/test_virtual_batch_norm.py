@@ -17,14 +17,14 @@ from gadask.play.lanes import count_lanes
 from gadask.policies import Policy, make_policy, virtual_batch_norm
 from gadask.policies.initial import layers_of
 from gadask.policies.kernels import network
-from gadask.policies.kernels.library import INSTRUCTION_SETS, instruction_set
+from gadask.policies.kernels.library import INSTRUCTION_SETS, load
 from gadask.policies.virtual_batch_norm import NormalisedNetwork
+from tests.instruction_sets import runnable
 from tests.small_policies import BUTTONS, IMAGE, noise_for, policy_of, real_frames
 
 Parameters = dict[str, NDArray[np.float64]]
-best = instruction_set()
-assert best is not None, "the kernels are not compiled: needs GCC and a processor with AVX2; make setup"
-SUPPORTED = INSTRUCTION_SETS[INSTRUCTION_SETS.index(best) :]
+SUPPORTED = runnable(load(), INSTRUCTION_SETS, "forward_float")
+assert SUPPORTED, "the kernels are not compiled: needs GCC and a processor with AVX2 or NEON; make setup"
 
 
 def referred(space: gymnasium.Space = IMAGE, seed: int = 0, weight: float = 0.02) -> Policy:

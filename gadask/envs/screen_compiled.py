@@ -22,8 +22,10 @@ from gadask.envs.palette import N_COLOURS, Palette, grey_bytes, grey_floats
 from gadask.envs.resize import between, overlaps
 from gadask.envs.screen import SIZE, Look, PlainScreen
 
-INSTRUCTION_SETS = ("avx512vbmi", "avx2")
-"""Suffixes of the library's functions; a processor that can run one can run those after it."""
+INSTRUCTION_SETS = ("avx512vbmi", "avx2", "neon")
+"""Suffixes of the functions, x86-64's before ARM's: a processor that has one also has its architecture's after it."""
+
+_SOURCES = ("screen.c", "screen_x86.h", "screen_neon.h")
 
 _WIDTH = 160
 _PER_WINDOW = 7
@@ -59,8 +61,8 @@ def compiled_screen(
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """Return the library, or None where it was not compiled; raises `UsageError` if another source lies beside it."""
-    return compiled.load("gadask.envs._screen", [Path(__file__).with_name("screen.c")])
+    """Return the library, or None where it was not compiled; raises `UsageError` if other sources lie beside it."""
+    return compiled.load("gadask.envs._screen", [Path(__file__).with_name(name) for name in _SOURCES])
 
 
 class CompiledScreen(ABC):

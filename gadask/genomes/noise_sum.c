@@ -36,6 +36,7 @@ enum { COLUMNS = 4096, ROWS = 8 }; /* sums that stay close to the core, and rows
     }                                                                                                                    \
   }
 
+#ifdef __x86_64__
 SUM(avx512, "avx512f,avx512vl,avx512dq,prefer-vector-width=512")
 SUM(avx2, "avx2,fma")
 
@@ -46,3 +47,10 @@ const char *instruction_set(void) {
     return "avx512";
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? "avx2" : 0;
 }
+#elif defined(__AARCH64EL__)
+SUM(neon, "arch=armv8-a")
+
+const char *instruction_set(void) { return "neon"; }
+#else
+#error "there are sums for x86-64 and for ARM in 64 bits"
+#endif

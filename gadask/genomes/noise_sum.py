@@ -18,8 +18,8 @@ from gadask import compiled
 from gadask.errors import GenomeError
 from gadask.genomes.noise import Noise, NoiseTable
 
-INSTRUCTION_SETS = ("avx512", "avx2")
-"""Suffixes of the library's functions; a processor that can run one can run those after it."""
+INSTRUCTION_SETS = ("avx512", "avx2", "neon")
+"""Suffixes of the functions, x86-64's before ARM's: a processor that has one also has its architecture's after it."""
 
 
 def noise_sum(

@@ -296,7 +296,7 @@ def _compile(module: nn.Module, precision: str) -> Compiled | None:
     if precision != "float32" and compiled is None:
         raise PolicyError(
             f"policy.precision: {precision!r} is for 'such2017' and 'nature' with gadask's compiled kernels, which need"
-            " GCC when gadask is installed and AVX2; expected 'float32'"
+            " GCC when gadask is installed, and AVX2 or NEON; expected 'float32'"
         )
     return compiled
 

@@ -1,7 +1,8 @@
 """Compiled kernels: the arithmetic of the convolutional networks in C, for one observation at a time.
 
-`convolutional.c` is compiled when gadask is installed, if there is GCC on x86-64 Linux, and chooses among AVX-512 with
-and without VNNI and AVX2 when it is loaded. Where it is missing, the module computes instead, in torch.
+`convolutional.c` is compiled when gadask is installed, if there is GCC on Linux on x86-64 or on ARM in 64 bits. When it
+is loaded, it chooses what the processor has: AVX-512 with or without VNNI or AVX2, NEON with or without dot products.
+Where it is missing, the module computes instead, in torch.
 """
 
 from gadask.policies.kernels.library import instruction_set

@@ -1,6 +1,7 @@
 /* The layers of a network of precision float32, included by vectors.h. */
 
-#ifdef KEEP_TEXT
+#ifndef FLOAT32_H
+#define FLOAT32_H
 KEEP_TEXT("text_of_float32_h");
 #endif
 
@@ -74,7 +75,9 @@ static inline __attribute__((always_inline)) void NAME(convolve_tiles)(
 
 void NAME(convolve)(const Layer *layer, int32_t *list) {
   const int n = changed_patches(layer, list);
-  if (LANES == 8)
+  if (LANES == 4)
+    NAME(convolve_tiles)(layer, list, n, 5, 4);
+  else if (LANES == 8)
     NAME(convolve_tiles)(layer, list, n, 6, 2);
   else if (layer->n_outputs == 2 * LANES)
     NAME(convolve_tiles)(layer, list, n, 10, 2);
@@ -105,7 +108,7 @@ static inline __attribute__((always_inline)) void NAME(add_products)(
       for (int k = 0; k < 5; k++) {
         __builtin_prefetch(ahead[i] + k * part + j);
         w[k] = *(const integers *)(rows[i] + k * part + j);
-        asm("" : "+v"(w[k])); /* or GCC reads it again for every use, and the layer takes a tenth longer */
+        IN_REGISTER(w[k]); /* or GCC reads it again for every use, and the layer takes a tenth longer */
       }
       w[5] = w[0] << 20 | (w[1] << 12 & 0xff000);
       w[6] = w[2] << 20 | (w[3] << 12 & 0xff000);

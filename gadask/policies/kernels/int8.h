@@ -1,6 +1,7 @@
 /* The layers of a network of precision int8, included by vectors.h. */
 
-#ifdef KEEP_TEXT
+#ifndef INT8_H
+#define INT8_H
 KEEP_TEXT("text_of_int8_h");
 #endif
 
@@ -26,11 +27,15 @@ static inline __attribute__((always_inline)) void NAME(convolve_byte_tiles)(
   for (int at = 0; at < n; at += n_patches) {
     const uint8_t *source[MAX_PATCHES];
     int32_t *target[MAX_PATCHES];
+    uint32_t excess[MAX_PATCHES] = {}; /* that WEIGHT_OFFSET makes */
     for (int p = 0; p < n_patches; p++) {
       const int patch = list[at + p < n ? at + p : n - 1];
       const int row = patch / layer->columns, column = patch % layer->columns;
       source[p] = (const uint8_t *)layer->source + layer->step * (row * row_values + column * layer->n_inputs);
       target[p] = layer->sums + patch * n_outputs;
+      if (WEIGHT_OFFSET)
+        for (int y = 0; y < layer->window; y++)
+          for (int i = 0; i < segment; i++) excess[p] += WEIGHT_OFFSET * source[p][y * row_values + i];
     }
     for (int first = 0; first < n_outputs; first += LANES * n_vectors) {
       const int8_t *weights = layer->weights + 4 * first;
@@ -54,7 +59,8 @@ static inline __attribute__((always_inline)) void NAME(convolve_byte_tiles)(
 #pragma GCC unroll 10
       for (int p = 0; p < n_patches; p++)
 #pragma GCC unroll 4
-        for (int v = 0; v < n_vectors; v++) STORE(target[p] + first + LANES * v, sums[p][v]);
+        for (int v = 0; v < n_vectors; v++)
+          STORE(target[p] + first + LANES * v, (INTEGERS)((unsigned_integers)sums[p][v] - excess[p]));
     }
   }
 }
@@ -82,13 +88,14 @@ static inline int NAME(quantise)(uint8_t *target, const int32_t *sums, int n, co
   bytes_of differing = {};
   for (int j = 0; j < n; j += LANES) {
     const floats value = NAME(dequantised)(sums + j, scales + j, scale, bias + j);
-    const bytes_of bytes = __builtin_convertvector(__builtin_convertvector(value * steps + 0.5f, integers), bytes_of);
+    const bytes_of bytes = LOW_BYTES(__builtin_convertvector(value * steps + 0.5f, integers));
     differing |= bytes ^ *(const bytes_of *)(target + j);
     *(bytes_of *)(target + j) = bytes;
   }
-  uint64_t words[LANES / 8], any = 0;
+  enum { N = (LANES + 7) / 8 };
+  uint64_t words[N] = {}, any = 0;
   memcpy(words, &differing, LANES);
-  for (int k = 0; k < LANES / 8; k++) any |= words[k];
+  for (int k = 0; k < N; k++) any |= words[k];
   return any != 0;
 }
 
@@ -97,7 +104,9 @@ static inline int NAME(quantise)(uint8_t *target, const int32_t *sums, int n, co
 float NAME(convolve_bytes)(Layer *layer, float scale, int fresh, int32_t *list) {
   const int n_outputs = layer->n_outputs, n_patches = layer->rows * layer->columns;
   int n = changed_patches(layer, list);
-  if (LANES == 8)
+  if (LANES == 4)
+    NAME(convolve_byte_tiles)(layer, list, n, 5, 4);
+  else if (LANES == 8)
     NAME(convolve_byte_tiles)(layer, list, n, 6, 2);
   else if (n_outputs == 2 * LANES)
     NAME(convolve_byte_tiles)(layer, list, n, 10, 2);
@@ -131,13 +140,17 @@ static void NAME(add_rows)(const Network *net, int n_list, const uint8_t *more, 
   for (int i = n_list; i < n_list + 4 + 4 * AHEAD_GROUPS; i++) list[next * i] = list[next * (n_list - 1)];
   int32_t sums[n_hidden] __attribute__((aligned(64)));
   memset(sums, 0, 4 * n_hidden);
+  uint32_t excess = 0; /* that WEIGHT_OFFSET makes */
   for (int at = 0; at < n_list; at += 4, list += 4 * next) {
     uint32_t inputs = 0;
     const int8_t *rows[4], *ahead[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
       const int feature = list[next * i];
-      if (at + i < n_list) inputs |= (uint32_t)(more[feature] - less[feature]) << 8 * i;
+      if (at + i < n_list) {
+        inputs |= (uint32_t)(more[feature] - less[feature]) << 8 * i;
+        excess += WEIGHT_OFFSET * (more[feature] - less[feature]);
+      }
       rows[i] = net->dense_weights + feature * n_hidden;
       ahead[i] = net->dense_weights + list[next * (i + 4 * AHEAD_GROUPS)] * n_hidden;
     }
@@ -153,7 +166,8 @@ static void NAME(add_rows)(const Network *net, int n_list, const uint8_t *more, 
       STORE(sums + j + 3 * LANES, DOT(LOAD(sums + j + 3 * LANES), bytes, HIGH16(AB, CD)));
     }
   }
-  for (int j = 0; j < n_hidden; j += LANES) *(integers *)(net->dense_sums + j) += sign * *(const integers *)(sums + j);
+  for (int j = 0; j < n_hidden; j += LANES)
+    *(integers *)(net->dense_sums + j) += sign * (integers)(*(const unsigned_integers *)(sums + j) - excess);
 }
 
 /* List the places where a is larger than b; returns their number. */
@@ -198,7 +212,8 @@ static inline integers NAME(whole)(const float *weights, const float *steps) {
   return __builtin_convertvector(x + half, integers);
 }
 
-/* Make the bytes of new parameters. */
+/* Make the bytes of new parameters. Where an instruction set multiplies only numbers of one kind, signed or unsigned, its
+   WEIGHT_OFFSET is 128: weights are stored as unsigned bytes, larger by that, and 128 times the inputs' sum is subtracted. */
 void NAME(pack_bytes)(Network *net) {
   float *steps = net->hidden; /* long enough, and free between two observations */
   for (int l = 0; l < 3; l++) {
@@ -209,7 +224,10 @@ void NAME(pack_bytes)(Network *net) {
     for (int i = 0; i < n_rows; i += 4)
       for (int j = 0; j < n; j += LANES) {
         integers word = {};
-        for (int k = 0; k < 4; k++) word |= (NAME(whole)(layer->parameters + (i + k) * n + j, steps + j) & 255) << 8 * k;
+        for (int k = 0; k < 4; k++) {
+          const integers weights = NAME(whole)(layer->parameters + (i + k) * n + j, steps + j) + WEIGHT_OFFSET;
+          word |= (weights & 255) << 8 * k;
+        }
         *(integers *)(layer->weights + i * n + 4 * j) = word;
       }
     layer->source_scale = layer->target_full = -1;
@@ -219,7 +237,7 @@ void NAME(pack_bytes)(Network *net) {
     for (int j = 0; j < net->n_hidden; j += LANES) {
       const float *weights = net->dense + i * net->n_hidden + j;
       __builtin_prefetch(weights + AHEAD_WEIGHTS);
-      const bytes_of bytes = __builtin_convertvector(NAME(whole)(weights, steps + j), bytes_of);
+      const bytes_of bytes = LOW_BYTES(NAME(whole)(weights, steps + j) + WEIGHT_OFFSET);
       /* Four of every sixteen, so that add_rows, which interleaves rows by sixteens, gets its sums in order. */
       const int group = j / (4 * LANES) * 4 * LANES, number = j % (4 * LANES) / LANES;
       int8_t *out = net->dense_weights + i * net->n_hidden + group + 4 * number;

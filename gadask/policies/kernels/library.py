@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gadask import compiled
 
-INSTRUCTION_SETS = ("avx512vnni", "avx512", "avx2")
-"""Each does all that those after it do; the functions of the library have these suffixes."""
+INSTRUCTION_SETS = ("avx512vnni", "avx512", "avx2", "neon_dotprod", "neon")
+"""Suffixes of the functions, x86-64's before ARM's: a processor that has one also has its architecture's after it."""
 
-_SOURCES = ("convolutional.c", "vectors.h", "float32.h", "int8.h")
+_SOURCES = ("convolutional.c", "x86.h", "neon.h", "image.h", "vectors.h", "float32.h", "int8.h")
 
 
 def instruction_set() -> str | None:

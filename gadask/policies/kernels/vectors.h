@@ -1,15 +1,18 @@
-/* The arithmetic, included by convolutional.c once for each instruction set, which it has put into macros: what both
-   precisions share, and the output layer. */
+/* The arithmetic, included by the header of an architecture once for each instruction set, which it has put into macros:
+   what both precisions share, and the output layer. */
 
-#ifdef KEEP_TEXT
+#ifndef VECTORS_H
+#define VECTORS_H
 KEEP_TEXT("text_of_vectors_h");
 #endif
 
 #define floats NAME(floats)
 #define integers NAME(integers)
 #define bytes_of NAME(bytes_of)
+#define unsigned_integers NAME(unsigned_integers)
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t unsigned_integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint8_t bytes_of __attribute__((vector_size(LANES), aligned(1), may_alias)); /* the lowest byte of each */
 
 static inline floats NAME(positive)(floats x) { return (floats)((integers)x & (x > 0)); }
@@ -84,7 +87,7 @@ void NAME(mutate)(
       STREAM(parameters + i, (INTEGERS)weights);
       NAME(keep_largest)(net->dense_scales + j, (integers)weights);
     }
-  _mm_sfence();
+  STREAMED();
   for (int64_t i = end; i < n; i++) parameters[i] = parent[i] + power * noise[i];
   net->fresh = net->measured = 1;
 }
@@ -95,3 +98,4 @@ void NAME(mutate)(
 #undef floats
 #undef integers
 #undef bytes_of
+#undef unsigned_integers
