@@ -104,7 +104,7 @@ def test_the_command_line_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture
         "jobs may be left in the queue; the next start with this directory cancels them, or qdel",
         "3 nodes of generic",
     )
-    with pytest.raises(ConfigError, match="expected with --cluster local or slurm or pbs, found"):
+    with pytest.raises(ConfigError, match="expected with --cluster local, slurm, sge or pbs, found"):
         check_node_flags(NodeFlags(cluster="allocation", nodes=2, dry_run=True))
     # What Slurm's job scripts cannot have is no business of another's.
     kind_of("pbs").check_machine(replace(MACHINE, skip_directives=("-l",), extra_directives=("-J 0-3",)))

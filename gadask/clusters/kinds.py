@@ -238,8 +238,9 @@ def queues() -> dict[str, Queue]:
 
 
 def names(has: Callable[[Kind], bool]) -> str:
-    """Return the names of some kinds in words, such as `local or slurm`."""
-    return " or ".join(kind.name for kind in KINDS.values() if has(kind))
+    """Return the names of some kinds in words, such as `local, slurm or sge`."""
+    *others, last = [kind.name for kind in KINDS.values() if has(kind)]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def open_cluster(
