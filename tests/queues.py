@@ -17,7 +17,7 @@ from gadask.clusters.machine import Machine
 from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError
 
-_OUTPUT = re.compile("(?m)^#PBS -o (.*)$")
+_OUTPUT = re.compile("(?m)^#OAR -o (.*)$")
 
 
 @dataclass
@@ -27,11 +27,11 @@ class _Process:
     began_at: float = field(default_factory=time.monotonic)
 
 
-class Pbs(Queue):
-    """What PBS would be; it submits as its orders say, the first of them first."""
+class Oar(Queue):
+    """What OAR would be; it submits as its orders say, the first of them first."""
 
-    name = "pbs"
-    title = "PBS"
+    name = "oar"
+    title = "OAR"
     commands = ("qsub", "qstat", "qdel")
     by_hand = "qstat -w"
 
@@ -53,7 +53,7 @@ class Pbs(Queue):
 
     def header(self, machine: Machine, folder: Path) -> list[str]:
         lines = [f"-l select=1:ncpus={machine.cores}", f"-l walltime={machine.wall_time}", f"-o {folder}"]
-        return [f"#PBS {line}" for line in (*lines, *machine.extra_directives)]
+        return [f"#OAR {line}" for line in (*lines, *machine.extra_directives)]
 
     def log_path(self, folder: Path, job_id: str) -> Path:
         return folder / f"{job_id}.OU"

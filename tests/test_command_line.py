@@ -76,7 +76,10 @@ def test_every_field_of_a_machine_is_a_flag() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--cluster", "slurmm"), "--cluster: expected local, slurm, sge, allocation, or the address of a Dask"),
+        (
+            ("--cluster", "slurmm"),
+            "--cluster: expected local, slurm, sge, pbs, lsf, allocation, or the address",
+        ),
         (("--cluster", "tls://login"), "such as tls://host:8786, found 'tls://login'"),
         (("--cluster", "http://login:8786"), "found 'http://login:8786'"),
         (
@@ -85,13 +88,22 @@ def test_every_field_of_a_machine_is_a_flag() -> None:
         ),
         ((*SLURM[:3], "peta4-skylak"), "no machine is called 'peta4-skylak'; did you mean 'peta4-skylake'?"),
         ((*SLURM[:3], "peta4-skylake"), "--machine.account: peta4-skylake requires it, found none"),
-        (("--machine", "generic"), "--machine: expected with --cluster slurm, sge or allocation, found with local"),
-        (("--machine.cores", "3"), "--machine: expected with --cluster slurm, sge or allocation, found with local"),
+        (
+            ("--machine", "generic"),
+            "--machine: expected with --cluster slurm, sge, pbs, lsf or allocation, found",
+        ),
+        (
+            ("--machine.cores", "3"),
+            "--machine: expected with --cluster slurm, sge, pbs, lsf or allocation, found",
+        ),
         ((*SLURM, "--machine.cores", "0"), "--machine.cores: expected at least 1, found 0"),
         ((*SLURM, "--machine.wall-time", "12"), "--machine.wall_time: expected HH:MM:SS or D-HH:MM:SS, found '12'"),
         ((*SLURM, "--nodes", "0"), "--nodes: expected at least 1, found 0"),
-        (("--cluster", "allocation", "--nodes", "2"), "--nodes: expected with --cluster local, slurm or sge"),
-        (("--cluster", "tcp://127.0.0.1:8786", "--nodes", "2"), "--nodes: expected with --cluster local, slurm or sge"),
+        (("--cluster", "allocation", "--nodes", "2"), "--nodes: expected with --cluster local, slurm, sge, pbs or lsf"),
+        (
+            ("--cluster", "tcp://127.0.0.1:8786", "--nodes", "2"),
+            "--nodes: expected with --cluster local, slurm, sge, pbs or lsf",
+        ),
         (("--rollouts-per-node", "0"), "--rollouts-per-node: expected at least 1, found 0"),
         (("--start-timeout", "0"), "--start-timeout: expected more than 0, found 0"),
         (("--start-timeout", "nan"), "--start-timeout: expected a number, found 'nan'"),

@@ -190,11 +190,17 @@ def test_a_run_is_charged_from_its_own_start_on_a_cluster_that_was_open(monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "slrum"}, "cluster: expected local, slurm, sge, allocation, or the address of a Dask scheduler"),
+        (
+            {"name": "slrum"},
+            "cluster: expected local, slurm, sge, pbs, lsf, allocation, or the address of a",
+        ),
         ({"nodes": 0}, "nodes: expected at least 1, found 0"),
-        ({"name": "tls://host:1", "nodes": 2}, "nodes: expected with local, slurm or sge, found with tls://host:1"),
+        (
+            {"name": "tls://host:1", "nodes": 2},
+            "nodes: expected with local, slurm, sge, pbs or lsf, found with tls:",
+        ),
         ({"start_timeout_s": 0}, "start_timeout_s: expected more than 0, found 0"),
-        ({"machine": "csd3-icelake"}, "machine: expected with slurm, sge or allocation, found with local"),
+        ({"machine": "csd3-icelake"}, "machine: expected with slurm, sge, pbs, lsf or allocation, found with local"),
         ({"name": "slurm", "run_dir": "runs/mine"}, "machine: expected with slurm, found none"),
         ({"name": "slurm", "machine": "csd3-icelake"}, "run_dir: expected with slurm, found none"),
     ],

@@ -145,7 +145,7 @@ BAD = {
     "table too small": ("[noise]\nsize = 1000", (), "noise.size: expected at least the policy's 4052658 parameters"),
     "impossible flag": ("", ("--generation.population", "0"), "generation.population"),
     "no nodes": ("", ("--nodes", "0"), "--nodes: expected at least 1, found 0"),
-    "unknown cluster": ("", ("--cluster", "slurmm"), "--cluster: expected local, slurm, sge, allocation"),
+    "unknown cluster": ("", ("--cluster", "slurmm"), "--cluster: expected local, slurm, sge, pbs, lsf, allocation"),
     "cost above what is asked for": (
         SMALL,
         (*SLURM, "--nodes", "8", "--budget.hours", "5"),

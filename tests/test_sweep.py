@@ -291,7 +291,7 @@ BAD = {
     "misspelt key": ("[grid]\ngeneration.populaton = [10]", (), "did you mean 'generation.population'?"),
     "unknown game": ('[grid]\nenv.id = ["ALE/Frostbit-v5"]', (), "ALE/Frostbite-v5"),
     "no runs at a time": (GRID, ("--max-parallel", "0"), "--max-parallel: expected at least 1, found 0"),
-    "unknown cluster": (GRID, ("--cluster", "slurmm"), "--cluster: expected local, slurm, sge, allocation"),
+    "unknown cluster": (GRID, ("--cluster", "slurmm"), "--cluster: expected local, slurm, sge, pbs, lsf, allocation"),
     "cost without a limit": (GRID, ("--cluster", "slurm", "--machine", "generic"), "no limit: 32 core-hours an hour"),
 }
 

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import psutil
 
@@ -22,17 +23,19 @@ from gadask.errors import ClusterError
 _REAP_S = 2.0  # a killed process may hang in a file system that is away
 
 
-async def call(*command: str, timeout_s: float, environ: Mapping[str, str], passes: re.Pattern[str]) -> str:
-    """Run a command in an environment; returns what it prints.
+async def call(
+    *command: str, timeout_s: float, environ: Mapping[str, str], passes: re.Pattern[str], stdin: str = os.devnull
+) -> str:
+    """Run a command in an environment, with the file `stdin` as its standard input; returns what it prints.
 
     Raises `NoAnswerError` if it does not end within `timeout_s`, is killed, or complains of something that `passes`
     finds; `ClusterError` with what else it complains of. A caller that is cancelled leaves no process behind.
     """
-    with _memory_file() as output, _memory_file() as complaint:
+    with _memory_file() as output, _memory_file() as complaint, Path(stdin).open("rb") as given:
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=given,
                 stdout=output,
                 stderr=complaint,
                 env=environ,

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gadask.clusters.lsf import Lsf
 from gadask.clusters.machine import Machine, check_machine
+from gadask.clusters.pbs import Pbs
 from gadask.clusters.queue import Queue
 from gadask.clusters.resubmission import allocation_script, sbatch_command
 from gadask.clusters.sge import GridEngine
@@ -128,6 +130,9 @@ def _local_processes(n_nodes: int) -> int:
     return local_processes(n_nodes)
 
 
+_UNTRIED = {True: "", False: " (untried)"}
+
+
 def queue_kind(queue: Queue) -> Kind:
     """Return the kind of cluster whose nodes are jobs of a queue."""
 
@@ -147,7 +152,7 @@ def queue_kind(queue: Queue) -> Kind:
     cancel = queue.commands[-1]
     return Kind(
         name=queue.name,
-        about=f"one job of {queue.title} a node, asked for from this login node",
+        about=f"one job of {queue.title} a node, asked for from this login node{_UNTRIED[queue.is_tried]}",
         where="{nodes} of {machine}",
         left=f"jobs may be left in the queue; the next start with this directory cancels them, or {cancel}",
         open=opened,
@@ -196,6 +201,8 @@ KINDS = {
         ),
         queue_kind(Slurm()),
         queue_kind(GridEngine()),
+        queue_kind(Pbs()),
+        queue_kind(Lsf()),
         Kind(
             name="allocation",
             about="the nodes of the Slurm job that this command runs in",

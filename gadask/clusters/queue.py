@@ -98,6 +98,8 @@ class Queue(ABC):
     """The programs that submit jobs, tell of them and cancel them, for messages."""
     by_hand: ClassVar[str]
     """The command that shows users the numbers and names of their own jobs."""
+    is_tried: ClassVar[bool] = True
+    """Whether it has been run with the batch system itself."""
     if_unreachable: ClassVar[str] = "set the machine's scheduler_interface"
     """What to do where jobs run whose workers do not reach the scheduler."""
 
@@ -119,7 +121,8 @@ class Queue(ABC):
 
     def warnings(self, machine: Machine) -> list[str]:
         """Return what the user should know of the job scripts of a machine."""
-        return []
+        advice = "try a small run, and look at the queue when it has ended"
+        return [] if self.is_tried else [f"gadask has never been run with {self.title}: {advice}"]
 
     @abstractmethod
     def header(self, machine: Machine, folder: Path) -> list[str]:

@@ -18,11 +18,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from gadask.clusters.commands import call
+from gadask.clusters.directives import check_name_option, unasked_memory, without
 from gadask.clusters.jobrecord import marked_names
 from gadask.clusters.machine import Machine
-from gadask.clusters.memory import Form
 from gadask.clusters.queue import Job, NoAnswerError, Queue, State
-from gadask.errors import ClusterError, ConfigError
+from gadask.errors import ClusterError
 
 _PASSES = re.compile(
     "unable to contact|commlib error|communication|connection|unable to send|timed? ?out|temporarily"
@@ -49,21 +49,13 @@ class GridEngine(Queue):
 
     def check_machine(self, machine: Machine) -> None:
         """Raise `ConfigError` at the first option that job scripts cannot have, or cannot be without."""
-        if any(text.split()[0] == "-N" for text in machine.extra_directives):
-            expected = "no -N, by which gadask knows its jobs"
-            raise ConfigError(f"extra_directives: expected {expected}, found {machine.extra_directives!r}")
+        check_name_option(machine, "-N")
 
     def warnings(self, machine: Machine) -> list[str]:
         """Return what the user should know: options that are left out, and memory that nobody asks for."""
         words = {text.split()[0] for text in machine.skip_directives}
         found = [f"skip_directives leaves out {word}: {_SKIPPED[word]}" for word in sorted(words & _SKIPPED.keys())]
-        asked_for = any(re.search("mem|rss|data", text) for text in machine.extra_directives)
-        if not asked_for and machine.job_memory.form is not Form.DEFAULT:
-            found.append(
-                f"memory = {machine.memory!r} is not asked for, since each Grid Engine names it differently;"
-                " extra_directives can, such as '-l h_vmem=4G', by the core; memory = 'default' asks for none"
-            )
-        return found
+        return [*found, *unasked_memory(machine, self.title, "-l h_vmem=4G")]
 
     def header(self, machine: Machine, folder: Path) -> list[str]:
         """Return the options: dask-jobqueue's, gadask's own and the machine's."""
@@ -88,9 +80,7 @@ class GridEngine(Queue):
             "-V",  # as Slurm does
             *machine.extra_directives,
         ]
-        return [
-            f"#$ {text}" for text in options if not any(_leaves_out(skip, text) for skip in machine.skip_directives)
-        ]
+        return [f"#$ {text}" for text in without(machine.skip_directives, options)]
 
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name; returns its number.
@@ -160,11 +150,6 @@ def _state(word: str) -> tuple[State, str]:
     if "q" in word:
         return State.QUEUED, "held" if "h" in word else ""
     return (State.STARTING if "t" in word else State.RUNNING if "r" in word else State.OTHER), ""
-
-
-def _leaves_out(skip: str, option: str) -> bool:
-    """Whether an entry such as `-pe`, or `-l h_rt`, means an option such as `-l h_rt=3600`."""
-    return re.match(rf"{re.escape(skip)}(?![\w-])", option) is not None
 
 
 async def _call(*command: str, timeout_s: float) -> str:
