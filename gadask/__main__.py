@@ -28,6 +28,7 @@ COMMANDS = {
     "raster": ("gadask.analysis.raster", "Draw what every rollout process did when."),
     "length-bias": ("gadask.analysis.length_bias", "Show what the length of episodes does to selection."),
     "trials": ("gadask.analysis.trials", "Show the share of right choices in each trial of Harlow's task."),
+    "bench": ("gadask.commands.bench", "Measure how fast this machine plays as a node."),
     "ga-dist": ("gadask.analysis.ga_dist", "Compare a study with ga-dist's curves of 2018."),
 }
 """Module and summary of each command, in the order in which they are used."""

@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from gadask.bench.observed_network import ObservedNetwork
 from gadask.config import Precision
 from gadask.play.rollout import play_episode
 from gadask.policies.kernels import CompiledNetwork, instruction_set
 from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
 from tests.benchmarks.children import open_game
-from tests.benchmarks.observed_network import ObservedNetwork
 
 _ROUNDS = 12
 _MAX_STEPS = 600

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from gadask.bench.observed_network import ObservedNetwork
 from gadask.config import Precision
 from gadask.play.rollout import play_episode
 from gadask.policies.kernels import CompiledNetwork
 from tests.benchmarks.bench_evolution import NETWORKS
 from tests.benchmarks.children import open_game
 from tests.benchmarks.network_in_parts import NetworkInParts
-from tests.benchmarks.observed_network import ObservedNetwork
 
 _EPISODES, _STEPS = 12, 50
 _OTHER = np.zeros(2**25, np.float32)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gadask.policies.kernels import CompiledNetwork
-from tests.benchmarks.network_in_parts import NetworkInParts
+
+
+class _Network(Protocol):
+    def begin(self) -> None: ...
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
 class ObservedNetwork:
@@ -26,7 +30,8 @@ class ObservedNetwork:
     """Address of the first row."""
 
     def __init__(self, network: CompiledNetwork, precision: str) -> None:
-        self.network: CompiledNetwork | NetworkInParts = network
+        """`precision` is the network's, `float32` or `int8`."""
+        self.network: _Network = network
         self.mutate = network.mutate
         self.structure = network._network
         structure, last = self.structure, self.structure.layers[2]
@@ -40,9 +45,11 @@ class ObservedNetwork:
         self._sources = [_Source(layer, self._bytes) for layer in structure.layers]
 
     def begin(self) -> None:
+        """Begin an episode."""
         self.network.begin()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the network's outputs, and note what they took."""
         fresh = self.structure.fresh
         before = None if self._seen is None or fresh else self._seen.copy()
         output = self.network(image)

@@ -1,0 +1,1 @@
+"""Measurements of a machine, for those who will play on it."""
