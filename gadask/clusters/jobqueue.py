@@ -20,7 +20,8 @@ from distributed.security import Security
 
 from gadask.clusters.base import DEATH_TIMEOUT_S, WORKER_THREADS, dask_environment
 from gadask.clusters.dask_jobs import dask_jobqueue
-from gadask.clusters.jobrecord import JobRecord, job_name
+from gadask.clusters.jobnames import job_name
+from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import FullQueueError, NoAnswerError, Queue

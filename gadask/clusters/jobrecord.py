@@ -14,9 +14,8 @@ import contextlib
 import json
 import logging
 import os
-import re
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,6 @@ _logger = logging.getLogger(__name__)
 _NAME = "jobs.txt"
 _MARK_BYTES = 5
 _FIRST_QUEUE = "slurm"  # of a record that names none: there was no other
-
-
-def job_name(machine: str, mark: str, number: int) -> str:
-    """Return the name of a job, which no other job has."""
-    return f"gadask-{machine}-{mark}-{number}"
-
-
-def marked_names(marks: Collection[str]) -> Callable[[str], bool]:
-    """Return what tells whether a name is that of a job with one of the marks."""
-    pattern = re.compile(rf".+-({'|'.join(map(re.escape, marks))})-\d+")
-    return lambda name: bool(marks) and pattern.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

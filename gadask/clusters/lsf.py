@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gadask.clusters.commands import call
 from gadask.clusters.directives import check_name_option, unasked_memory, without
-from gadask.clusters.jobrecord import marked_names
+from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.queue import Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError

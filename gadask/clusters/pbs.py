@@ -17,7 +17,7 @@ from typing import Any
 
 from gadask.clusters.commands import call
 from gadask.clusters.directives import check_name_option, without
-from gadask.clusters.jobrecord import marked_names
+from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form
 from gadask.clusters.queue import Job, NoAnswerError, Queue, State

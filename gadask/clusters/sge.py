@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from gadask.clusters.commands import call
 from gadask.clusters.directives import check_name_option, unasked_memory, without
-from gadask.clusters.jobrecord import marked_names
+from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.queue import Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gadask.clusters.commands import call
-from gadask.clusters.jobrecord import marked_names
+from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form, Memory
 from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State

@@ -15,7 +15,8 @@ import pytest
 
 from gadask.clusters.clearing import cancel_earlier
 from gadask.clusters.jobcluster import JobCluster
-from gadask.clusters.jobrecord import EarlierJobs, JobRecord, job_name
+from gadask.clusters.jobnames import job_name
+from gadask.clusters.jobrecord import EarlierJobs, JobRecord
 from gadask.clusters.kinds import queues
 from tests.conftest import wait_until
 from tests.slurm.hostile import Hostile, hostile
