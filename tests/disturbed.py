@@ -31,10 +31,11 @@ class DisturbedDispatcher:
 
     n_processes = 1
     nodes: dict[str, NodeInfo]
+    cpus: dict[str, str]
 
     def __init__(self, seed: int, *, disturbed: bool, n_behaviour: int = 0) -> None:
         """Deliver in order and once, or disturbed in a way that follows from `seed`; behaviours of so many entries."""
-        self.nodes = {}
+        self.nodes, self.cpus = {}, {}
         self._draw = random.Random(seed)
         self._disturbed = disturbed
         self._n_behaviour = n_behaviour

@@ -75,7 +75,8 @@ def test_the_command_prints_a_row_for_each_number_of_processes(capsys: pytest.Ca
     ("words", "message"),
     [
         (["nod"], "expected node, found 'nod'"),
-        (["node", "--seconds", "0"], "--seconds: expected more than 0, found 0"),
+        (["node", "--seconds", "0"], "--seconds: expected a finite number above 0, found 0"),
+        (["node", "--seconds", "inf"], "--seconds: expected a finite number above 0, found inf"),
         (["node", "--processes", "2"], "--processes: expected numbers of at least 1, the first of them 1, found 2"),
         (["node", "--config", "cartpol"], "cartpole"),
     ],

@@ -62,7 +62,12 @@ def test_what_was_filled_from_other_episodes_counts_for_no_processor() -> None:
 
 @pytest.mark.parametrize(
     ("played", "text"),
-    [([{}, {}], ""), ([{"Zen": 3}, {}], ""), ([{"Zen": 3}, {"Zen": 3, "Xeon": 2}], "75.0% on Zen; 25.0% on Xeon")],
+    [
+        ([{}, {}], ""),
+        ([{"Zen": 3}, {}], ""),
+        ([{"Zen": 3, "unknown": 1}], ""),
+        ([{"Zen": 3}, {"Zen": 3, "Xeon": 2}], "75.0% on Zen; 25.0% on Xeon"),
+    ],
 )
 def test_a_run_says_what_each_processor_played_where_there_are_several(
     played: list[dict[str, int]], text: str, tmp_path: Path

@@ -7,6 +7,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from gadask.master.summary import Timing
 from gadask.record.directory import State
 from gadask.sweeps import progress as sweep_progress
 from gadask.sweeps.progress import SweepDisplay
+from gadask.sweeps.progress import generation_line as generation_line_of_a_study
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 COUNTS = st.integers(0, 10**18)
@@ -85,6 +87,14 @@ def test_a_generation_fits_80_columns(
     line = generation_line(generation(number, best, median, elite, frames, new_frames, wall_s), "frames")
     assert cell_len(line) <= 80
     assert "\n" not in line
+
+
+def test_a_generation_of_a_study_fits_80_columns() -> None:
+    run = SimpleNamespace(name="frostbite-" * 5, study_run=SimpleNamespace(config=CONFIG))
+    assert CONFIG.env.unit == "frames"
+    line = generation_line_of_a_study(run, generation(9999))  # type: ignore[arg-type]
+    assert cell_len(line) <= 80
+    assert line.endswith("2.34M frames")
 
 
 @pytest.mark.parametrize(

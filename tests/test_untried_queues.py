@@ -13,7 +13,7 @@ from gadask.clusters.kinds import KINDS, kind_of
 from gadask.clusters.lsf import Lsf
 from gadask.clusters.machine import Machine
 from gadask.clusters.pbs import Pbs
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError, ConfigError
 
 MACHINE = Machine(
@@ -36,7 +36,7 @@ def directives(kind: str, mark: str, machine: Machine, folder: Path) -> list[str
 def test_a_job_script_of_pbs(tmp_path: Path) -> None:
     expected = [
         *("-N gadask-site", "-q long", "-A ada", "-l select=1:ncpus=40:mem=163840mb", "-l walltime=88200"),
-        *("-j oe", f"-o {tmp_path}/cluster/", "-k doe", "-r n", "-S /bin/bash", "-V", "-m n"),
+        *("-j oe", f'-o "{tmp_path}/cluster/"', "-k doe", "-r n", "-S /bin/bash", "-V", "-m n"),
     ]
     assert directives("pbs", "PBS", MACHINE, tmp_path) == expected
     whole = Machine(memory="all", skip_directives=("-V", "-k"))
@@ -146,6 +146,11 @@ def test_what_they_say_to_a_submission(
         (0, "thank you", NoAnswerError),
         (1, "cannot connect: connection timed out", NoAnswerError),
         (1, "Unknown queue", ClusterError),
+        *(
+            [(1, "qsub: would exceed complex's per-user limit of jobs", FullQueueError)]
+            if isinstance(queue, Pbs)
+            else []
+        ),
     ):
         program_says(tmp_path, monkeypatch, program, says, status)
         with pytest.raises(ClusterError) as caught:

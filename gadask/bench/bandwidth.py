@@ -11,15 +11,20 @@ import time
 
 import numpy as np
 
+from gadask.errors import NodeError
 from gadask.imports import own_command
 
-_BYTES = 64 * 2**20
-"""What a process reads over and over: more than its share of any cache."""
+_LEAST_BYTES, _ALL_BYTES = 64 * 2**20, 2**30
+"""What a process reads over and over at least, and what all of them do: more than any cache holds."""
 
 
 def read_bandwidth(n_processes: int, seconds: float) -> float:
-    """Return the bytes that each of `n_processes` reads a second while all of them do, in the mean."""
-    command = own_command("gadask.bench.bandwidth", str(seconds))
+    """Return the bytes that each of `n_processes` reads a second while all of them do, in the mean.
+
+    Raises `NodeError` where one of them fails, such as for want of memory.
+    """
+    n_bytes = max(_LEAST_BYTES, _ALL_BYTES // n_processes)
+    command = own_command("gadask.bench.bandwidth", str(seconds), str(n_bytes))
     readers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(n_processes)
     ]
@@ -33,6 +38,8 @@ def read_bandwidth(n_processes: int, seconds: float) -> float:
             given.write("go\n")
             given.flush()
         return float(np.mean([float(reader.communicate()[0]) for reader in readers]))
+    except (OSError, ValueError) as error:
+        raise NodeError(f"a process that reads memory failed, one of {n_processes}: {error}") from None
     finally:
         for reader in readers:
             reader.kill()
@@ -40,13 +47,13 @@ def read_bandwidth(n_processes: int, seconds: float) -> float:
 
 
 def main() -> None:
-    """Be a process that reads; `sys.argv` has the seconds."""
-    seconds = float(sys.argv[1])
-    memory = np.ones(_BYTES // 4, np.float32)
+    """Be a process that reads; `sys.argv` has the seconds and the size of what is read, in bytes."""
+    seconds, n_bytes = float(sys.argv[1]), int(sys.argv[2])
+    memory = np.ones(n_bytes // 4, np.float32)
     print("ready", flush=True)
     sys.stdin.readline()
     began_s, n_times = time.perf_counter(), 0
     while (passed_s := time.perf_counter() - began_s) < seconds:
         memory.max()
         n_times += 1
-    print(n_times * _BYTES / passed_s)
+    print(n_times * n_bytes / passed_s)

@@ -20,6 +20,7 @@ import psutil
 from gadask.clusters.queue import NoAnswerError
 from gadask.errors import ClusterError
 
+_COMPLAINT_LINES = 3
 _REAP_S = 2.0  # a killed process may hang in a file system that is away
 
 
@@ -54,7 +55,8 @@ async def call(
                     await asyncio.wait_for(process.wait(), _REAP_S)
         if process.returncode == 0:
             return _text(output)
-        lines = (_text(complaint).strip() or _text(output)).splitlines()  # qdel complains on its standard output
+        # qdel complains on its standard output; a list of jobs there is no complaint.
+        lines = _text(complaint).splitlines() or _text(output).splitlines()[-_COMPLAINT_LINES:]
     reasons = [re.sub(rf"^{command[0]}: (error: )?", "", line).strip() for line in lines]
     reason = "; ".join(filter(None, reasons)) or f"exit status {process.returncode}"
     is_passing = (process.returncode or 0) < 0 or passes.search(reason)

@@ -22,6 +22,10 @@ class JobLogs:
         self._folder = folder
         self._named: set[Path] = set()
 
+    def has(self, job_id: str) -> bool:
+        """Whether there is a log of a job, which says that it ran."""
+        return self._queue.log_path(self._folder, job_id).exists()
+
     def name(self, job_id: str) -> str:
         """Return, for a message, where the log of a job is and how it ends; it stays."""
         path = self._queue.log_path(self._folder, job_id)

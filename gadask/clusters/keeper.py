@@ -149,7 +149,10 @@ class Keeper:
         )
 
     def end_logs(self, *, failed: bool) -> None:
-        """Remove the logs of the jobs that the end of the work has ended, unless it `failed` or they have no node."""
+        """Remove the logs of the jobs that the end of the work has ended, unless it `failed`.
+
+        Those of jobs that ran without a worker stay.
+        """
         for node in self._nodes.values():
             since = node.silent_since
             if since is not None and self._clock() - since > _SLOW_START_S:
@@ -159,7 +162,7 @@ class Keeper:
             self._logs.clear(job_ids)
         elif left := self._logs.clear_empty(job_ids):
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            _logger.warning("what the nodes said is in %s%s", left[0], more)
+            _logger.warning("the nodes' logs are in %s%s", left[0], more)
 
     def _connected(self) -> set[str]:
         names = {worker.name for worker in self._cluster.scheduler.workers.values()}
@@ -199,7 +202,7 @@ class Keeper:
             if not submission.job_id:
                 self.any_in_doubt = True
                 if not submission.refused:
-                    self._doubt.tell(submission.reason, "a job may have been accepted and is looked for")
+                    self._doubt.tell(submission.reason, "a job may have been accepted; gadask looks for it")
         self._submissions.answers.clear()
 
     def _give_up_refused(self) -> None:
@@ -340,8 +343,10 @@ class Keeper:
             self._logs.clear([node.job_id])
         else:
             self._n_failed += 1
-            self._n_stillborn += not was_node and bool(job.node)  # not one that was cancelled while it waited
-            what += f"; {self._logs.name(node.job_id)}" if job.node else ""
+            # Not one that was cancelled while it waited. A queue that forgets jobs may never have named a machine.
+            ran = bool(job.node) or self._logs.has(node.job_id)
+            self._n_stillborn += not was_node and ran
+            what += f"; {self._logs.name(node.job_id)}" if ran else ""
             self._last_failure = what
         _logger.warning("a node was lost and another is asked for: %s", what)
 

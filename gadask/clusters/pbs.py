@@ -20,7 +20,7 @@ from gadask.clusters.directives import check_name_option, without
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, full_queue
 from gadask.errors import ClusterError
 
 _STATES = {
@@ -28,6 +28,7 @@ _STATES = {
     "R": State.RUNNING,
     "E": State.ENDING,
 }
+_FULL = re.compile("would exceed .*limit", re.IGNORECASE)
 _FORGOTTEN = re.compile("Unknown Job Id|Job has finished", re.IGNORECASE)
 _PASSES = re.compile("cannot connect|connection|communication|timed? ?out|end of file|temporarily|busy", re.IGNORECASE)
 
@@ -59,7 +60,7 @@ class Pbs(Queue):
             *(["-l place=excl"] if memory.form is Form.ALL else []),
             f"-l walltime={machine.wall_time_s}",
             "-j oe",
-            f"-o {folder}/",
+            f'-o "{folder}/"',
             "-k doe",  # the log is written where it stays
             "-r n",
             "-S /bin/bash",
@@ -75,9 +76,11 @@ class Pbs(Queue):
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name; returns its number.
 
-        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
+        that the user has there; `NoAnswerError` if it is in doubt.
         """
-        answer = await _call("qsub", "-N", name, script, timeout_s=timeout_s)
+        with full_queue(_FULL):
+            answer = await _call("qsub", "-N", name, script, timeout_s=timeout_s)
         match = re.search(r"(?m)^\d+(\.[\w.-]+)?$", answer)
         if match is None:
             raise NoAnswerError(f"qsub: expected the number of a job, found {' '.join(answer.split())[:200]!r}")

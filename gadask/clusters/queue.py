@@ -10,9 +10,11 @@ another job's by now.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -28,6 +30,17 @@ class NoAnswerError(ClusterError):
 
 class FullQueueError(ClusterError):
     """A queue takes no more jobs of this user until some have ended: it refuses, and the same may be accepted later."""
+
+
+@contextlib.contextmanager
+def full_queue(pattern: re.Pattern[str]) -> Iterator[None]:
+    """Make a `FullQueueError` of a refusal that says what `pattern` finds."""
+    try:
+        yield
+    except NoAnswerError:
+        raise
+    except ClusterError as error:
+        raise (FullQueueError if pattern.search(str(error)) else ClusterError)(str(error)) from None
 
 
 class State(Enum):

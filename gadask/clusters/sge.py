@@ -21,7 +21,7 @@ from gadask.clusters.commands import call
 from gadask.clusters.directives import check_name_option, unasked_memory, without
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, full_queue
 from gadask.errors import ClusterError
 
 _PASSES = re.compile(
@@ -29,6 +29,7 @@ _PASSES = re.compile(
     "|has been submitted",  # beside a warning, and with exit status 1
     re.IGNORECASE,
 )
+_FULL = re.compile(r"only \d+ jobs are allowed per")
 _FORGOTTEN = re.compile(r'denied: job "\d+" does not exist')
 _SKIPPED = {
     "-pe": "a job has the cores that the site gives it; the run's largest cost is counted with the machine's",
@@ -74,7 +75,7 @@ class GridEngine(Queue):
         options = [
             *(line.removeprefix("#$ ") for line in job.job_header.splitlines()),
             f"-pe {machine.parallel_environment} {machine.cores}",
-            f"-o {self.log_path(folder, '$JOB_ID')}",
+            f'-o "{self.log_path(folder, "$JOB_ID")}"',
             "-r n",
             "-S /bin/bash",
             "-V",  # as Slurm does
@@ -85,9 +86,11 @@ class GridEngine(Queue):
     async def submit(self, name: str, script: str, timeout_s: float) -> str:
         """Submit a file as a job of this name; returns its number.
 
-        Raises `ClusterError` with the reason if it was refused; `NoAnswerError` if that is in doubt.
+        Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
+        that the user has there; `NoAnswerError` if it is in doubt.
         """
-        answer = await _call("qsub", "-terse", "-N", name, script, timeout_s=timeout_s)
+        with full_queue(_FULL):
+            answer = await _call("qsub", "-terse", "-N", name, script, timeout_s=timeout_s)
         match = re.search(r"(?m)^(\d+)$", answer)
         if match is None:
             raise NoAnswerError(f"qsub: expected the number of a job, found {' '.join(answer.split())[:200]!r}")
@@ -102,11 +105,11 @@ class GridEngine(Queue):
         answer = await _call("qstat", "-u", user, "-s", "prs", "-xml", timeout_s=timeout_s)
         try:
             document = ElementTree.fromstring(answer[max(0, answer.find("<?xml")) :])
-        except ElementTree.ParseError:
+            jobs = sorted(map(_job, document.iter("job_list")), key=lambda job: int(job.job_id))
+        except (ElementTree.ParseError, ValueError):
             raise NoAnswerError(f"qstat: expected a list of jobs, found {' '.join(answer.split())[:200]!r}") from None
         is_marked = marked_names(marks)
-        jobs = [_job(entry) for entry in document.iter("job_list")]
-        return sorted((job for job in jobs if is_marked(job.name)), key=lambda job: int(job.job_id))
+        return [job for job in jobs if is_marked(job.name)]
 
     async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
         """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
@@ -130,7 +133,7 @@ def _job(entry: ElementTree.Element) -> Job:
     return Job(
         state=state,
         word=word,
-        seconds=max(0, round(since_s)) if state in (State.RUNNING, State.ENDING) else 0,
+        seconds=max(0, round(since_s)),
         cores=int(text("slots") or 0),
         node=text("queue_name").partition("@")[2],
         reason=reason,

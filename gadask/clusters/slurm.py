@@ -16,7 +16,7 @@ from gadask.clusters.commands import call
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form, Memory
-from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, full_queue
 from gadask.errors import ClusterError, ConfigError
 
 _STATES = {
@@ -141,12 +141,8 @@ class Slurm(Queue):
         Raises `ClusterError` with the reason if it was refused, `FullQueueError` if that is for the number of jobs
         that the user has there; `NoAnswerError` if it is in doubt.
         """
-        try:
+        with full_queue(_FULL):
             answer = await _call("sbatch", "--parsable", f"--job-name={name}", script, timeout_s=timeout_s)
-        except NoAnswerError:
-            raise
-        except ClusterError as error:
-            raise (FullQueueError if _FULL.search(str(error)) else ClusterError)(str(error)) from None
         match = re.search(r"(?m)^(\d+)(;\S*)?$", answer)
         if match is None:
             raise NoAnswerError(f"sbatch: expected the number of a job, found {' '.join(answer.split())[:200]!r}")

@@ -6,6 +6,7 @@ they share says. Run it where nothing else runs: in a job of a whole node. Exit 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: Arguments) -> int:
     if arguments.what not in _MEASUREMENTS:
         raise ConfigError(f"expected {' or '.join(_MEASUREMENTS)}, found {arguments.what!r}")
-    if not arguments.seconds > 0:
-        raise ConfigError(f"--seconds: expected more than 0, found {arguments.seconds:g}")
+    if not 0 < arguments.seconds < math.inf:
+        raise ConfigError(f"--seconds: expected a finite number above 0, found {arguments.seconds:g}")
     if arguments.processes and (arguments.processes[0] != 1 or min(arguments.processes) < 1):
         found = " ".join(map(str, arguments.processes))
         raise ConfigError(f"--processes: expected numbers of at least 1, the first of them 1, found {found}")

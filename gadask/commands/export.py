@@ -49,5 +49,5 @@ def _run(arguments: Arguments) -> int:
         raise ConfigError(f"--genome: expected best, last or noise indices, found {arguments.genome[:80]!r}") from error
     print(run.export(arguments.out, arguments.genome))
     if arguments.genome == "best" and run.elite is not None and genome != run.elite.genome:
-        print("the elite with the best mean of all generations; the last one, which a test plays, is --genome last")
+        print("this is the elite with the best mean of all; the last elite, which a test plays, is --genome last")
     return FINISHED

@@ -210,7 +210,7 @@ async def _play(arguments: Arguments, scalars: ScalarWriter | None) -> None:
     elif (known := _known_test(config, run_dir)) is not None:
         print(known)
     if cpus := cpu_shares(run_dir):
-        print(f"episodes by processor, which may round differently: {cpus}")
+        print(f"episodes by processor (processors may round differently): {cpus}")
     print(f"run directory: {run_dir}")
     if arguments.pictures:
         await draw("learning curve", "curve", run_dir)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gadask.master.dispatch import Arrival
 from gadask.master.ledger import Heading
 from gadask.messages import Kind, Status
+from gadask.record.generations import UNKNOWN_CPU
 from gadask.rows import MOMENTS, Rows
 
 
@@ -79,12 +80,12 @@ class Books:
     def episodes_by(self, group_of: Mapping[str, str]) -> dict[str, int]:
         """Return how many episodes were played on the nodes of each group, given the group of each address.
 
-        Dask may give a chunk to a node that is as the run expects before the master has met it: it is `unknown`.
+        Dask may give a chunk to a node that is as the run expects before the master has met it: it is `UNKNOWN_CPU`.
         """
         played: Counter[str] = Counter()
         for arrival, _ in self.arrivals:
             if not arrival.are_filled:
-                played[group_of.get(arrival.node, "unknown")] += len(arrival.rows)
+                played[group_of.get(arrival.node, UNKNOWN_CPU)] += len(arrival.rows)
         return dict(played)
 
     def node_seconds(self) -> tuple[dict[str, float], dict[str, float]]:

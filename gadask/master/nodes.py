@@ -25,7 +25,7 @@ from gadask.messages import Kind, Task
 from gadask.node import plugin
 from gadask.node.deadlines import RunningClock
 from gadask.node.plugin import FAREWELL_TOPIC, NodeInfo, NodePlugin
-from gadask.record.provenance import libraries
+from gadask.record.provenance import emulators, libraries
 from gadask.units import many
 
 _logger = logging.getLogger(__name__)
@@ -367,12 +367,13 @@ def scheduler_errors() -> Iterator[None]:
 
 
 def _differing(theirs: Mapping[str, str]) -> str:
-    """Return in which libraries a node differs from this process, in words; empty where it does not."""
-    ours = libraries()
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return ", ".join(
-        f"its {name} is {theirs.get(name, 'missing')}, the run's is {ours.get(name, 'missing')}" for name in names
-    )
+    """Return in which libraries a node differs from this process, in words; empty where it does not.
+
+    An emulator that one of them lacks is no difference: the task may do without.
+    """
+    ours, both = {**libraries(), **emulators()}, emulators().keys() & theirs.keys()
+    names = [name for name in (*libraries(), *both) if ours[name] != theirs.get(name)]
+    return ", ".join(f"its {name} is {theirs.get(name, 'missing')}, the run's is {ours[name]}" for name in names)
 
 
 def _infos(answers: _Answers) -> list[NodeInfo]:

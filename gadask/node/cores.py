@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_TOLD_BY = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS")
+_TOLD_BY = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "NCPUS", "LSB_DJOB_NUMPROC")
+"""Variables in which Slurm, Grid Engine, PBS and LSF say it."""
 
 
 def granted_cores() -> int:
     """Return the cores that this process may keep busy, at least 1.
 
-    What Slurm or Grid Engine says counts where it leaves its jobs unbound, as with `TaskPlugin=task/none`; where jobs
+    What the batch system says counts where it leaves its jobs unbound, as with `TaskPlugin=task/none`; where jobs
     are bound to cores, or limited to a share of the machine's time, the tighter limit counts.
     """
     affinity = os.sched_getaffinity(0)

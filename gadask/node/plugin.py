@@ -24,7 +24,7 @@ from gadask.genomes.genome import from_text
 from gadask.messages import Kind, Task, unpack_brood, unpack_chunk
 from gadask.node.memory_kills import memory_kills
 from gadask.node.node import Node
-from gadask.record.provenance import code, cpu_text, libraries
+from gadask.record.provenance import code, cpu_text, emulators, libraries
 
 PLUGIN_NAME = "gadask"
 
@@ -54,7 +54,7 @@ class NodeInfo:
     client_ids: frozenset[str] = frozenset()
     """Their masters' Dask clients."""
     libraries: Mapping[str, str] = field(default_factory=dict)
-    """Versions of what decides a row beside gadask, by name."""
+    """Versions of what decides a row beside gadask, by name; of emulators those that are installed."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def describe(dask_worker: Worker) -> NodeInfo | None:
         node.digest,
         node.n_tasks,
         node.client_ids,
-        libraries(),
+        {**libraries(), **emulators()},
     )
 
 

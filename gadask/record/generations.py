@@ -25,6 +25,8 @@ from gadask.observations import Normaliser
 from gadask.record import files
 from gadask.record.checkpoint import strict_json
 
+UNKNOWN_CPU = "unknown"
+"""Stands for the processor of a node that had not been met when its episodes came."""
 LOG = "generations.jsonl"
 """The log's name in the run directory."""
 
@@ -67,7 +69,7 @@ def cpu_shares(run_dir: Path | str) -> str:
     for line in read_generations(run_dir):
         played.update(line["timing"].get("cpus", {}))  # runs from before it was counted have none
     shares = (f"{n / played.total():.1%} on {cpu}" for cpu, n in played.most_common())
-    return "; ".join(shares) if len(played) > 1 else ""
+    return "; ".join(shares) if len(played.keys() - {UNKNOWN_CPU}) > 1 else ""
 
 
 def frames_played(line: Mapping[str, Any]) -> int:

@@ -28,13 +28,15 @@ _PACKAGES = (
     "mujoco",
     "pyarrow",
 )
-_PLAYERS = ("numpy", "torch", "gymnasium", "ale-py", "mujoco")
+_PLAYERS = ("numpy", "torch", "gymnasium")
 """Packages that decide a row, beside gadask itself."""
-_ONLOOKERS = ("analysis", "commands", "configs", "console", "dashboard", "face", "sites", "sweeps")
+_EMULATORS = ("ale-py", "mujoco")
+"""The same, but only of tasks that are played in them."""
+_ONLOOKERS = ("analysis", "bench", "commands", "configs", "console", "dashboard", "face", "sites", "sweeps")
 """Folders of gadask that decide no row: what draws, reports and reads command lines."""
 _SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME")
 _SIMD = ("sse4", "avx", "fma", "amx", "asimd", "sve")
-_NAMES_OF_SIMD = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+_NAMES_OF_SIMD = {"avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE", "asimd": "NEON"}
 _SOURCES = (".py", ".c", ".h")
 _HERE = Path(__file__).parents[1]
 
@@ -123,10 +125,17 @@ def cpu() -> dict[str, Any]:
         name, _, value = line.partition(":")
         fields[name.strip()] = value.strip()
     flags = fields.get("flags", fields.get("Features", "")).split()
+    arm = " ".join(fields[name] for name in ("CPU implementer", "CPU part") if name in fields)
     return {
-        "model": fields.get("model name") or platform.processor() or platform.machine(),
+        "model": fields.get("model name") or f"{platform.processor() or platform.machine()} {arm}".strip(),
         "flags": sorted(flag for flag in flags if flag.startswith(_SIMD)),
     }
+
+
+@functools.cache
+def emulators() -> dict[str, str]:
+    """Return the versions of the emulators that are installed; a node may lack one that its tasks do without."""
+    return _versions(_EMULATORS)
 
 
 def cpu_text() -> str:

@@ -19,7 +19,7 @@ from gadask.sweeps.sweep import Status, SweptRun
 from gadask.units import count_text, many
 
 _REFRESH_S = 0.5
-_NAME_WIDTH = 26
+_NAME_WIDTH = 25
 _TABLE_NAME_WIDTH = 22
 _LINES_BESIDE_RUNS = 5  # header, rule, what is left out, nodes, the prompt's
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import wait_until
-from tests.slurm.local_slurm import free_ports
+from tests.slurm.local_slurm import dying_with_parent, free_ports
 
 SLOTS = 64
 
@@ -120,7 +120,7 @@ def local_grid_engine() -> Iterator[LocalGridEngine]:
         wait_until(lambda: _answers(engine), 60, f"an answer of Grid Engine's master; its log is in {root}")
         _configure(engine)
         daemons.append(_start(engine, "sge_execd"))
-        wait_until(lambda: "lx-amd64" in engine.call("qhost", "-h", "localhost"), 60, "a machine that reports")
+        wait_until(lambda: " lx-" in engine.call("qhost", "-h", "localhost"), 60, "a machine that reports")
         try:
             yield engine
         finally:
@@ -190,6 +190,7 @@ def _start(engine: LocalGridEngine, program: str) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            preexec_fn=dying_with_parent(),
             start_new_session=True,
         )
 

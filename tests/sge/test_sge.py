@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+import time
+from datetime import datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from gadask.clusters.jobqueue import Submission
+from gadask.clusters.keptnode import KeptNode
 from gadask.clusters.kinds import kind_of
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import NoAnswerError, State
-from gadask.clusters.sge import GridEngine
+from gadask.clusters.queue import FullQueueError, NoAnswerError, State
+from gadask.clusters.sge import GridEngine, _job, _state
 from gadask.errors import ClusterError, ConfigError
 from tests.conftest import wait_until
 from tests.sge.local_grid_engine import SLOTS, LocalGridEngine
@@ -65,6 +70,39 @@ def test_a_refused_job_ends_the_run_in_one_line(grid_engine: LocalGridEngine, tm
     with started(sge_command(tmp_path, "--machine.parallel-environment", "nope"), tmp_path) as run:
         assert run.finish() == 1
     assert 'qsub: Unable to run job: job rejected: the requested parallel environment "nope" does not exist' in run.err
+
+
+def test_jobs_that_die_at_once_end_the_run_with_the_end_of_a_log(grid_engine: LocalGridEngine, tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    write_files(folder)
+    with (folder / "machine.toml").open("a") as machine:
+        machine.write('preamble = ["echo no such module", "exit 3"]\n')
+    with started(sge_command(folder, "--nodes", 3), folder) as run:
+        assert run.finish(300) == 1
+    assert "jobs die before they become nodes" in run.err
+    assert "no such module" in run.err.splitlines()[-1]
+
+
+def test_a_job_that_was_suspended_is_charged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KeptNode(Submission("7"))
+    for state, seconds in (("r", 3600), ("T", 3800), ("r", 4000)):
+        started_at = datetime.fromtimestamp(time.time() - seconds).isoformat(timespec="seconds")
+        document = f"<job><state>{state}</state><JAT_start_time>{started_at}</JAT_start_time><slots>2</slots></job>"
+        kept.see(_job(ElementTree.fromstring(document)), 0.0, True)
+    assert kept.seconds == pytest.approx(4000, abs=60)
+
+
+@pytest.mark.parametrize("start", ["yesterday", "2026-13-01T00:00:00"])
+def test_a_list_that_cannot_be_read_is_no_answer(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "qstat"
+    program.parent.mkdir()
+    entry = f"<job_list><state>r</state><JAT_start_time>{start}</JAT_start_time><slots>1</slots></job_list>"
+    program.write_text(f"#!/bin/sh\necho '<job_info>{entry}</job_info>'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    with pytest.raises(NoAnswerError, match="qstat: expected a list of jobs, found"):
+        asyncio.run(GridEngine().states(["mark"], CALL_S))
 
 
 @pytest.fixture
@@ -132,7 +170,8 @@ def qsub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("echo welcome to our cluster; echo 17", 0, "17"),
         ("echo Your job has been taken", 0, NoAnswerError),
         ("echo 'Unable to run job: warning: no queue. Your job 17 has been submitted' >&2", 1, NoAnswerError),
-        ("echo 'Unable to run job: denied: too many jobs' >&2", 1, ClusterError),
+        ("echo 'Unable to run job: denied: you may not' >&2", 1, ClusterError),
+        ("echo 'Unable to run job: job rejected: only 5 jobs are allowed per user (now: 5)' >&2", 1, FullQueueError),
     ],
 )
 def test_answers_of_qsub(says: str, status: int, expected: str | type[Exception], qsub: Path) -> None:
@@ -166,7 +205,7 @@ def test_the_job_script_says_what_the_machine_file_does(tmp_path: Path) -> None:
         "-P ada",
         "-j y",
         "-pe openmp 40",
-        f"-o {tmp_path}/cluster/job-$JOB_ID.log",
+        f'-o "{tmp_path}/cluster/job-$JOB_ID.log"',
         "-r n",
         "-S /bin/bash",
         "-V",
@@ -182,8 +221,6 @@ def test_the_job_script_says_what_the_machine_file_does(tmp_path: Path) -> None:
 
 
 def test_a_job_that_could_not_be_started_says_so() -> None:
-    from gadask.clusters.sge import _state
-
     assert _state("Eqw") == (State.QUEUED, "it could not be started: qstat -j says why")
     expected = {
         **dict.fromkeys(("qw", "Rq"), State.QUEUED),

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -216,12 +216,17 @@ def free_ports(n: int) -> list[int]:
     return free
 
 
-def _start(folder: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+def dying_with_parent() -> Callable[[], None]:
+    """Return what a daemon is to do first, so that it ends with the process that started it."""
     libc = ctypes.CDLL(None)
 
     def die_with_parent() -> None:
         libc.prctl(1, signal.SIGTERM)
 
+    return die_with_parent
+
+
+def _start(folder: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     with (folder / "daemons.log").open("ab") as log:
         return subprocess.Popen(
             [program, *arguments],
@@ -229,7 +234,7 @@ def _start(folder: Path, program: str, *arguments: str) -> subprocess.Popen[byte
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=die_with_parent,
+            preexec_fn=dying_with_parent(),
             start_new_session=True,
         )
 
