@@ -146,10 +146,10 @@ def test_what_they_say_to_a_submission(
         (0, "thank you", NoAnswerError),
         (1, "cannot connect: connection timed out", NoAnswerError),
         (1, "Unknown queue", ClusterError),
-        *(
-            [(1, "qsub: would exceed complex's per-user limit of jobs", FullQueueError)]
-            if isinstance(queue, Pbs)
-            else []
+        (
+            1,
+            "would exceed complex's per-user limit of jobs",
+            FullQueueError if isinstance(queue, Pbs) else ClusterError,
         ),
     ):
         program_says(tmp_path, monkeypatch, program, says, status)

@@ -214,7 +214,7 @@ def test_the_job_script_says_what_the_machine_file_does(tmp_path: Path) -> None:
     assert any("exec" in line for line in script.splitlines())
     (warning,) = GridEngine().warnings(machine)
     assert warning.startswith("skip_directives leaves out -l: a job may end before its node")
-    assert "'-l h_vmem=4G', by the core" in GridEngine().warnings(Machine())[0]
+    assert "such as '-l h_vmem=4G'" in GridEngine().warnings(Machine())[0]
     assert GridEngine().warnings(Machine(memory="default")) == []
     with pytest.raises(ConfigError, match="extra_directives: expected no -N"):
         GridEngine().check_machine(Machine(extra_directives=("-N mine",)))
