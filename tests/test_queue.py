@@ -140,7 +140,7 @@ def test_a_submission_without_an_answer_is_looked_for_by_its_name(
 
     asyncio.run(play())
     assert list(oar.jobs) == ["1.server"]
-    assert "a job may have been accepted and is looked for: qsub: cannot connect to server" in caplog.text
+    assert "a job may have been accepted; gadask looks for it: qsub: cannot connect to server" in caplog.text
     assert ("1 job not accepted, and asked for again later: qsub: cannot" in caplog.text) == (order == "fail")
 
 
@@ -205,7 +205,7 @@ def test_logs_of_jobs_stay_where_the_work_failed(
     left = sorted(path.name for path in tmp_path.glob("*.OU"))
     failed = isinstance(error, ZeroDivisionError)
     assert left == (["1.server.OU", "3.server.OU"] if failed else [])
-    assert (f"what the nodes said is in {tmp_path}/1.server.OU and 1 more" in caplog.text) == failed
+    assert (f"the nodes' logs are in {tmp_path}/1.server.OU and 1 more" in caplog.text) == failed
 
 
 def test_the_log_of_a_job_that_died_is_named_and_stays(
