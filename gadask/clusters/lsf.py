@@ -17,8 +17,7 @@ from gadask.clusters.commands import call
 from gadask.clusters.directives import check_name_option, unasked_memory, without
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State
-from gadask.errors import ClusterError
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, ended_jobs
 
 _STATES = {
     **dict.fromkeys(("PEND", "WAIT", "PROV"), State.QUEUED),
@@ -98,11 +97,8 @@ class Lsf(Queue):
     async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
         """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
         if job_ids:
-            try:
+            with ended_jobs(_FORGOTTEN):
                 await _call("bkill", *job_ids, timeout_s=timeout_s)
-            except ClusterError as error:
-                if not _FORGOTTEN.search(str(error)):
-                    raise
 
 
 def _job(entry: Mapping[str, str]) -> Job:

@@ -20,8 +20,7 @@ from gadask.clusters.directives import check_name_option, without
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State, full_queue
-from gadask.errors import ClusterError
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, ended_jobs, full_queue
 
 _STATES = {
     **dict.fromkeys("QHWT", State.QUEUED),
@@ -104,11 +103,8 @@ class Pbs(Queue):
     async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
         """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
         if job_ids:
-            try:
+            with ended_jobs(_FORGOTTEN):
                 await _call("qdel", *job_ids, timeout_s=timeout_s)
-            except ClusterError as error:
-                if not _FORGOTTEN.search(str(error)):
-                    raise
 
 
 def _is_own(entry: Mapping[str, Any]) -> bool:

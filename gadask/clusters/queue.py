@@ -43,6 +43,16 @@ def full_queue(pattern: re.Pattern[str]) -> Iterator[None]:
         raise (FullQueueError if pattern.search(str(error)) else ClusterError)(str(error)) from None
 
 
+@contextlib.contextmanager
+def ended_jobs(pattern: re.Pattern[str]) -> Iterator[None]:
+    """Take a refusal to cancel for done if it says what `pattern` finds: that a job has ended."""
+    try:
+        yield
+    except ClusterError as error:
+        if not pattern.search(str(error)):
+            raise
+
+
 class State(Enum):
     """Where a job stands. One that is missing from an answer has no state: it is gone, or the answer is incomplete."""
 

@@ -21,8 +21,7 @@ from gadask.clusters.commands import call
 from gadask.clusters.directives import check_name_option, unasked_memory, without
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State, full_queue
-from gadask.errors import ClusterError
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, ended_jobs, full_queue
 
 _PASSES = re.compile(
     "unable to contact|commlib error|communication|connection|unable to send|timed? ?out|temporarily"
@@ -114,11 +113,8 @@ class GridEngine(Queue):
     async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
         """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
         if job_ids:
-            try:
+            with ended_jobs(_FORGOTTEN):
                 await _call("qdel", *job_ids, timeout_s=timeout_s)
-            except ClusterError as error:
-                if not _FORGOTTEN.search(str(error)):
-                    raise
 
 
 def _job(entry: ElementTree.Element) -> Job:

@@ -16,8 +16,8 @@ from gadask.clusters.commands import call
 from gadask.clusters.jobnames import marked_names
 from gadask.clusters.machine import Machine
 from gadask.clusters.memory import Form, Memory
-from gadask.clusters.queue import Job, NoAnswerError, Queue, State, full_queue
-from gadask.errors import ClusterError, ConfigError
+from gadask.clusters.queue import Job, NoAnswerError, Queue, State, ended_jobs, full_queue
+from gadask.errors import ConfigError
 
 _STATES = {
     "PENDING": State.QUEUED,
@@ -29,7 +29,7 @@ _STATES = {
     "OUT_OF_MEMORY": State.OUT_OF_MEMORY,
     **dict.fromkeys(("CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "REVOKED"), State.FAILED),
 }
-_FORGOTTEN = "Invalid job id"
+_FORGOTTEN = re.compile("Invalid job id")
 _HEAD = re.compile(r"JOBID\|.*")
 _JOB = re.compile(r"(\d+)\|([\w.-]+)\|([A-Z_]+)\|([\d:-]*|INVALID)\|(\d+)\|([^|]*)\|(.*)")
 _FORMAT = "%A|%j|%T|%M|%C|%N|%r"
@@ -180,11 +180,8 @@ class Slurm(Queue):
     async def cancel(self, job_ids: Collection[str], timeout_s: float) -> None:
         """Cancel jobs; those that have ended are left alone. Raises `ClusterError` if the queue does not answer."""
         if job_ids:
-            try:
+            with ended_jobs(_FORGOTTEN):
                 await _call("scancel", *job_ids, timeout_s=timeout_s)
-            except ClusterError as error:
-                if _FORGOTTEN not in str(error):
-                    raise
 
 
 def option_name(directive: str) -> str:
