@@ -18,14 +18,19 @@ from gadask.policies.kernels import CompiledNetwork
 _EPISODES, _STEPS = 6, 100
 
 
-class _CountingNetwork(ObservedNetwork):
+class CountingNetwork(ObservedNetwork):
     """Counts the bytes that the dense layer reads, but for the first step of a network, which reads all it needs."""
 
+    n_bytes: list[int]
+    """Of each step."""
+
     def __init__(self, network: CompiledNetwork, precision: str) -> None:
+        """Arguments are as for `ObservedNetwork`."""
         super().__init__(network, precision)
-        self.n_bytes: list[int] = []
+        self.n_bytes = []
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the network's outputs, and count."""
         is_first = bool(self.structure.fresh)
         output = super().__call__(image)
         if not is_first:
@@ -41,7 +46,7 @@ def bytes_per_step(config: Config) -> float | None:
         network = getattr(policy, "_compiled", None)
         if not isinstance(network, CompiledNetwork):
             return None
-        counting = _CountingNetwork(network, config.policy.precision)
+        counting = CountingNetwork(network, config.policy.precision)
         policy._compiled = cast("Any", counting)
         for seed in range(_EPISODES):
             policy.initialise(torch.randn(policy.n_params, generator=torch.Generator().manual_seed(seed)))

@@ -8,6 +8,7 @@ node that cannot be set up, or fails later, says so and closes its worker: Dask 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import pickle
 import signal
 import socket
@@ -130,8 +131,15 @@ def _close_worker(worker: Worker, reason: str) -> None:
 
 
 def identity(digest: str | None) -> str:
-    """Return what master and node must agree in: the noise table, by its digest, gadask, and what it plays with."""
-    return f"noise {digest}, gadask {CODE}, {', '.join(f'{name} {version}' for name, version in libraries().items())}"
+    """Return what master and node must agree in: the noise table and the libraries, by their digests, and gadask.
+
+    It travels with every chunk, so it is short.
+    """
+    return f"noise {digest}, gadask {CODE}, libraries {hashlib.sha256(_libraries_text().encode()).hexdigest()[:8]}"
+
+
+def _libraries_text() -> str:
+    return ", ".join(f"{name} {version}" for name, version in libraries().items())
 
 
 def play(chunk: bytes, made_from: bytes, expected: str) -> ChunkResult:
@@ -168,7 +176,7 @@ def _expected_node(expected: str) -> Node:
     """Return this Dask worker's node; raises `NodeError` if its `identity` is another."""
     node = _node()
     if identity(node.digest) != expected:
-        raise NodeError(f"this node has {identity(node.digest)}; the run has {expected}")
+        raise NodeError(f"this node has {identity(node.digest)} ({_libraries_text()}); the run has {expected}")
     return node
 
 
