@@ -6,11 +6,13 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 
 from gadask.clusters.local import local_cluster
 from gadask.config import NoiseConfig
@@ -58,10 +60,21 @@ def be_another(how: str, dask_worker: Any) -> None:
         del plugin.CODE
 
 
-@pytest.mark.parametrize("how", ["changed", "of before"])
-def test_a_node_with_another_gadask_is_refused_by_name_and_version(
-    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def nothing(client: Client, bad: str) -> None:
+    pass
+
+
+def refused(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[..., None],
+    *arguments: object,
+    then: Callable[[Client, str], Awaitable[None]] = nothing,
+) -> tuple[str, str]:
+    """Play a run on two nodes after `change` in one of them, which plays nothing; returns its address and the refusal.
+
+    `then` is called while the nodes are there.
+    """
     config = faulty_config()
 
     async def main() -> str:
@@ -69,18 +82,27 @@ def test_a_node_with_another_gadask_is_refused_by_name_and_version(
             client = cluster.client
             await client.register_plugin(plugin.NodePlugin(config.noise, 1))
             bad: str = next(iter(await client.run(plugin.describe)))
-            await client.run(be_another, how, workers=[bad])
+            await client.run(change, *arguments, workers=[bad])
             async with aclosing(evolve(config, client, tmp_path / "run", n_processes=1)) as generations:
                 async for _ in generations:  # the other node could play them all before this one has been asked
                     await eventually(lambda: refusals(caplog), 60, "the node is refused")
+            await then(client, bad)
             return bad
 
     bad = asyncio.run(main())
     (refusal,) = refusals(caplog)
-    found = ANOTHER if how == "changed" else code().partition(" ")[0]
-    assert all(part in refusal for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
     for generation in range(config.budget.generations or 0):
         assert bad not in read_episodes(tmp_path / "run", generation)["node"].to_pylist()
+    return bad, refusal
+
+
+@pytest.mark.parametrize("how", ["changed", "of before"])
+def test_a_node_with_another_gadask_is_refused_by_name_and_version(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, refusal = refused(tmp_path, caplog, be_another, how)
+    found = ANOTHER if how == "changed" else code().partition(" ")[0]
+    assert all(part in refusal for part in (bad, f"is {found}, the run's is {code()}", os.uname().nodename))
 
 
 def have_other_libraries(dask_worker: Any) -> None:
@@ -93,24 +115,12 @@ def have_other_libraries(dask_worker: Any) -> None:
 def test_a_node_with_other_libraries_is_refused_by_name_and_version(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = faulty_config()
+    async def plays_no_chunk(client: Client, bad: str) -> None:
+        (info,) = [info for address, info in (await client.run(plugin.describe)).items() if address == bad]
+        with pytest.raises(NodeError, match=r"this node has noise .* numpy 1\.26\.4.*; the run has noise .*"):
+            await client.submit(plugin.play, b"", b"", plugin.identity(info.digest), pure=False, workers=[bad])
 
-    async def main() -> str:
-        async with local_cluster(2) as cluster:
-            client = cluster.client
-            await client.register_plugin(plugin.NodePlugin(config.noise, 1))
-            bad: str = next(iter(await client.run(plugin.describe)))
-            await client.run(have_other_libraries, workers=[bad])
-            async with aclosing(evolve(config, client, tmp_path / "run", n_processes=1)) as generations:
-                async for _ in generations:
-                    await eventually(lambda: len(refusals(caplog)) == 1, 60, "the node is refused")
-            (info,) = [info for address, info in (await client.run(plugin.describe)).items() if address == bad]
-            with pytest.raises(NodeError, match=r"this node has noise .* numpy 1\.26\.4.*; the run has noise .*"):
-                await client.submit(plugin.play, b"", b"", plugin.identity(info.digest), pure=False, workers=[bad])
-            return bad
-
-    bad = asyncio.run(main())
-    (refusal,) = refusals(caplog)
+    bad, refusal = refused(tmp_path, caplog, have_other_libraries, then=plays_no_chunk)
     ours = libraries()
     for part in (
         bad,
@@ -119,8 +129,6 @@ def test_a_node_with_other_libraries_is_refused_by_name_and_version(
         f"its torch is missing, the run's is {ours['torch']}",
     ):
         assert part in refusal
-    for generation in range(config.budget.generations or 0):
-        assert bad not in read_episodes(tmp_path / "run", generation)["node"].to_pylist()
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
