@@ -28,12 +28,13 @@ def line(number: int, elite: float | None = 100.0) -> dict[str, Any]:
 
 
 def start(run: str = "a", n_past: int = 0) -> events.Event:
-    return events.run_event(run, Path(f"/runs/frostbite-{run}"), Config(), [line(i) for i in range(n_past)])
+    return events.run_event(run, Path(f"/runs/frostbite-{run}"), Config(), [line(i) for i in range(n_past)], ())
 
 
 def close(
-    number: int, run: str = "a", busy_s: float = 50.0, discarded_s: float = 4.0, behaviour: Sequence[float] = ()
-) -> events.Event:
+    number: int, run: str = "a", busy_s: float = 50.0, discarded_s: float = 4.0, behaviour: Sequence[float] = (),
+    archive: Sequence[tuple[float, ...]] = (),
+) -> events.Event:  # fmt: skip
     """Return a generation of a minute, on one node; the times are of each of its processes.
 
     Its two next parents and its candidate have this behaviour, if one is given, but for the second parent's, which is
@@ -44,7 +45,7 @@ def close(
     if behaviour:
         closed["next_parents_behaviour"] = [list(behaviour), None]
         closed["candidates"][0]["behaviour"] = list(behaviour)
-    return events.generation_event(run, number, closed, {NODE: node})
+    return events.generation_event(run, number, closed, archive, {NODE: node})
 
 
 def report(generation: int, run: str = "a", nodes: int = 2) -> events.Event:

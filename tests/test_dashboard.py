@@ -69,7 +69,7 @@ def test_a_long_run_is_thinned_out_and_keeps_its_last_generation() -> None:
     assert len(numbers) <= 1000
     assert numbers[-1] == 2499
     assert numbers == sorted(numbers)
-    past = events.run_event("a", Path("r"), Config(), [line(i) for i in range(2500)])["generations"]
+    past = events.run_event("a", Path("r"), Config(), [line(i) for i in range(2500)], ())["generations"]
     assert len(past) <= 500
     assert past[-1]["number"] == 2499
 

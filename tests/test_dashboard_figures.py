@@ -163,6 +163,21 @@ def test_places_of_the_chosen_ones_are_drawn_and_earlier_ones_fainter() -> None:
     assert set(plot._newest.data["x"]) == {60}
 
 
+def test_the_archive_is_drawn_as_it_is_now_and_only_its_places() -> None:
+    remembered = [(float(number), 1.0) for number in range(600)]
+    history = taken(maze(), close(0, behaviour=(0, 7.0), archive=remembered))
+    plot, *_ = places(history)
+    assert plot._archive.data["x"] == [float(number) for number in range(100, 600)]  # the newest
+    history.log_event(events.TOPIC, close(1, behaviour=(1, 7.0), archive=[(1.0, 2.0), (1.0, 2.0, 3.0)]))
+    plot.update()
+    assert list(zip(*plot._archive.data.values(), strict=True)) == [(1.0, 2.0, plot._newest.data["colour"][0])]
+
+
+def test_a_resumed_run_reports_what_its_algorithm_remembers() -> None:
+    history = taken(events.run_event("a", Path("run"), Config(), [line(0)], [(3.0, 4.0)]))
+    assert history.runs["a"].archive == [[3.0, 4.0]]
+
+
 @pytest.mark.parametrize("behaviour", [(), (1.0,), (1.0, 2.0, 3.0)])
 def test_behaviours_of_other_lengths_are_no_places_and_the_plot_stays_hidden(behaviour: tuple[float, ...]) -> None:
     plot, earlier, newest = places(taken(maze(), close(0, behaviour=behaviour), close(1, behaviour=behaviour)))
@@ -198,14 +213,14 @@ def test_an_elite_of_an_earlier_generation_that_was_no_candidate_has_no_place() 
 
 def test_a_resumed_run_reports_the_places_of_its_last_generations() -> None:
     lines = [{**line(i), "next_parents_behaviour": [[float(i), 0.0]]} for i in range(100)]
-    history = taken(events.run_event("a", Path("run"), Config(), lines))
+    history = taken(events.run_event("a", Path("run"), Config(), lines, ()))
     assert [entry["parents"] for entry in history.runs["a"].places] == [[[float(i), 0.0]] for i in range(60, 100)]
 
 
 def cartpole(run: str) -> events.Event:
     config = Config()
     return events.run_event(
-        run, Path(f"cartpole-{run}"), replace(config, env=replace(config.env, id="CartPole-v1")), []
+        run, Path(f"cartpole-{run}"), replace(config, env=replace(config.env, id="CartPole-v1")), [], ()
     )
 
 
@@ -321,6 +336,6 @@ def test_returns_that_differ_by_an_error_of_rounding_are_drawn_as_the_same(
     for one, value in zip(lines, returns, strict=True):
         one["children"] = {"quantiles": dict.fromkeys(one["children"]["quantiles"], value)}
         one["candidates"][0]["standard_error"] = 0.0
-    plot = made(Fitness, taken(events.run_event("a", Path("run"), Config(), lines)))
+    plot = made(Fitness, taken(events.run_event("a", Path("run"), Config(), lines, ())))
     shown = [*plot._lines.lines.data["ys"], *plot._bands.data["ys"], plot._points.data["elite"]]
     assert {value for values in shown for value in values} == drawn

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import (
     Algorithm,
+    Behaviour,
     Brood,
     Children,
     Closed,
     Evaluated,
     Json,
     Scored,
+    archived,
     described,
     slots_per_task,
 )
@@ -129,6 +131,9 @@ class Wrong(Truncation):
             return {"novelty": float("nan")}
         return [] if self.what == "list" else {"parents": len(state.parents)}  # type: ignore[return-value]
 
+    def archive(self, state: Parents) -> tuple[Behaviour, ...]:
+        return ("somewhere",) if self.what == "remembers" else ((1, 2.0),)  # type: ignore[return-value]
+
     def to_json(self, state: Parents) -> Json:
         document = super().to_json(state)
         if self.what == "keys":
@@ -153,6 +158,7 @@ def wrong(config: Config, what: str = "") -> Wrong:
         ("bases", "bases: expected at most n_bases, which is 20, found 30"),
         ("describes", "ValueError: Out of range float values"),
         ("list", r"describe: expected a dictionary, found \[\]"),
+        ("remembers", "ValueError: could not convert string to float"),
         ("keys", "expected a list of genomes"),
         ("forgets", "found another state: no run could be resumed"),
     ],
@@ -211,6 +217,7 @@ def ask_everything(algorithm: Algorithm[Any]) -> None:
     evaluated = [Evaluated(genome, [1.0]) for genome in algorithm.nominate(state, scored)]
     state = algorithm.tell(state, Closed(0, scored, evaluated))
     assert described(algorithm, state) == {"parents": 6}
+    assert archived(algorithm, state) == ((1.0, 2.0),)
     assert algorithm.from_json(algorithm.to_json(state)) == state
 
 
@@ -226,10 +233,10 @@ def test_right_answers_pass() -> None:
 
 
 class Silent:
-    """A whole algorithm that says nothing in the log."""
+    """A whole algorithm that says nothing in the log and remembers nothing."""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "describe":
+        if name in {"describe", "archive"}:
             raise AttributeError(name)
         return getattr(wrong(Config()), name)
 
@@ -240,7 +247,9 @@ def silent(config: Config) -> Silent:
 
 def test_an_algorithm_need_not_describe_itself() -> None:
     algorithm = make_algorithm(replace(Config(), algorithm=AlgorithmConfig(f"{__name__}:silent")))
-    assert described(algorithm, algorithm.start((5,), 1000)) == {}
+    state = algorithm.start((5,), 1000)
+    assert described(algorithm, state) == {}
+    assert archived(algorithm, state) == ()
 
 
 def test_a_node_with_another_version_of_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

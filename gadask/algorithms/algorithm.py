@@ -231,3 +231,16 @@ class Describing(Protocol[SaidOf]):
 def described(algorithm: object, state: Any) -> Json:
     """Return what an algorithm says of a state; nothing where it has no `describe`."""
     return algorithm.describe(state) if isinstance(algorithm, Describing) else {}
+
+
+@runtime_checkable
+class Archiving(Protocol[SaidOf]):
+    """An algorithm that remembers behaviours of earlier generations, which the dashboard and reports show; optional."""
+
+    def archive(self, state: SaidOf) -> Sequence[Behaviour]:
+        """Return these behaviours, the oldest first."""
+
+
+def archived(algorithm: object, state: Any) -> Sequence[Behaviour]:
+    """Return the behaviours that an algorithm remembers; none where it has no `archive`."""
+    return algorithm.archive(state) if isinstance(algorithm, Archiving) else ()

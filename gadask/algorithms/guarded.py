@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gadask.algorithms.algorithm import (
     Algorithm,
+    Behaviour,
     Brood,
     Children,
     Closed,
@@ -20,6 +21,7 @@ from gadask.algorithms.algorithm import (
     Json,
     Moving,
     Scored,
+    archived,
     described,
     moving,
     n_candidates,
@@ -151,6 +153,10 @@ class Guarded:
         if not isinstance(found, dict):
             raise self._wrong(f"describe: expected a dictionary, found {str(found)[:80]}")
         return found
+
+    def archive(self, state: Any) -> tuple[Behaviour, ...]:
+        """Return the behaviours that it remembers; none where it has no `archive`."""
+        return self._asked(lambda: tuple(tuple(map(float, one)) for one in archived(self.algorithm, state)))
 
     def to_json(self, state: Any) -> Json:
         """Return the state as JSON holds it, from which the same state comes back."""

@@ -125,6 +125,10 @@ class Novelty:
         """Return the best by return so far."""
         return state.elite
 
+    def archive(self, state: Explored) -> tuple[Behaviour, ...]:
+        """Return the behaviours that novelty is measured against beside a generation's own, the oldest first."""
+        return state.archive
+
     def describe(self, state: Explored) -> Json:
         """Return how many behaviours the archive holds, and the mean novelty of the last generation's children."""
         return {"archive": len(state.archive), "mean_novelty": state.mean_novelty}

@@ -1,8 +1,8 @@
 """Where episodes ended, for runs whose behaviour has two entries: a place, such as where a robot was at the end.
 
 The figure shows the children of the last generation, those of the generations before it fainter, the parents chosen
-from them, the candidates, the elite, and the archive of novelty search as the checkpoint holds it. In the hard maze
-they lie among its walls.
+from them, the candidates, the elite, and what the algorithm remembers, as novelty search's archive, from the
+checkpoint. In the hard maze they lie among its walls.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
-from gadask.algorithms.algorithm import Behaviour
-from gadask.algorithms.novelty import Explored
+from gadask.algorithms.algorithm import Behaviour, archived
 from gadask.analysis.figures import CHILD, ELITE, EVALUATION, GREY, LATE, new_figure, style_legend
 from gadask.analysis.page import Page
 from gadask.analysis.runs import Run
@@ -50,7 +49,7 @@ class Positions:
     before: Places
     """Children's episodes of at most `N_BEFORE` generations before it."""
     archive: Places
-    """Behaviours in the archive of novelty search; none of another algorithm."""
+    """What the algorithm remembers of earlier generations; none of most."""
     parents: Places
     """The next generation's parents, in the last one."""
     candidates: Places
@@ -167,8 +166,7 @@ def _children(path: Path, generations: list[int]) -> Places:
 def _archive(run: Run) -> Places:
     config, state = read_run(run.path)
     algorithm = make_algorithm(config)
-    explored = algorithm.from_json(state.algorithm) if state.algorithm else None
-    return _places(list(explored.archive) if isinstance(explored, Explored) else [])
+    return _places(list(archived(algorithm, algorithm.from_json(state.algorithm))) if state.algorithm else [])
 
 
 def _bounds(positions: Positions, is_maze: bool) -> tuple[float, float, float, float]:

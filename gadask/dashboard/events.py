@@ -2,9 +2,9 @@
 
 | `type` | when | fields beside `run` |
 | --- | --- | --- |
-| `run` | a run starts or goes on | `name`, `env`, `unit`, `policy`, `closing`; of before `generations`, `places` |
+| `run` | a run starts or goes on | `name`, `env`, `unit`, `policy`, `closing`; past `generations`, `places`, `archive` |
 | `progress` | about once a second, whether results arrive or not | where the run stands in the middle of a generation |
-| `generation` | a generation closes | `generation`, `places`: entries as in `run`; `nodes`: process time by node |
+| `generation` | a generation closes | `generation`, `places`, `archive`: as in `run`; `nodes`: process time by node |
 | `end` | the run ends | `reason`: empty where the budget was reached |
 
 `run` is the run's id, new at each start; `name` is its directory's name. `unit` is what its amounts are counted in:
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gadask.algorithms.algorithm import Behaviour
 from gadask.config import Config
 from gadask.record.generations import frames_played
 
@@ -33,12 +34,19 @@ _MAX_PAST = 500
 """Generations that a resumed run reports at its start; older ones are thinned out."""
 _MAX_POINTS = 100
 """Parents, and candidates, of one generation whose places are reported, the best ones first."""
+_MAX_ARCHIVED = 500
+"""Archived behaviours that are reported, the newest ones."""
 
 Event = dict[str, Any]
 
 
-def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[str, Any]]) -> Event:
-    """Return the event of a run that starts; `log` holds the lines of the generations recorded before."""
+def run_event(
+    run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[str, Any]], archive: Sequence[Behaviour]
+) -> Event:
+    """Return the event of a run that starts.
+
+    `log` holds the lines of the generations recorded before, `archive` what its algorithm remembers of them.
+    """
     step = math.ceil(len(log) / _MAX_PAST) if log else 1
     kept = [line for line in log if (len(log) - 1 - int(line["generation"])) % step == 0]
     return {
@@ -51,18 +59,24 @@ def run_event(run_id: str, run_dir: Path, config: Config, log: Sequence[Mapping[
         "closing": config.generation.closing,
         "generations": [generation_entry(int(line["generation"]), line) for line in kept],
         "places": [places_entry(line) for line in log[-MAX_PLACES:]],
+        "archive": _places(archive[-_MAX_ARCHIVED:]),
     }
 
 
 def generation_event(
-    run_id: str, number: int, line: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
-) -> Event:
-    """Return the event of a closed generation; `line` as in the log, `nodes` as `node_entry` makes them, by address."""
+    run_id: str, number: int, line: Mapping[str, Any], archive: Sequence[Behaviour],
+    nodes: Mapping[str, Mapping[str, Any]],
+) -> Event:  # fmt: skip
+    """Return the event of a closed generation.
+
+    `line` is as in the log, `archive` what the algorithm remembers, `nodes` as `node_entry` makes them, by address.
+    """
     return {
         "type": "generation",
         "run": run_id,
         "generation": generation_entry(number, line),
         "places": places_entry(line),
+        "archive": _places(archive[-_MAX_ARCHIVED:]),
         "nodes": dict(nodes),
     }
 
@@ -101,10 +115,7 @@ def places_entry(line: Mapping[str, Any]) -> Event:
         "candidates": [candidate.get("behaviour") for candidate in line["candidates"]],
         "elite": [candidate.get("behaviour") for candidate in line["candidates"] if candidate["genome"] == elite],
     }
-    return {
-        kind: [list(place) for place in found[:_MAX_POINTS] if place is not None and len(place) == 2]
-        for kind, found in behaviours.items()
-    }
+    return {kind: _places(found[:_MAX_POINTS]) for kind, found in behaviours.items()}
 
 
 def node_entry(host: str, processes: int, wall_s: float, busy_s: float, discarded_s: float) -> Event:
@@ -150,3 +161,8 @@ def progress_event(
 def end_event(run_id: str, reason: str) -> Event:
     """Return the event of a run that ended; `reason` is empty where it reached its budget."""
     return {"type": "end", "run": run_id, "reason": reason}
+
+
+def _places(behaviours: Iterable[Sequence[float] | None]) -> list[list[float]]:
+    """Return those behaviours that are places: of two numbers."""
+    return [list(place) for place in behaviours if place is not None and len(place) == 2]

@@ -36,6 +36,8 @@ class RunHistory:
     """Entries as `events.generation_entry` makes them, oldest first; every other is dropped when they are too many."""
     places: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_PLACES))
     """Entries of the last generations that have places, as `events.places_entry` makes them, oldest first."""
+    archive: list[list[float]] = field(default_factory=list)
+    """Newest places that its algorithm remembers, oldest first."""
     n_closed: int = 0
     """Generations that were closed since it started."""
     progress: dict[str, Any] | None = None
@@ -79,6 +81,7 @@ class History(SchedulerPlugin):  # type: ignore[misc]
                 list(event["generations"]),
             )
             run.places.extend(filter(_is_filled, event["places"]))
+            run.archive = event["archive"]
             self.runs[event["run"]] = run
             self._n_started += 1
             if len(self.runs) > _MAX_RUNS:
@@ -94,6 +97,7 @@ class History(SchedulerPlugin):  # type: ignore[misc]
                 run.progress = event
             case "generation":
                 run.places.extend(filter(_is_filled, [event["places"]]))
+                run.archive = event["archive"]
                 run.generations.append(event["generation"])
                 run.nodes = event["nodes"]
                 run.n_closed += 1

@@ -1,4 +1,4 @@
-"""The figure of places: where the chosen genomes ended, for runs whose behaviour has two numbers."""
+"""The figure of places: where the chosen genomes ended, and an archive, for runs whose behaviour has two numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _MARKS = {
     "candidates": {"marker": "diamond", "size": 11},
     "elite": {"marker": "star", "size": 20},
 }
+_ARCHIVED = {"marker": "x", "size": 6}
+_ARCHIVE_ALPHA = 0.6
 _NEWEST, _OLDER, _FAINTEST, _FADING = 0.95, 0.4, 0.06, 0.93
 _GOAL, _EDGE = "#009E73", "#E69F00"
 
@@ -23,8 +25,9 @@ _GOAL, _EDGE = "#009E73", "#E69F00"
 class Positions(RunPlot):
     """Where do the chosen ones end? Parents of the next generation, candidates, the elite, earlier ones fainter.
 
-    Those of the hard maze lie among its walls. A plot that is made invisible stays so until there is something to draw,
-    and is so again while a task without places is picked.
+    Crosses are the newest behaviours in the archive of an algorithm that has one. In the hard maze all lie among its
+    walls. A plot that is made invisible stays so until there is something to draw, and is so again while a task without
+    places is picked.
     """
 
     name = "positions"
@@ -36,21 +39,29 @@ class Positions(RunPlot):
         self._env = ""
         self._walls = ColumnDataSource(empty_columns("x0", "y0", "x1", "y1"))
         self._marks = ColumnDataSource(empty_columns("x", "y", "colour", "size"))
+        self._archive = ColumnDataSource(empty_columns("x", "y", "colour"))
         columns = empty_columns("x", "y", "colour", "line", "alpha", "marker", "size", "kind")
         self._earlier, self._newest = ColumnDataSource(columns), ColumnDataSource(columns)
         plot.segment("x0", "y0", "x1", "y1", source=self._walls, line_color=INK, line_width=3)
         plot.scatter("x", "y", source=self._marks, fill_color="colour", line_color=INK, line_width=2, size="size")
+        plot.scatter("x", "y", source=self._archive, color="colour", alpha=_ARCHIVE_ALPHA, **_ARCHIVED)
         for source in (self._earlier, self._newest):
             plot.scatter(
                 "x", "y", source=source, fill_color="colour", line_color="line", alpha="alpha", marker="marker",
                 size="size", line_width=1.5,
             )  # fmt: skip
-        add_key(plot, next_parents=_MARKS["parents"], candidates=_MARKS["candidates"], elite=_MARKS["elite"])
+        add_key(
+            plot, next_parents=_MARKS["parents"], candidates=_MARKS["candidates"], elite=_MARKS["elite"],
+            archive=_ARCHIVED,
+        )  # fmt: skip
         return plot
 
     def _draw(self, runs: list[tuple[RunHistory, str]]) -> bool:
         earlier, newest = empty_columns(*self._earlier.data), empty_columns(*self._newest.data)
+        archive = empty_columns(*self._archive.data)
         for run, colour in runs:
+            for place in run.archive:
+                append(archive, (*place, colour))
             for age, places in enumerate(reversed(run.places)):
                 alpha = max(_FAINTEST, _OLDER * _FADING**age) if age else _NEWEST
                 for kind, style in _MARKS.items():
@@ -64,7 +75,7 @@ class Positions(RunPlot):
         if env != self._env:
             self._env = env
             self._draw_surroundings()
-        self._earlier.data, self._newest.data = earlier, newest
+        self._archive.data, self._earlier.data, self._newest.data = archive, earlier, newest
         is_filled = bool(newest["x"])
         self.root.visible = is_filled or not self._hides
         return is_filled

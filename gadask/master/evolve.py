@@ -18,6 +18,7 @@ from typing import Any
 
 from distributed import Client
 
+from gadask.algorithms.algorithm import archived
 from gadask.config import Config
 from gadask.dashboard.events import end_event, run_event
 from gadask.dashboard.reporter import Reporter
@@ -78,9 +79,11 @@ async def evolve(
             assert dispatcher.digest is not None
             entry = provenance(dispatcher.digest)
             await in_thread(lambda: directory.add_provenance(entry))
-            await reporter.send(run_event(task.run_id, directory.path, config, list(read_generations(directory.path))))
             if not state.algorithm:  # a directory that was made without one
                 state = first_state(task, Start())
+            archive = archived(task.algorithm, task.algorithm.from_json(state.algorithm))
+            log = list(read_generations(directory.path))
+            await reporter.send(run_event(task.run_id, directory.path, config, log, archive))
             state = replace(state, noise_digest=dispatcher.digest)
             settled = Anchoring(client, dispatcher, directory).settled
             player = GenerationPlayer(config, task, dispatcher, reporter, on_progress, core_hours, settled)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored, described, n_candidates
+from gadask.algorithms.algorithm import Brood, Closed, Elite, Json, Scored, archived, described, n_candidates
 from gadask.config import Config, GenerationConfig
 from gadask.dashboard.events import Event, generation_event, node_entry, progress_event
 from gadask.dashboard.reporter import Reporter
@@ -185,7 +185,7 @@ class GenerationPlayer:
         line["total"] = {"frames": state.frames, "steps": state.steps, "episodes": state.episodes}
         line["timing"]["elapsed_s"] = state.elapsed_s
         nodes = self._node_times(books, timing.wall_s)
-        await self._reporter.send(generation_event(self._task.run_id, number, line, nodes))
+        await self._reporter.send(generation_event(self._task.run_id, number, line, archived(algorithm, after), nodes))
         generation = Generation(number, state, elite, timing, line)
         return generation, functools.partial(self._table, books, table, headings, nursery)
 
