@@ -325,7 +325,7 @@ class ESConfig:
     """With `optimiser = "momentum"`: how much of the last direction is kept."""
     weight_decay: float = 0.005
     """The centre times this is added to the gradient."""
-    anchor_every: int = 16
+    anchor_every: int = 12
     """The centre is stored as numbers once in this many generations. Nodes that come later, films and a resumed run
     begin from it."""
 

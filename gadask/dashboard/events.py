@@ -2,7 +2,7 @@
 
 | `type` | when | fields beside `run` |
 | --- | --- | --- |
-| `run` | a run starts or goes on | `name`, `env`, `unit`, `policy`, `closing`; past `generations`, `places`, `archive` |
+| `run` | a run starts | `name`, `env`, `unit`, `policy`, `closing`; past `generations`, `places`, `archive` |
 | `progress` | about once a second, whether results arrive or not | where the run stands in the middle of a generation |
 | `generation` | a generation closes | `generation`, `places`, `archive`: as in `run`; `nodes`: process time by node |
 | `end` | the run ends | `reason`: empty where the budget was reached |

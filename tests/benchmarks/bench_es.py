@@ -145,13 +145,13 @@ async def _sending(client: Client, n_params: int) -> float:
 
 
 def _late_joiner(config: Config, task: Task, n_pairs: int) -> float:
-    """Return the seconds to the first episode of a node that has only its table, 15 updates behind."""
+    """Return the seconds to the first episode of a node that has only its table, as far behind as an anchor lets it be."""
     vectors = np.random.default_rng(0).standard_normal((1 + task.n_vectors, task.n_params)).astype(np.float32)
     vectors[2] **= 2
     anchor = stored_path(task.run_dir, anchor_digest(vectors))
     anchor.parent.mkdir(exist_ok=True)
     anchor.write_bytes(anchor_content(vectors))
-    updates = [_stored_update(task, number, n_pairs).name for number in range(986, 1001)]
+    updates = [_stored_update(task, number, n_pairs).name for number in range(1002 - config.es.anchor_every, 1001)]
     node = Node(config.noise, 2)
     try:
         return _play(node, task, (anchor.stem, *updates), 1000)
