@@ -145,7 +145,7 @@ async def _sending(client: Client, n_params: int) -> float:
 
 
 def _late_joiner(config: Config, task: Task, n_pairs: int) -> float:
-    """Return the seconds to the first episode of a node that has only its table, as far behind as an anchor lets it be."""
+    """Return the seconds to the first episode of a node that has only its table, as far behind as anchors let it be."""
     vectors = np.random.default_rng(0).standard_normal((1 + task.n_vectors, task.n_params)).astype(np.float32)
     vectors[2] **= 2
     anchor = stored_path(task.run_dir, anchor_digest(vectors))

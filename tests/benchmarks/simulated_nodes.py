@@ -128,9 +128,13 @@ def _uniform(keys: NDArray[Any]) -> NDArray[np.float64]:
 
 @asynccontextmanager
 async def simulated_nodes(
-    client: Client, n_nodes: int, noise: NoiseConfig, *, speed: float = 1.0, n_processes: int = N_PROCESSES
-) -> AsyncIterator[list[int]]:
-    """Connect nodes to the client's scheduler; yields the process numbers of what simulates them."""
+    client: Client, n_nodes: int, noise: NoiseConfig, *, speed: float = 1.0, n_processes: int = N_PROCESSES,
+    at_once: bool = False,
+) -> AsyncIterator[list[int]]:  # fmt: skip
+    """Connect nodes to the client's scheduler; yields the process numbers of what simulates them.
+
+    Those of one process connect in turn, or `at_once` with all others, when all processes are ready.
+    """
     context = multiprocessing.get_context("spawn")
     processes = []
     pipes = []
@@ -138,12 +142,25 @@ async def simulated_nodes(
         for first in range(0, n_nodes, _WORKERS_A_PROCESS):
             n_workers = min(_WORKERS_A_PROCESS, n_nodes - first)
             ours, theirs = context.Pipe()
-            arguments = (client.scheduler.address, client.security, n_workers, noise, n_processes, speed, theirs)
+            arguments = (
+                client.scheduler.address,
+                client.security,
+                n_workers,
+                noise,
+                n_processes,
+                speed,
+                at_once,
+                theirs,
+            )
             process = context.Process(target=_host, args=arguments, daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
             pipes.append(ours)
+        for pipe in pipes:
+            await asyncio.to_thread(pipe.recv)
+        for pipe in pipes:
+            pipe.send("connect")
         for pipe in pipes:
             await asyncio.to_thread(pipe.recv)
         yield [process.pid or 0 for process in processes]
@@ -156,16 +173,16 @@ async def simulated_nodes(
 
 
 def _host(
-    address: str, security: Any, n_workers: int, noise: NoiseConfig, n_processes: int, speed: float, pipe: Connection
-) -> None:
+    address: str, security: Any, n_workers: int, noise: NoiseConfig, n_processes: int, speed: float, at_once: bool,
+    pipe: Connection,
+) -> None:  # fmt: skip
     """Run workers in this process until the pipe closes."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # at the end the scheduler goes before they do
 
     async def main() -> None:
         with dask.config.set(_DASK_CONFIG), tempfile.TemporaryDirectory() as directory:
-            workers = []
-            for number in range(n_workers):
-                worker = Worker(
+            workers = [
+                Worker(
                     address,
                     nthreads=2,
                     security=security,
@@ -174,7 +191,14 @@ def _host(
                     local_directory=f"{directory}/{number}",  # in a common one each looks for what others left
                     plugins=[_SimulatedPlugin(SimulatedNode(noise, n_processes, speed))],
                 )
-                workers.append(await worker)
+                for number in range(n_workers)
+            ]
+            pipe.send("ready")
+            await asyncio.to_thread(pipe.recv)
+            if at_once:
+                await asyncio.gather(*workers)
+            for worker in workers:
+                await worker
                 for name, callback in worker.periodic_callbacks.items():
                     if name not in _CALLBACKS:
                         callback.stop()
