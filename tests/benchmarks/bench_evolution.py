@@ -7,6 +7,7 @@ ratios are taken round by round. Making environments, networks and the parents' 
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from typing import get_args
 
 import numpy as np
 
+from gadask import compiled
 from gadask.algorithms.algorithm import Brood
 from gadask.config import PRESETS, EnvConfig, NoiseConfig, PolicyConfig, Precision
 from gadask.envs import make_env
@@ -156,6 +158,15 @@ def pin(index: int) -> None:
     """Have this process, a child of the benchmark, run on one core alone."""
     cpus = sorted(os.sched_getaffinity(os.getppid()))
     os.sched_setaffinity(0, {cpus[index % len(cpus)]})
+
+
+def limit(instructions: str) -> None:
+    """Have this process, a child of the benchmark, use instructions such as `avx2`, and no newer ones."""
+
+    def limited(library: ctypes.CDLL | None) -> str | None:
+        return None if library is None else instructions
+
+    compiled.instruction_set = limited
 
 
 def make_task(env: EnvConfig, policy: PolicyConfig) -> Task:

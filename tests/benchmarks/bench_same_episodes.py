@@ -4,7 +4,8 @@ Evolution beside the environment alone at the very same episodes. A child is dec
 episode, as in evolution; then the environment plays the episode's actions again without a network. Both take place
 within seconds of each other, so that a machine that speeds up or slows down does so for both, and both play the same
 game: random actions, with which `bench_evolution` compares, cost the emulator a few per cent more or less than a
-network's. Networks and precisions take turns in two pinned processes.
+network's. Networks and precisions take turns in two pinned processes. `--instructions avx2` plays as on a processor
+that has no newer ones.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from rich.table import Table
 
 from gadask.config import PRESETS, Precision
 from gadask.play.rollout import play_episode
-from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin, summary
+from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, limit, pin, summary
 from tests.benchmarks.children import Nursery, RecordingPolicy, open_game
 
 _MAX_STEPS = PRESETS["such2017"].env.max_steps
 
 
-def measure(game: str, seconds: float = 1.0, rounds: int = 15) -> dict[str, float]:
+def measure(game: str, seconds: float = 1.0, rounds: int = 15, instructions: str = "") -> dict[str, float]:
     """Return medians and ranges of the ratios; a round gives evolution with each network `seconds` in each process."""
     with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
-        jobs = [(game, seconds, rounds, i) for i in range(N_PROCESSES)]
+        jobs = [(game, seconds, rounds, i, instructions) for i in range(N_PROCESSES)]
         found = pool.starmap(_ratios_of_rounds, jobs, chunksize=1)
     figures: dict[str, float] = {}
     for network, *of_processes in zip(NETWORKS, *found, strict=True):
@@ -44,9 +45,11 @@ def measure(game: str, seconds: float = 1.0, rounds: int = 15) -> dict[str, floa
     return figures
 
 
-def _ratios_of_rounds(game: str, seconds: float, rounds: int, index: int) -> list[list[float]]:
+def _ratios_of_rounds(game: str, seconds: float, rounds: int, index: int, instructions: str) -> list[list[float]]:
     """Return a list for each of `NETWORKS` with a ratio for each round."""
     pin(index)
+    if instructions:
+        limit(instructions)
     torch.set_num_threads(1)
     nursery = Nursery(index)
     players = [_Player(game, kind, precision, nursery) for kind, precision in NETWORKS]
@@ -89,10 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("games", nargs="*", metavar="GAME", default=["Frostbite", "Asteroids", "Kangaroo"])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--instructions", default="", metavar="NAME")
     arguments = parser.parse_args()
     table = Table("game", "what", "share")
     for game in arguments.games:
-        for name, share in measure(game, rounds=arguments.rounds).items():
+        for name, share in measure(game, rounds=arguments.rounds, instructions=arguments.instructions).items():
             table.add_row(game, name, f"{share:.3f}")
     Console(width=100).print(table)
 

@@ -1,10 +1,11 @@
-"""Where the time of one step goes: `python -m tests.benchmarks.bench_step [GAME …]`.
+"""Where the time of one step goes: `python -m tests.benchmarks.bench_step [GAME …] [--instructions avx2]`.
 
 Children of `such2017` and `nature` play with a clock between the parts of a step, in the order in which evolution runs
 them, with another child's weights in every episode; after each the same actions are played by the environment alone.
 Networks and precisions take turns. Two processes play at once, pinned, as two rollout processes do. Microseconds a
 step, in which what an episode costs once (its start, decoding, packing) is spread over its steps; a clock costs 0.1 µs,
 the call of a part alone about 1 µs.
+`--instructions` are the newest that are used, by default all that the processor has.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from gadask.numerics import numeric_environment
 
 os.environ.update(numeric_environment())  # before numpy and torch are imported below
 
+import argparse
 import multiprocessing
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from gadask.envs import make_env
 from gadask.play.rollout import play_episode
 from gadask.policies import make_policy
 from gadask.policies.kernels import CompiledNetwork
-from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, pin
+from tests.benchmarks.bench_evolution import N_PROCESSES, NETWORKS, limit, pin
 from tests.benchmarks.children import Nursery, RecordingPolicy
 from tests.benchmarks.network_in_parts import NetworkInParts
 
@@ -116,9 +117,11 @@ class _Player:
         return {name: seconds / self._steps * 1e6 for name, seconds in self._clock.seconds.items() if name != "-"}
 
 
-def profile(game: str, index: int) -> list[dict[str, float]]:
+def profile(game: str, index: int, instructions: str) -> list[dict[str, float]]:
     """Return microseconds a step by part of every network and precision."""
     pin(index)
+    if instructions:
+        limit(instructions)
     torch.set_num_threads(1)
     nursery = Nursery(index)
     players = [_Player(game, kind, precision, nursery) for kind, precision in NETWORKS]
@@ -156,11 +159,16 @@ def _clocked(function: Callable[[int], None], name: str, clock: _Clock) -> Calla
     return clocked
 
 
-def main(games: Sequence[str]) -> None:
+def main() -> None:
     """Print a table for each game."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("games", nargs="*", metavar="GAME", default=["Frostbite"])
+    parser.add_argument("--instructions", default="", metavar="NAME")
+    given = parser.parse_args()
     with multiprocessing.get_context("spawn").Pool(N_PROCESSES) as pool:
-        for game in games:
-            profiles = pool.starmap(profile, [(game, i) for i in range(N_PROCESSES)], chunksize=1)[0]
+        for game in given.games:
+            jobs = [(game, i, given.instructions) for i in range(N_PROCESSES)]
+            profiles = pool.starmap(profile, jobs, chunksize=1)[0]
             table = Table("µs a step", *(" ".join(network) for network in NETWORKS), title=game)
             parts = [part for part in profiles[-1] if part != _ALONE]
             for part in parts:
@@ -174,4 +182,4 @@ def main(games: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["Frostbite"])
+    main()
