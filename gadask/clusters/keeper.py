@@ -121,6 +121,7 @@ class Keeper:
             self.submitted.set()
             await self._pause()
             await self._look()
+            self._warn_of_held_up()
             self._warn_of_memory()
             await self._cancel_silent()
             self._replace_ended()
@@ -299,6 +300,15 @@ class Keeper:
         if silent:
             _logger.warning("jobs without a worker for %.0f s are cancelled: %s", silent_s, ", ".join(silent))
             await self._cancel(silent)
+
+    def _warn_of_held_up(self) -> None:
+        """Say once of each job that the queue holds it up, such as suspended, and again when that has happened anew."""
+        for node in self._nodes.values():
+            is_held_up = node.job.state is State.OTHER
+            if is_held_up and not node.is_held_up:
+                what = f"job {node.job_id} on {node.job.node or 'no machine'} is {node.job.word}"
+                _logger.warning("%s: others play what it had, and it plays on when it is let go", what)
+            node.is_held_up = is_held_up
 
     def _warn_of_memory(self) -> None:
         """Say once of each job that the kernel kills its processes because its memory is full."""

@@ -22,6 +22,8 @@ class KeptNode:
     """Since when all answers say that it runs, and it has no worker."""
     absent_since: float | None = None
     """Since when all answers lack it."""
+    is_held_up: bool = False
+    """Whether it is known that the queue holds it up."""
     is_short_of_memory: bool = False
     """Whether processes of it were killed for want of memory."""
     earlier_s: int = 0

@@ -207,6 +207,7 @@ class Dispatcher:
         while True:
             await self._nodes.look()
             await self._take_back_stranded()
+            await self._take_back_silent()
             await asyncio.sleep(POLL_S)
 
     async def _take_back_stranded(self) -> None:
@@ -221,6 +222,16 @@ class Dispatcher:
         keys = await self._nodes.ask(lambda: self._client.run_on_scheduler(_unrunnable))
         unrunnable = [astray[key] for key in keys if key in astray]
         await self._nodes.ask(lambda: self._client.cancel(unrunnable, force=True))
+
+    async def _take_back_silent(self) -> None:
+        """Take back chunks from nodes that stand still, such as suspended ones, as soon as others can play them.
+
+        Dask waits for them until their workers count as lost, which takes minutes.
+        """
+        if playing := self._nodes.playing:
+            stuck = [f for f, item in self._in_flight.items() if item.address in self.nodes.keys() - playing.keys()]
+            if stuck:
+                await self._nodes.ask(lambda: self._client.cancel(stuck, force=True))
 
     def _fill(self, ledger: Ledger, brood: Brood) -> None:
         """Give every node as many episodes as keep it busy, the emptiest first."""
