@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("task")
     parser.add_argument("--steps", type=int, default=500_000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--population", type=int, default=20)
+    parser.add_argument("--population", type=int, default=40)
     given = parser.parse_args()
     torch.set_num_threads(1)
     for seed in range(given.seeds):
