@@ -189,9 +189,13 @@ def test_rollouts_are_the_flags_or_each_machines_own(tmp_path: Path) -> None:
     [
         ({"nodes": 2}, "nodes: expected none beside several machines, which say how many, found 2"),
         ({"machine": {}}, "machine: expected at least one machine, found none"),
-        ({"machine": {"wide": 1, "narrow": 0}}, "machine: expected at least 1 of narrow, found 0"),
+        ({"machine": {"wide": 1, "narrow": 0}}, "machine: expected at least 1 node of narrow, found 0"),
         ({"machine": {"wide": 1, Machine(name="wide"): 1}}, "machine: expected machines with different names, found"),
-        ({"name": "allocation"}, "nodes: expected with local, slurm, sge, pbs or lsf, found with allocation"),
+        (
+            {"name": "allocation"},
+            "machine: expected one with allocation, and several with slurm, sge, pbs or lsf alone",
+        ),
+        ({"name": "allocation", "machine": {"wide": 2}}, "nodes: expected with local, slurm, sge, pbs or lsf, found"),
         ({"name": "local"}, "machine: expected with slurm, sge, pbs, lsf or allocation, found with local"),
         (
             {"machine": {"wide": 1, Machine(required=("account",)): 1}},
@@ -320,6 +324,16 @@ def test_python_opens_several_machines_whose_nodes_are_charged_by_their_own_core
             await cluster.close()
 
     monkeypatch.setattr(Oar, "states", an_hour)
+    asyncio.run(play())
+
+
+def test_no_site_is_asked_more_often_than_it_allows(oar: Oar, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(
+            oar, tmp_path, Wanted(DEAF, 1), Wanted(dataclasses.replace(OTHER, poll_s=90.0), 1)
+        ) as cluster:
+            assert cluster._keeper._poll_s == 90.0
+
     asyncio.run(play())
 
 

@@ -21,6 +21,9 @@ from gadask.errors import ConfigError
 
 _Result = TypeVar("_Result")
 
+Machines = Mapping[str, int] | Mapping[Path, int] | Mapping[Machine, int]
+"""Several machines, with the nodes of each."""
+
 
 class Opening:
     """A cluster about to be opened.
@@ -189,7 +192,7 @@ def cluster(
     name: str = "local",
     nodes: int | None = None,
     *,
-    machine: Machine | Path | str | Mapping[Machine | Path | str, int] | None = None,
+    machine: Machine | Path | str | Machines | None = None,
     run_dir: Path | str | None = None,
     start_timeout_s: float | None = None,
 ) -> Opening:
@@ -213,20 +216,20 @@ def cluster(
     """
     kind = kind_of(name)
     wanted = _wanted(machine, nodes)
-    if sum(each.n_nodes for each in wanted) > 1 and not kind.takes_nodes:
-        raise ConfigError(f"nodes: expected with {names(lambda kind: kind.takes_nodes)}, found with {name}")
     if machine is not None and not kind.takes_machine:
         raise ConfigError(f"machine: expected with {names(lambda kind: kind.takes_machine)}, found with {name}")
+    try:
+        kind.check_wanted(wanted)
+    except ConfigError as error:
+        raise ConfigError(f"machine: {error}") from None
+    if sum(each.n_nodes for each in wanted) > 1 and not kind.takes_nodes:
+        raise ConfigError(f"nodes: expected with {names(lambda kind: kind.takes_nodes)}, found with {name}")
     for key, value, is_needed in (("machine", machine, kind.needs_machine), ("run_dir", run_dir, kind.takes_machine)):
         if value is None and is_needed:
             raise ConfigError(f"{key}: expected with {name}, found none")
     if start_timeout_s is not None and not start_timeout_s > 0:
         raise ConfigError(f"start_timeout_s: expected more than 0, found {start_timeout_s:g}")
     kind.check()
-    try:
-        kind.check_wanted(wanted)
-    except ConfigError as error:
-        raise ConfigError(f"machine: {error}") from None
     for each in wanted:
         kind.check_machine(each.machine)
         if kind.needs_machine:
@@ -236,24 +239,25 @@ def cluster(
     return Opening(opening, timeout_s + kind.speaks_first_s)
 
 
-def _wanted(
-    machine: Machine | Path | str | Mapping[Machine | Path | str, int] | None, nodes: int | None
-) -> tuple[Wanted, ...]:
+def _wanted(machine: Machine | Path | str | Machines | None, nodes: int | None) -> tuple[Wanted, ...]:
     """Return what is asked for. Raises `ConfigError` unless every number of nodes is given once."""
     if not isinstance(machine, Mapping):
-        machine = {Machine() if machine is None else machine: 1 if nodes is None else nodes}
-        key = "nodes"
-    elif nodes is not None:
-        raise ConfigError(f"nodes: expected none beside several machines, which say how many, found {nodes}")
-    elif not machine:
-        raise ConfigError("machine: expected at least one machine, found none")
-    else:
-        key = "machine"
-    for name, n_nodes in machine.items():
+        n_nodes = 1 if nodes is None else nodes
         if n_nodes < 1:
-            of = f" of {name.name if isinstance(name, Machine) else name}" if key == "machine" else ""
-            raise ConfigError(f"{key}: expected at least 1{of}, found {n_nodes}")
-    return tuple(
-        Wanted(each if isinstance(each, Machine) else load_machine(str(each)), n_nodes)
-        for each, n_nodes in machine.items()
-    )
+            raise ConfigError(f"nodes: expected at least 1, found {n_nodes}")
+        return (Wanted(_machine(machine), n_nodes),)
+    if nodes is not None:
+        raise ConfigError(f"nodes: expected none beside several machines, which say how many, found {nodes}")
+    wanted = tuple(Wanted(_machine(each), n_nodes) for each, n_nodes in machine.items())
+    for each in wanted:
+        if each.n_nodes < 1:
+            raise ConfigError(f"machine: expected at least 1 node of {each.machine.name}, found {each.n_nodes}")
+    if not wanted:
+        raise ConfigError("machine: expected at least one machine, found none")
+    return wanted
+
+
+def _machine(given: Machine | Path | str | None) -> Machine:
+    if given is None:
+        return Machine()
+    return given if isinstance(given, Machine) else load_machine(str(given))
