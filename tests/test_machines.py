@@ -96,7 +96,7 @@ def test_one_machine_may_have_its_nodes_either_way(users: Path) -> None:
         (("wide:",), "--machine: expected NAME or NAME:NODES with at least 1 node, found 'wide:'"),
         (
             ("wide:6", "narrow:2", "--machine.cores", "32"),
-            "--machine.cores: expected with one --machine, found with 2; write it into machine files, where a line",
+            "--machine.cores: expected with one --machine, found with 2; write it into a machine file, which with",
         ),
         (("wide:6", "wide:2"), "--machine: expected machines with different names, found 'wide' twice"),
         (("wide:6", "renamed:2"), "--machine: expected machines with different names, found 'wide' twice"),

@@ -69,7 +69,7 @@ class NodeFlags:
         ),
     ] = None
     dry_run: bool = False
-    """Print the job script and the largest possible cost, and start nothing."""
+    """Print the job script of each machine and the largest possible cost, and start nothing."""
     yes: bool = False
     """Do not ask before a run that may cost more than `--machine.confirm-core-hours`."""
 
@@ -182,8 +182,8 @@ def default_node_flags(argv: Sequence[str]) -> NodeFlags:
     field_flag = next((word.partition("=")[0] for word in argv if word.startswith("--machine.")), None)
     if machines and field_flag is not None:
         raise ConfigError(
-            f"{field_flag}: expected with one --machine, found with {len(machines)}; write it into machine files, where"
-            ' a line base = "NAME" changes only what else the file names'
+            f"{field_flag}: expected with one --machine, found with {len(machines)}; write it into a machine file,"
+            ' which with a line base = "NAME" changes only what it names'
         )
     return NodeFlags()
 

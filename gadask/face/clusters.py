@@ -200,7 +200,7 @@ def cluster(
 
     It has one node unless `nodes` says how many. `machine` is a machine file, the name of one in `~/.config/gadask` or
     of gadask's own, or a `Machine`; where jobs wait in a queue it may be several, with their nodes in place of `nodes`,
-    such as `{"peta4-skylake": 6, "csd3-icelake": 2}`. `run_dir` is the directory of the run that the cluster is for,
+    such as `{"csd3-cclake": 6, "csd3-icelake": 2}`. `run_dir` is the directory of the run that the cluster is for,
     needed by `slurm` and `allocation`: keys and job logs go there, and jobs that an earlier start left are cleared
     away. A run that has no node for `start_timeout_s` gives up, by default after 2 minutes, or a day where jobs wait in
     a queue.
