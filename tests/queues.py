@@ -17,6 +17,7 @@ from gadask.clusters.machine import Machine
 from gadask.clusters.queue import FullQueueError, Job, NoAnswerError, Queue, State
 from gadask.errors import ClusterError
 
+_CORES = re.compile("(?m)^#OAR .*ncpus=([0-9]+)$")
 _OUTPUT = re.compile("(?m)^#OAR -o (.*)$")
 
 
@@ -24,6 +25,7 @@ _OUTPUT = re.compile("(?m)^#OAR -o (.*)$")
 class _Process:
     name: str
     process: subprocess.Popen[bytes]
+    cores: int
     began_at: float = field(default_factory=time.monotonic)
 
 
@@ -37,6 +39,8 @@ class Oar(Queue):
 
     orders: ClassVar[list[str]] = []
     """`refuse`, `lose` (accept, and give no answer) or `fail` (give no answer, and do not accept)."""
+    refused: ClassVar[set[str]] = set()
+    """Machines whose jobs are refused."""
     room: ClassVar[float] = math.inf
     """How many jobs may run at once."""
     n_calls: ClassVar[int] = 0
@@ -63,14 +67,14 @@ class Oar(Queue):
         if sum(job.process.poll() is None for job in self.jobs.values()) >= self.room:
             raise FullQueueError("qsub: would exceed complex's per-user limit of jobs")
         order = self.orders.pop(0) if self.orders else ""
-        if order == "refuse":
+        if order == "refuse" or any(name.startswith(f"gadask-{machine}-") for machine in self.refused):
             raise ClusterError("qsub: Unknown queue")
         if order != "fail":
             text = Path(script).read_text()
             job_id = f"{len(self.jobs) + 1}.server"
             with self.log_path(Path(_OUTPUT.findall(text)[0]), job_id).open("ab") as log:
                 process = subprocess.Popen(["bash", "-c", text], stdout=log, stderr=log, start_new_session=True)
-            self.jobs[job_id] = _Process(name, process)
+            self.jobs[job_id] = _Process(name, process, int(next(iter(_CORES.findall(text)), 1)))
         if order:
             raise NoAnswerError("qsub: cannot connect to server")
         return job_id
@@ -90,4 +94,4 @@ class Oar(Queue):
         state, word = {None: (State.RUNNING, "R"), 0: (State.COMPLETED, "F")}.get(status, (State.FAILED, "F"))
         reason = "" if status is None else f"Exit_status = {status}"
         seconds = round(time.monotonic() - job.began_at)
-        return Job(state, word, seconds, cores=2, node="here", reason=reason, job_id=job_id, name=job.name)
+        return Job(state, word, seconds, cores=job.cores, node="here", reason=reason, job_id=job_id, name=job.name)

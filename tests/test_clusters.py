@@ -31,6 +31,7 @@ from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.security import load_keys, locked_folder, temporary_keys
 from gadask.clusters.slurm import Slurm
+from gadask.clusters.wanted import Wanted
 from gadask.errors import ClusterError, GadaskError, RunDirectoryError
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind, pack_brood, pack_chunk
@@ -99,7 +100,7 @@ def test_a_second_cluster_in_the_same_folder_touches_nothing(
 
     async def second() -> None:
         opening = (
-            job_cluster(SLURM, QUEUES, Machine(), 1, folder=folder, start_timeout_s=9)
+            job_cluster(SLURM, QUEUES, [Wanted(Machine(), 1)], folder=folder, start_timeout_s=9)
             if kind == "slurm"
             else allocation_cluster(Machine(), folder=folder)
         )
@@ -132,7 +133,7 @@ def test_jobs_of_a_killed_master_are_remembered_until_the_queue_answers(
     async def start() -> None:
         periods = Periods(end_s=1.0, end_poll_s=0.1, end_absence_s=0.2)
         async with job_cluster(
-            SLURM, QUEUES, Machine(interface="lo"), 1, folder=tmp_path, start_timeout_s=9, periods=periods
+            SLURM, QUEUES, [Wanted(Machine(interface="lo"), 1)], folder=tmp_path, start_timeout_s=9, periods=periods
         ):
             pass
 
@@ -161,7 +162,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_no_key_stays(
     async def start() -> None:
         periods = Periods(end_s=0.5, end_poll_s=0.1, end_absence_s=0.2)
         async with job_cluster(
-            SLURM, QUEUES, Machine(interface="lo"), 1, folder=folder, start_timeout_s=9, periods=periods
+            SLURM, QUEUES, [Wanted(Machine(interface="lo"), 1)], folder=folder, start_timeout_s=9, periods=periods
         ):
             pass
 

@@ -147,12 +147,12 @@ def test_local_rollouts_are_the_cores_that_were_granted(monkeypatch: pytest.Monk
 
 def test_a_dry_run_says_what_its_script_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = (*SLURM[:3], "peta4-skylake")
-    dry_run(parsed(*site, "--dry-run"), tmp_path / "run", "a little")
+    dry_run(parsed(*site, "--dry-run"), tmp_path / "run", lambda _: "a little")
     script, end = capsys.readouterr().out.split("\n\n1 job of this script; largest cost: a little\n")
     assert "#SBATCH -A" not in script
     assert end.startswith("not yet complete: --machine.account: peta4-skylake requires it")
     assert end.count("\n") == 1
-    dry_run(parsed(*site, "--machine.account", "A-SL3-CPU", "--dry-run"), tmp_path / "run", "a little")
+    dry_run(parsed(*site, "--machine.account", "A-SL3-CPU", "--dry-run"), tmp_path / "run", lambda _: "a little")
     assert capsys.readouterr().out.endswith("largest cost: a little\n")
 
 

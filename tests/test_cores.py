@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gadask.node.cores import _quota_v1, _quota_v2
+from gadask.errors import NodeError
+from gadask.node.cores import ROLLOUTS_VARIABLE, _quota_v1, _quota_v2, own_rollouts
 
 COUNT = "from gadask.node.cores import granted_cores; print(granted_cores())"
 
@@ -67,3 +68,15 @@ def test_a_quota_of_version_1(tmp_path: Path, quota: str, cores: float) -> None:
     (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
     assert _quota_v1(tmp_path) == cores
     assert _quota_v1(tmp_path / "none") == float("inf")
+
+
+def test_a_job_may_say_how_many_rollouts_its_node_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gadask.node.cores.granted_cores", lambda: 8)
+    monkeypatch.delenv(ROLLOUTS_VARIABLE, raising=False)
+    assert own_rollouts() == 7
+    monkeypatch.setenv(ROLLOUTS_VARIABLE, "5")
+    assert own_rollouts() == 5
+    for text in ("0", "-3", "all", ""):
+        monkeypatch.setenv(ROLLOUTS_VARIABLE, text)
+        with pytest.raises(NodeError, match=f"GADASK_ROLLOUTS_PER_NODE: expected a whole number.*, found '{text}'"):
+            own_rollouts()

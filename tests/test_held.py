@@ -16,6 +16,7 @@ from gadask.clusters.held import hold
 from gadask.clusters.kinds import open_cluster
 from gadask.clusters.local import local_cluster
 from gadask.clusters.machine import Machine
+from gadask.clusters.wanted import Wanted
 from gadask.errors import ClusterError
 from gadask.master.evolve import evolve
 from tests.conftest import eventually, faulty_config
@@ -43,7 +44,7 @@ def test_each_cell_may_use_it_and_any_may_close_it(tmp_path: Path) -> None:
 
 def test_a_cluster_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="expected a Dask scheduler, found"):
-        asyncio.run(hold(open_cluster("tcp://127.0.0.1:9", Machine(), 1, tmp_path, 60)))
+        asyncio.run(hold(open_cluster("tcp://127.0.0.1:9", [Wanted(Machine(), 1)], tmp_path, 60)))
 
 
 def test_a_cell_that_is_stopped_while_it_opens_leaves_nothing_open() -> None:

@@ -17,13 +17,11 @@ from gadask.clusters.machine import (
     Machine,
     check_complete,
     check_machine,
-    cost_text,
-    job_core_hours,
-    largest_cost,
     load_machine,
     machine_names,
 )
 from gadask.clusters.slurm import option_name
+from gadask.clusters.wanted import Wanted, cost_text, job_core_hours, largest_cost
 from gadask.config import BudgetConfig
 from gadask.console.node_flags import NodeFlags, check_node_flags, dry_run
 from gadask.errors import ConfigError
@@ -74,9 +72,9 @@ def test_the_machines_that_come_with_gadask_can_be_used(name: str) -> None:
 def test_a_sites_dry_run_shows_what_the_site_wants(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = NodeFlags(cluster="slurm", machine=name, fields=load_machine(name), dry_run=True)
+    flags = NodeFlags(cluster="slurm", machine=(name,), fields=load_machine(name), dry_run=True)
     check_node_flags(flags)
-    dry_run(flags, tmp_path, "much")
+    dry_run(flags, tmp_path, lambda _: "much")
     out = capsys.readouterr().out
     directives = re.findall("(?m)^#SBATCH (.*)$", out)
     common = re.compile(r"-J gadask-.*|-n 1|--signal=B:TERM@60|--output=.*|--open-mode=append|--no-requeue")
@@ -248,12 +246,12 @@ def test_memory_may_be_written_as_dask_reads_it(memory: str) -> None:
 
 
 def test_a_run_costs_cores_times_hours() -> None:
-    peta4 = load_machine("peta4-skylake")
-    assert job_core_hours(peta4, 8, 5) == 1280  # what ga-dist took for a game
-    assert largest_cost(peta4, BudgetConfig(hours=5), 8) == 1280
-    assert cost_text(peta4, BudgetConfig(hours=5), 8).startswith("1,280 core-hours (5 h at 256 core-hours an hour)")
-    assert largest_cost(peta4, BudgetConfig(generations=5), 8) == math.inf
-    assert cost_text(peta4, BudgetConfig(), 8).startswith("no limit: 256 core-hours an hour")
+    peta4 = [Wanted(load_machine("peta4-skylake"), 8)]
+    assert job_core_hours(peta4, 5) == 1280  # what ga-dist took for a game
+    assert largest_cost(peta4, BudgetConfig(hours=5)) == 1280
+    assert cost_text(peta4, BudgetConfig(hours=5)).startswith("1,280 core-hours (5 h at 256 core-hours an hour)")
+    assert largest_cost(peta4, BudgetConfig(generations=5)) == math.inf
+    assert cost_text(peta4, BudgetConfig()).startswith("no limit: 256 core-hours an hour")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from gadask.clusters.kinds import KINDS, kind_of, queue_kind, queues
 from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.slurm import Slurm
+from gadask.clusters.wanted import Wanted
 from gadask.console.node_flags import NodeFlags, check_node_flags, dry_run
 from gadask.errors import ClusterError, ConfigError, Interrupted
 from tests.conftest import eventually
@@ -55,10 +56,16 @@ def living(queue: Oar) -> list[str]:
 
 @asynccontextmanager
 async def opened(
-    queue: Oar, folder: Path, n_nodes: int = 1, start_timeout_s: float = 100, machine: Machine = MACHINE
+    queue: Oar,
+    folder: Path,
+    n_nodes: int = 1,
+    start_timeout_s: float = 100,
+    machine: Machine = MACHINE,
+    others: Sequence[Wanted] = (),
 ) -> AsyncIterator[JobCluster]:
+    wanted = [Wanted(machine, n_nodes), *others]
     async with job_cluster(
-        queue, queues(), machine, n_nodes, folder=folder, start_timeout_s=start_timeout_s, periods=QUICK
+        queue, queues(), wanted, folder=folder, start_timeout_s=start_timeout_s, periods=QUICK
     ) as cluster:
         yield cluster
 
@@ -94,9 +101,9 @@ def test_by_name_it_gives_nodes_and_ends_them(oar: Oar, tmp_path: Path) -> None:
 
 
 def test_the_command_line_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = NodeFlags(cluster="oar", machine="generic", nodes=3, dry_run=True)
+    flags = NodeFlags(cluster="oar", machine=("generic",), nodes=3, dry_run=True)
     check_node_flags(flags)
-    dry_run(flags, tmp_path, "much")
+    dry_run(flags, tmp_path, lambda _: "much")
     assert re.search(
         "(?s)#OAR -l walltime=12:00:00.*3 jobs of this script; largest cost: much", capsys.readouterr().out
     )

@@ -17,7 +17,8 @@ from gadask.__main__ import COMMANDS
 from gadask.console.node_flags import NodeFlags
 
 _FIELDS = """`--machine.FIELD VALUE`
-:   Any field of a [machine file](machine-files.md), such as `--machine.wall-time 02:00:00`."""
+:   Any field of a [machine file](machine-files.md), such as `--machine.wall-time 02:00:00`; where there is one
+    `--machine` alone."""
 
 _SETTINGS = """`--seed`, `--env.id`, `--generation.population`, …
 :   Any [setting of a run](settings.md); `kwargs` take names and values: `--env.kwargs noop_max 10`."""

@@ -1,7 +1,7 @@
 """Nodes that are jobs of a queue, asked for by dask-jobqueue from a login node, where scheduler and master run.
 
 The folder of a cluster is on a file system that all nodes see. It holds the keys, which go at the end, the job script,
-which stays, and the logs of jobs, of which those stay that a message has named.
+which stays (one for each machine), and the logs of jobs, of which those stay that a message has named.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import getpass
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,14 +29,14 @@ from gadask.clusters.base import (
 )
 from gadask.clusters.clearing import cancel_earlier, cancel_marked
 from gadask.clusters.guardian import guarded
-from gadask.clusters.jobqueue import NodeCluster, Submissions, job_names, job_options, job_script
+from gadask.clusters.jobqueue import NodeCluster, Submissions, job_script
 from gadask.clusters.jobrecord import JobRecord
 from gadask.clusters.keeper import Keeper
 from gadask.clusters.links import dashboard_link
-from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Queue
 from gadask.clusters.security import locked_folder, temporary_keys
+from gadask.clusters.wanted import Wanted, rollouts_of_all
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, Interrupted
 
@@ -62,25 +62,24 @@ class JobCluster(Cluster):
 async def job_cluster(
     queue: Queue,
     queues: Mapping[str, Queue],
-    machine: Machine,
-    n_nodes: int,
+    wanted: Sequence[Wanted],
     *,
     folder: Path,
     start_timeout_s: float,
     home: Path | None = None,
     periods: Periods | None = None,
 ) -> AsyncIterator[JobCluster]:
-    """Ask a queue for `n_nodes` nodes and keep them coming; yields as soon as they are asked for.
+    """Ask a queue for the `wanted` nodes and keep them coming; yields as soon as they are asked for.
 
-    `queues` are all that there are, by name: an earlier start may have left jobs in another. `home` is the folder of
-    the run's record of jobs, by default `folder`. Raises `RunDirectoryError` if another master uses a folder;
-    `RecordError` if the record cannot be written; `ClusterError`, also in the middle of what the caller awaits: if jobs
-    are refused, if they die faster than the machine allows, or if there is no node for `start_timeout_s`. No job is
-    left in the queue.
+    The machines have passed `check_together`. `queues` are all that there are, by name: an earlier start may have left
+    jobs in another. `home` is the folder of the run's record of jobs, by default `folder`. Raises `RunDirectoryError`
+    if another master uses a folder; `RecordError` if the record cannot be written; `ClusterError`, also in the middle
+    of what the caller awaits: if jobs are refused, if they die faster than their machine allows, or if there is no node
+    for `start_timeout_s`. No job is left in the queue.
     """
     home, periods = home or folder, periods or Periods()
     queue.check()
-    allow_connections(n_nodes)
+    allow_connections(sum(each.n_nodes for each in wanted))
     # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
     config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
     with (
@@ -90,27 +89,23 @@ async def job_cluster(
     ):
         record = JobRecord(home, queue.name, await cancel_earlier(home, queues, periods))
         with temporary_keys(folder) as security, contextlib.ExitStack() as stack:
-            _write_script(folder / "job.sh", job_script(queue, machine, folder))
-            for warning in queue.warnings(machine):
+            for each in wanted:
+                name = "job.sh" if len(wanted) == 1 else f"job-{each.machine.name}.sh"
+                _write_script(folder / name, job_script(queue, each.machine, folder))
+            for warning in dict.fromkeys(text for each in wanted for text in queue.warnings(each.machine)):
                 _logger.warning(warning)
             record.begin(folder)
             stack.enter_context(guarded(queue, record.mark, Path(str(security.tls_worker_key))))
             submissions = Submissions(queue, record, periods)
             install()
             cluster = NodeCluster(
-                job_names(machine, record.mark),
-                asynchronous=True,
-                name=f"gadask-{machine.name}",
+                queue,
+                [each.machine for each in wanted],
+                record.mark,
+                submissions,
+                folder=folder,
                 security=security,
-                shared_temp_directory=str(folder),
-                silence_logs=logging.ERROR,
-                scheduler_options={
-                    "interface": machine.scheduler_interface or machine.interface,
-                    "port": 0,
-                    "dashboard_address": dashboard_address(),
-                },
-                submissions=submissions,
-                **job_options(queue, machine, folder),
+                dashboard_address=dashboard_address(),
             )
             keeper: Keeper | None = None
             failed = False
@@ -121,13 +116,11 @@ async def job_cluster(
                     raise ClusterError(f"the Dask scheduler cannot start: {error}") from None
                 remember(cluster.scheduler)
                 host = await asyncio.to_thread(socket.getfqdn)  # asks the network
-                keeper = Keeper(
-                    queue, cluster, submissions, record.marks, machine, n_nodes, folder, start_timeout_s, periods
-                )
+                keeper = Keeper(queue, cluster, submissions, record.marks, wanted, folder, start_timeout_s, periods)
                 async with Client(cluster, asynchronous=True, set_as_default=False) as client, meanwhile(keeper.keep()):
                     await keeper.submitted.wait()
                     dashboard = _dashboard(host, cluster.scheduler.http_server.port)
-                    yield JobCluster(client, keeper, dashboard, machine.rollouts_per_node)
+                    yield JobCluster(client, keeper, dashboard, rollouts_of_all(wanted))
             except Interrupted:
                 raise
             except Exception:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from gadask.clusters.machine import Machine
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import FullQueueError, NoAnswerError, Queue
 from gadask.clusters.security import load_keys
+from gadask.clusters.wanted import Wanted, scheduler_interface
 from gadask.errors import ClusterError
+from gadask.node.cores import ROLLOUTS_VARIABLE
 
 _MOST_SUBMISSIONS = 8  # at a time: login nodes are shared
 _STAGGER_SHARE, _MAX_STAGGER_S = 0.05, 300.0
@@ -133,18 +136,54 @@ class NodeJob(dask_jobqueue.core.Job):  # type: ignore[misc]
 
 
 class NodeCluster(dask_jobqueue.JobQueueCluster):  # type: ignore[misc]
-    """A cluster of `NodeJob`s."""
+    """A cluster of `NodeJob`s, of one machine or several."""
 
     job_cls = NodeJob
 
-    def __init__(self, names: Iterator[str], **options: Any) -> None:
-        """Take dask-jobqueue's options; `names` are those of jobs, each used once."""
-        self._names = names
-        super().__init__(**options)
+    def __init__(
+        self,
+        queue: Queue,
+        machines: Sequence[Machine],
+        mark: str,
+        submissions: Submissions,
+        *,
+        folder: Path,
+        security: Security,
+        dashboard_address: str,
+    ) -> None:
+        """Plan nothing yet; jobs carry `mark` in their names, and their logs go to `folder`."""
+        self.machine_of: dict[str, Machine] = {}
+        """The machine of each job in the plan, by the job's name."""
+        self._mark = mark
+        self._numbers = itertools.count()
+        options = {machine.name: job_options(queue, machine, folder) for machine in machines}
+        super().__init__(
+            asynchronous=True,
+            name="-".join(["gadask", *options]),
+            security=security,
+            shared_temp_directory=str(folder),
+            silence_logs=logging.ERROR,
+            scheduler_options={
+                "interface": scheduler_interface(machines[0]),
+                "port": 0,
+                "dashboard_address": dashboard_address,
+            },
+            submissions=submissions,
+            **options[machines[0].name],
+        )
+        self._options = {name: {**self.new_spec["options"], **own} for name, own in options.items()}
 
-    def _new_worker_name(self, _: int) -> str:
-        """Return a name that no job had before: Dask would give that of a lost worker again."""
-        return next(self._names)
+    def fill(self, wanted: Iterable[Wanted]) -> None:
+        """Plan what is missing of each machine; who awaits the cluster then has the jobs handed in.
+
+        Every job has a name that none had before: Dask would give that of a lost worker again.
+        """
+        for each in wanted:
+            n_planned = sum(machine.name == each.machine.name for machine in self.machine_of.values())
+            for number in itertools.islice(self._numbers, each.n_nodes - n_planned):
+                name = job_name(each.machine.name, self._mark, number)
+                self.machine_of[name] = each.machine
+                self.worker_spec[name] = {"cls": self.job_cls, "options": self._options[each.machine.name]}
 
     def forget(self, names: Iterable[str]) -> None:
         """Take jobs that ended from the plan.
@@ -153,6 +192,7 @@ class NodeCluster(dask_jobqueue.JobQueueCluster):  # type: ignore[misc]
         without a word.
         """
         for name in names:
+            self.machine_of.pop(name, None)
             self.worker_spec.pop(name, None)
             if job := self.workers.pop(name, None):
                 job.status = Status.closed
@@ -165,6 +205,7 @@ class NodeCluster(dask_jobqueue.JobQueueCluster):  # type: ignore[misc]
 def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
     """Return the options of a node's job, whose log goes to `folder`."""
     lifetime_s, stagger_s = lifetime(machine)
+    rollouts = machine.rollouts_per_node
     return {
         "config_name": queue.name,
         "header": queue.header(machine, folder),
@@ -183,6 +224,7 @@ def job_options(queue: Queue, machine: Machine, folder: Path) -> dict[str, Any]:
             *machine.preamble,
             *(f"export {name}={shlex.quote(value)}" for name, value in dask_environment().items()),
             "export DASK_LOGGING__DISTRIBUTED=error",
+            *([] if rollouts is None else [f"export {ROLLOUTS_VARIABLE}={rollouts}"]),
         ],
         "worker_extra_args": [
             # SECONDS is the age of the batch shell: what the preamble takes is not given away.
@@ -203,11 +245,6 @@ def job_script(queue: Queue, machine: Machine, folder: Path) -> str:
     )
     script: str = job.job_script()
     return script
-
-
-def job_names(machine: Machine, mark: str) -> Iterator[str]:
-    """Yield the names of jobs with a mark."""
-    return (job_name(machine.name, mark, number) for number in itertools.count())
 
 
 def lifetime(machine: Machine) -> tuple[float, float]:

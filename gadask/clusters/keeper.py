@@ -3,14 +3,15 @@
 Now and then the queue is asked about all jobs at once, sooner where something has changed. A job that ended is asked
 for again: because its time was up, because it was preempted, cancelled or killed, because its machine broke. If jobs
 die faster than a machine's limit allows, or no node comes at all, the keeper raises with the reason and the caller's
-work stops.
+work stops. There may be several machines: each is filled to its own number, and one question is about all of their
+jobs.
 
 One answer is not trusted far. Silence is no news: nothing is cancelled, counted or asked for because of it. A job that
 is missing from an answer is gone if it is missing from a later one too, and no worker of it is connected. A submission
 in doubt (a time limit, a lost connection) is looked for by its name, and asked for again when nothing came of it. Jobs
 with the run's mark that the keeper does not know were accepted without its being told; they are cancelled. A queue that
-takes no more jobs of the user is asked again later for the rest, also for the first; any other refusal of the first
-jobs is final.
+takes no more jobs of the user is asked again later for the rest, also for the first. Any other refusal of all first
+jobs is final; a machine that alone is refused is asked for again later.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -30,20 +30,19 @@ from distributed import Scheduler, SchedulerPlugin
 
 from gadask.clusters.base import NodeCounts
 from gadask.clusters.joblogs import JobLogs
-from gadask.clusters.jobqueue import NodeCluster, Submissions, lifetime
+from gadask.clusters.jobqueue import NodeCluster, Submissions
+from gadask.clusters.keptmachine import MIN_FAILURES, KeptMachine
 from gadask.clusters.keptnode import KeptNode, jobs_text
-from gadask.clusters.machine import Machine
-from gadask.clusters.memory import Form
 from gadask.clusters.notice import Notice
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Job, Queue, State
+from gadask.clusters.wanted import Wanted
 from gadask.errors import ClusterError
 from gadask.node.deadlines import RunningClock
 from gadask.units import many
 
 _logger = logging.getLogger(__name__)
 
-_MIN_FAILURES = 3
 _SOON_LOOKS = 3
 """Looks that follow soon on a change."""
 _SLOW_START_S = 60.0
@@ -73,8 +72,7 @@ class Keeper:
         cluster: NodeCluster,
         submissions: Submissions,
         marks: Iterable[str],
-        machine: Machine,
-        n_nodes: int,
+        wanted: Sequence[Wanted],
         folder: Path,
         start_timeout_s: float,
         periods: Periods,
@@ -88,27 +86,24 @@ class Keeper:
         self._cluster = cluster
         self._submissions = submissions
         self._marks = frozenset(marks)
-        self._machine = machine
-        self._n_nodes = n_nodes
+        self._machines = {each.machine.name: KeptMachine(each, len(wanted) == 1) for each in wanted}
+        self._n_nodes = sum(each.n_nodes for each in wanted)
+        self._poll_s = max(each.machine.poll_s for each in wanted)
         self._logs = JobLogs(queue, folder)
         self._start_timeout_s = start_timeout_s
         self._periods = periods
         self._nodes: dict[str, KeptNode] = {}
-        self._clock = RunningClock(machine.poll_s + periods.command_s)  # what passes between two looks
+        self._clock = RunningClock(self._poll_s + periods.command_s)  # what passes between two looks
         self._node_at = self._clock()
-        self._submit_at = -math.inf
         self._ended_core_s = 0.0
-        self._ended_node_s = 0.0
         self._workers = _Workers()
         cluster.scheduler.add_plugin(self._workers)
         self._n_lost = 0
-        self._n_failed = 0
         self._n_stillborn = 0
         self._last_failure = ""
         self._strays: set[str] = set()
         self._silence = Notice(_logger)
         self._doubt = Notice(_logger)
-        self._refusal = Notice(_logger)
         self._n_soon = _SOON_LOOKS
 
     async def keep(self) -> NoReturn:
@@ -171,10 +166,12 @@ class Keeper:
 
     async def _ask_for_nodes(self) -> None:
         """Submit what is missing. Raises `ClusterError` if the first are refused."""
-        if time.monotonic() < self._submit_at:
+        now = time.monotonic()
+        due = [machine for machine in self._machines.values() if machine.submit_at <= now]
+        if not due:
             return
         self._submissions.begin()
-        self._cluster.scale(self._n_nodes)
+        self._cluster.fill(machine.wanted for machine in due)
         submitting = asyncio.ensure_future(self._cluster)
         try:
             await asyncio.shield(submitting)
@@ -184,19 +181,22 @@ class Keeper:
             raise
         finally:
             self._take_answers()
-        missing = [node.submission for node in self._nodes.values() if not node.job_id]
-        if any(not submission.is_full for submission in missing):
+        missing = [node for node in self._nodes.values() if not node.job_id]
+        if any(not node.submission.is_full for node in missing):
             await self._look()  # the queue may know better
         if missing:
             self._give_up_refused()
         else:
-            self._refusal.clear()
             self._doubt.clear()
+        for machine in due:
+            if not any(node.machine is machine for node in missing):
+                machine.refusal.clear()
 
     def _take_answers(self) -> None:
         """Make nodes of what was submitted."""
         for name, submission in self._submissions.answers.items():
-            self._nodes[name] = KeptNode(submission)
+            machine = self._machines[self._cluster.machine_of[name].name]
+            self._nodes[name] = KeptNode(submission, machine)
             if submission.is_full:
                 continue
             self._n_soon = _SOON_LOOKS
@@ -208,40 +208,39 @@ class Keeper:
 
     def _give_up_refused(self) -> None:
         """Take the jobs that were refused, and of which the queue does not know better, from the plan."""
-        refused = {
-            name: node.submission.reason
-            for name, node in self._nodes.items()
-            if not node.job_id and node.submission.refused
-        }
+        refused = [name for name, node in self._nodes.items() if not node.job_id and node.submission.refused]
         is_first = len(refused) == len(self._nodes) and not self._workers.names and not self._n_lost
         if refused and is_first and not any(node.submission.is_full for node in self._nodes.values()):
-            reason = next(iter(refused.values()))
-            raise ClusterError(f"the job was refused: {reason}; compare --machine with what the site offers")
+            reasons = {node.machine: node.submission.reason for node in self._nodes.values()}
+            texts = [reason if machine.is_alone else f"{machine.name}: {reason}" for machine, reason in reasons.items()]
+            raise ClusterError(f"the job was refused: {'; '.join(texts)}; compare --machine with what the site offers")
         self._give_up(refused)
 
-    def _give_up(self, reasons: dict[str, str]) -> None:
+    def _give_up(self, names: Iterable[str]) -> None:
         """Ask again later for jobs of which nothing came."""
-        if reasons:
-            reason = next(iter(reasons.values()))
-            self._refusal.tell(reason, f"{many(len(reasons), 'job')} not accepted, and asked for again later")
-            self._submit_at = time.monotonic() + self._periods.submit_again_s
-            for name in reasons:
-                del self._nodes[name]
-            self._cluster.forget(reasons)
+        given_up: dict[KeptMachine, list[str]] = defaultdict(list)
+        for name in names:
+            node = self._nodes.pop(name)
+            given_up[node.machine].append(node.submission.reason)
+            self._cluster.forget([name])
+        for machine, reasons in given_up.items():
+            what = f"{many(len(reasons), 'job')}{machine.of_name} not accepted, and asked for again later"
+            machine.refusal.tell(reasons[0], what)
+            machine.submit_at = time.monotonic() + self._periods.submit_again_s
 
     async def _pause(self) -> None:
         """Wait until the queue is to be asked again."""
         periods = self._periods
         doubtful = any(not node.job_id or node.absent_since is not None for node in self._nodes.values())
         is_soon = doubtful or self._n_soon > 0
-        pause_s = min(self._machine.poll_s, periods.soon_s) if is_soon else self._machine.poll_s
+        pause_s = min(self._poll_s, periods.soon_s) if is_soon else self._poll_s
         pause_s = min(pause_s, self._node_at + self._start_timeout_s - self._clock())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._workers.one_left.wait(), max(0.0, pause_s))
         if self._workers.one_left.is_set():
             self._workers.one_left.clear()
             self._n_soon = _SOON_LOOKS
-            await asyncio.sleep(min(self._machine.poll_s, periods.soon_s))  # the queue takes a moment to see it end
+            await asyncio.sleep(min(self._poll_s, periods.soon_s))  # the queue takes a moment to see it end
         self._n_soon -= self._n_soon > 0
 
     async def _look(self) -> None:
@@ -268,8 +267,7 @@ class Keeper:
                 node.absent_since = None
             else:
                 self._note_absent(node, now)
-        unformed = {name: n.submission.reason for name, n in self._nodes.items() if n.never_was}
-        self._give_up(unformed)
+        self._give_up([name for name, node in self._nodes.items() if node.never_was])
         await self._cancel_strays([job for jobs in found.values() for job in jobs if job.state.is_to_cancel])
 
     def _note_absent(self, node: KeptNode, now: float) -> None:
@@ -317,11 +315,7 @@ class Keeper:
             if node is not None and worker.metrics.get("memory_kills", 0) and not node.is_short_of_memory:
                 node.is_short_of_memory = True
                 what = f"processes of job {node.job_id} on {node.job.node} are killed"
-                _logger.warning("%s: %s", what, self._more_memory())
-
-    def _more_memory(self) -> str:
-        more = "" if self._machine.job_memory.form is Form.ALL else "a larger --machine.memory, or "
-        return f"its memory is too little ({self._machine.memory}); {more}fewer rollout processes"
+                _logger.warning("%s: %s", what, node.machine.more_memory())
 
     async def _cancel(self, job_ids: list[str]) -> None:
         with contextlib.suppress(ClusterError):  # the next time, then
@@ -333,44 +327,38 @@ class Keeper:
         for name, node in ended.items():
             del self._nodes[name]
             self._ended_core_s += node.core_s
-            self._ended_node_s += node.seconds
+            node.machine.ended_s += node.seconds
             self._judge(name, node)
         self._cluster.forget(ended)
 
     def _judge(self, name: str, node: KeptNode) -> None:
         """Book why a job ended."""
-        lifetime_s, stagger_s = lifetime(self._machine)
         job, was_node = node.job, name in self._workers.names
-        if was_node and job.state is State.COMPLETED and job.seconds >= lifetime_s - stagger_s - 1:
+        if was_node and job.state is State.COMPLETED and node.machine.is_whole_life(job.seconds):
             self._logs.clear([node.job_id])
             return  # its time was up
         self._n_lost += 1
         reason = f", {job.reason}" if job.reason else ""
         what = f"job {node.job_id} on {job.node or 'no machine'}: {job.word}{reason} after {job.seconds} s"
         if job.state is State.OUT_OF_MEMORY or node.is_short_of_memory:
-            what += f"; {self._more_memory()}"
+            what += f"; {node.machine.more_memory()}"
         if job.state is State.PREEMPTED:  # of which the log knows nothing
             self._logs.clear([node.job_id])
         else:
-            self._n_failed += 1
+            node.machine.n_failed += 1
             # Not one that was cancelled while it waited. A queue that forgets jobs may never have named a machine.
             ran = bool(job.node) or self._logs.has(node.job_id)
             self._n_stillborn += not was_node and ran
             what += f"; {self._logs.name(node.job_id)}" if ran else ""
-            self._last_failure = what
+            self._last_failure = node.machine.last_failure = what
         _logger.warning("a node was lost and another is asked for: %s", what)
 
     def _check_failures(self) -> None:
         """Raise `ClusterError` if jobs die faster than others play."""
-        if not self._workers.names and self._n_stillborn >= min(_MIN_FAILURES, self._n_nodes):
+        if not self._workers.names and self._n_stillborn >= min(MIN_FAILURES, self._n_nodes):
             raise ClusterError(f"jobs die before they become nodes; the last was {self._last_failure}")
-        node_hours = (self._ended_node_s + sum(node.seconds for node in self._nodes.values())) / 3600
-        rate = self._machine.max_failures_per_node_hour
-        if self._n_failed > max(_MIN_FAILURES, self._n_nodes) + rate * node_hours:
-            raise ClusterError(
-                f"{self._n_failed} jobs died in {node_hours:.1f} node-hours, more than"
-                f" max_failures_per_node_hour = {rate:g} allows; the last was {self._last_failure}"
-            )
+        for machine in self._machines.values():
+            machine.check_failures(sum(node.seconds for node in self._nodes.values() if node.machine is machine))
 
     def _check_arrival(self) -> None:
         """Raise `ClusterError` if there was no node for too long."""
@@ -382,10 +370,9 @@ class Keeper:
         waited = f"no node for {self._start_timeout_s:.0f} s"
         if self._silence.reason:
             raise ClusterError(f"{waited}: the queue cannot be asked: {self._silence.reason}")
-        if self._refusal.reason and not self._nodes:
-            raise ClusterError(
-                f"{waited}: no job was accepted: {self._refusal.reason}; a larger --start-timeout waits longer"
-            )
+        refusals = [machine.refusal.reason for machine in self._machines.values() if machine.refusal.reason]
+        if refusals and not self._nodes:
+            raise ClusterError(f"{waited}: no job was accepted: {refusals[0]}; a larger --start-timeout waits longer")
         running = [node for node in self._nodes.values() if node.job.state is State.RUNNING]
         if running:
             log = self._logs.name(running[0].job_id)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gadask.clusters.jobqueue import Submission
+from gadask.clusters.keptmachine import KeptMachine
 from gadask.clusters.queue import Job, State
 
 
@@ -15,6 +16,7 @@ class KeptNode:
     """A job and what is known of it."""
 
     submission: Submission
+    machine: KeptMachine
     job: Job = field(default_factory=Job)
     never_was: bool = False
     """Whether it is known that nothing came of the submission."""

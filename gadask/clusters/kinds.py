@@ -23,6 +23,7 @@ from gadask.clusters.queue import Queue
 from gadask.clusters.resubmission import allocation_script, sbatch_command
 from gadask.clusters.sge import GridEngine
 from gadask.clusters.slurm import Slurm
+from gadask.clusters.wanted import Wanted, check_together
 from gadask.errors import ConfigError
 from gadask.record import CLUSTER_FOLDER
 
@@ -36,11 +37,21 @@ class Order:
 
     cluster: str
     """A kind's name, or the address of a Dask scheduler."""
-    machine: Machine
-    n_nodes: int
+    wanted: tuple[Wanted, ...]
+    """Several only for kinds with a queue."""
     run_dir: Path | None
     """None where there is no run yet; not for kinds that write files."""
     start_timeout_s: float
+
+    @property
+    def machine(self) -> Machine:
+        """The machine, or the first of several."""
+        return self.wanted[0].machine
+
+    @property
+    def n_nodes(self) -> int:
+        """Nodes of all machines."""
+        return sum(each.n_nodes for each in self.wanted)
 
     @property
     def home(self) -> Path | None:
@@ -92,6 +103,16 @@ class Kind:
         if self.queue is not None:
             self.queue.check_machine(machine)
 
+    def check_wanted(self, wanted: Sequence[Wanted]) -> None:
+        """Raise `ConfigError` unless one cluster of this kind can have nodes of all these machines.
+
+        The error begins with what was expected.
+        """
+        if len(wanted) > 1 and self.queue is None:
+            several = names(lambda kind: kind.queue is not None)
+            raise ConfigError(f"expected one with {self.name}, and several with {several} alone, found {len(wanted)}")
+        check_together(wanted)
+
     def job_script(self, machine: Machine, run_dir: Path) -> str:
         """Return the script of a node's job, for kinds with a queue."""
         from gadask.clusters.jobqueue import job_script
@@ -142,8 +163,7 @@ def queue_kind(queue: Queue) -> Kind:
         return job_cluster(
             queue,
             queues(),
-            order.machine,
-            order.n_nodes,
+            order.wanted,
             folder=order.folder,
             home=order.home,
             start_timeout_s=order.start_timeout_s,
@@ -251,11 +271,12 @@ def names(has: Callable[[Kind], bool]) -> str:
 
 
 def open_cluster(
-    cluster: str, machine: Machine, n_nodes: int, run_dir: Path | None, start_timeout_s: float
+    cluster: str, wanted: Sequence[Wanted], run_dir: Path | None, start_timeout_s: float
 ) -> AbstractAsyncContextManager[Cluster]:
     """Return the context manager of a cluster: a kind's name in `KINDS`, or the address of a Dask scheduler.
 
-    `n_nodes` counts for kinds that take nodes, the machine for those that take one, which need a run directory. Jobs
-    and keys that an earlier start left there are cleared away first. Raises `ConfigError` for a name that is no kind's.
+    Of what is `wanted` the nodes count for kinds that take nodes, the machine for those that take one, which need a run
+    directory. Several have passed `check_wanted`. Jobs and keys that an earlier start left there are cleared away
+    first. Raises `ConfigError` for a name that is no kind's.
     """
-    return kind_of(cluster).open(Order(cluster, machine, n_nodes, run_dir, start_timeout_s))
+    return kind_of(cluster).open(Order(cluster, tuple(wanted), run_dir, start_timeout_s))

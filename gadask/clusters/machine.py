@@ -1,9 +1,9 @@
-"""Machines: what a node of a site is, how it is asked for, and what it costs.
+"""Machines: what a node of a site is, and how it is asked for; what nodes cost is in `gadask.clusters.wanted`.
 
 A machine file is TOML with the fields of `Machine`. Sites that gadask knows are in `gadask/sites/`; a user's own files
 are in `~/.config/gadask/` (or `$XDG_CONFIG_HOME/gadask/`) and are found first. With `base = "peta4-skylake"` a file
 changes only what it names; its own name may be its base's, so that a user's account is filled in wherever the site's
-name is given. Money is counted as Slurm sites do: cores of a job × its wall time, whatever the cores did.
+name is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gadask.clusters.memory import Memory, parse_memory
-from gadask.config import BudgetConfig
 from gadask.errors import ConfigError
 from gadask.shipped import SITES
 from gadask.toml_reader import nearest, overlay, read_toml
@@ -152,37 +151,19 @@ def check_machine(machine: Machine) -> None:
             raise ConfigError(f"{key}: expected {expected}, found {getattr(machine, key)!r}")
 
 
-def check_complete(machine: Machine) -> None:
-    """Raise `ConfigError` unless everything is given that the site insists on."""
+def check_complete(machine: Machine, *, has_flags: bool = True) -> None:
+    """Raise `ConfigError` unless everything is given that the site insists on.
+
+    `has_flags` says whether the fields can be given as flags too.
+    """
+    flag = "give --machine.{}, or " if has_flags else ""
     for key in machine.required:
         if getattr(machine, key) is None:
             raise ConfigError(
                 f"{key}: {machine.name} requires it, found none;"
-                f" give --machine.{key}, or write it into {user_folder() / machine.name}.toml below a line"
+                f" {flag.format(key)}write it into {user_folder() / machine.name}.toml below a line"
                 f' base = "{machine.name}"'
             )
-
-
-def job_core_hours(machine: Machine, n_nodes: int, hours: float) -> float:
-    """Return what `n_nodes` nodes cost that run for some hours."""
-    return n_nodes * machine.cores * hours
-
-
-def largest_cost(machine: Machine, budget: BudgetConfig, n_nodes: int) -> float:
-    """Return the core-hours after which a budget stops a run, infinity if it has no limit on hours.
-
-    The rest of the last generation and the test of the elite come on top.
-    """
-    return math.inf if budget.hours is None else job_core_hours(machine, n_nodes, budget.hours)
-
-
-def cost_text(machine: Machine, budget: BudgetConfig, n_nodes: int) -> str:
-    """Return `largest_cost` in words."""
-    an_hour = f"{job_core_hours(machine, n_nodes, 1):,.0f} core-hours an hour"
-    if budget.hours is None:
-        return f"no limit: {an_hour}, until the run ends; --budget.hours sets one"
-    cost = largest_cost(machine, budget, n_nodes)
-    return f"{cost:,.0f} core-hours ({budget.hours:g} h at {an_hour}), and the end of the last generation"
 
 
 def user_folder() -> Path:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.clusters.machine import job_core_hours
+from gadask.clusters.wanted import Wanted, job_core_hours
 from gadask.config import Config, EnvConfig, config_from_dict, config_to_dict
 from gadask.console.command_line import FINISHED, check_dask, draw, exit_status, parse
 from gadask.console.help_page import Help
@@ -152,12 +152,14 @@ def _run(arguments: Arguments) -> int:
     for path in (_out(arguments), *filter(None, [arguments.film])):
         if not os.access(path.parent, os.W_OK | os.X_OK):  # what was played would be lost
             raise ConfigError(f"{path}: expected a folder that can be written, found {str(path.parent)!r}")
-    an_hour = job_core_hours(nodes.fields, nodes.n_nodes, 1)
-    cost = f"{an_hour:,.0f} core-hours an hour"
+
+    def cost(wanted: Sequence[Wanted]) -> str:
+        return f"{job_core_hours(wanted, 1):,.0f} core-hours an hour"
+
     if nodes.dry_run:
         dry_run(nodes, run_dir / "evaluation", cost)
         return FINISHED
-    confirm_cost(nodes, an_hour, cost)
+    confirm_cost(nodes, job_core_hours(nodes.wanted, 1), cost(nodes.wanted))
     return asyncio.run(_evaluate_or_stop(arguments, config, plans, state))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.clusters.machine import cost_text, largest_cost
+from gadask.clusters.wanted import cost_text, largest_cost
 from gadask.config import BudgetConfig, Config, check_config, load_config
 from gadask.console.command_line import FINISHED, check_dask, draw, exit_status, parse
 from gadask.console.help_page import Help
@@ -121,12 +121,11 @@ def _run(arguments: Arguments) -> int:
     budget = config.budget
     if resume and budget.hours is not None:
         budget = replace(budget, hours=max(0.0, budget.hours - read_run(run_dir)[1].elapsed_s / 3600))
-    cost = cost_text(nodes.fields, budget, nodes.n_nodes)
     if nodes.dry_run:
-        dry_run(nodes, run_dir, cost)
+        dry_run(nodes, run_dir, lambda wanted: cost_text(wanted, budget))
         return FINISHED
     if not (resume and _is_finished(config, run_dir)):
-        confirm_cost(nodes, largest_cost(nodes.fields, budget, nodes.n_nodes), cost)
+        confirm_cost(nodes, largest_cost(nodes.wanted, budget), cost_text(nodes.wanted, budget))
     if start is None:
         RunDirectory.resume(run_dir, config)[0].close()
     else:

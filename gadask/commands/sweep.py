@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from gadask.clusters.machine import job_core_hours
+from gadask.clusters.wanted import Wanted, job_core_hours
 from gadask.console.command_line import FAILED, FINISHED, check_dask, exit_status, parse
 from gadask.console.help_page import Help
 from gadask.console.leaving import INTERRUPTED, stop_on_signals
@@ -106,17 +106,21 @@ def _run(arguments: Arguments) -> int:
         sweep = Sweep(study_runs, arguments.study_dir, display.change, close_generation)
     nodes, unfinished = arguments.nodes, sweep.unfinished
     hours = _largest_hours(unfinished, arguments.max_parallel)
-    an_hour = job_core_hours(nodes.fields, nodes.n_nodes, 1)
-    core_hours = an_hour * hours if hours else 0.0
-    cost = f"{core_hours:,.0f} core-hours ({hours:,.4g} h at {an_hour:,.0f} an hour)"
-    if math.isinf(hours):
-        cost = f"no limit: {an_hour:,.0f} core-hours an hour, until all runs end; budget.hours of the study sets one"
+
+    def cost(wanted: Sequence[Wanted]) -> str:
+        an_hour = job_core_hours(wanted, 1)
+        if math.isinf(hours):
+            return (
+                f"no limit: {an_hour:,.0f} core-hours an hour, until all runs end; budget.hours of the study sets one"
+            )
+        return f"{an_hour * hours:,.0f} core-hours ({hours:,.4g} h at {an_hour:,.0f} an hour)"
+
     print(f"{many(len(sweep.runs), 'run')}, {len(sweep.runs) - len(unfinished)} of them finished")
     if nodes.dry_run:
         dry_run(nodes, arguments.study_dir, cost)
         return FINISHED
     if unfinished:
-        confirm_cost(nodes, core_hours, cost)
+        confirm_cost(nodes, job_core_hours(nodes.wanted, hours), cost(nodes.wanted))
         with sweep.locked_directory(), scalars or contextlib.nullcontext():
             status = asyncio.run(_play_or_stop(arguments, sweep, display))
     else:

@@ -39,12 +39,15 @@ class Flag:
     is_optional: bool
     """Whether it may be None."""
     takes_many: bool
+    """Whether several values may follow it."""
     table: type
     """The dataclass whose field it is."""
     field: str
     metavar: str
     help: str = ""
     """What is said of it in place of the field's docstring."""
+    repeats: bool = False
+    """Whether it may be given several times, each value counting; of any other the last counts."""
 
     @property
     def is_positional(self) -> bool:
@@ -140,16 +143,26 @@ def field_docs(table: type) -> dict[str, str]:
 def _flag(name: str, hint: Any, conf: tuple[Any, ...], default: Any, table: type, field: str) -> Flag:
     options = get_args(hint) if isinstance(hint, types.UnionType) or get_origin(hint) is typing.Union else (hint,)
     (kind,) = (option for option in options if option is not types.NoneType)
-    takes_many = get_origin(kind) in (tuple, dict)
+    repeats = tyro.conf.UseAppendAction in conf
+    takes_many = get_origin(kind) in (tuple, dict) and not repeats
     if get_origin(kind) is tuple:
         kind = get_args(kind)[0]
-    elif takes_many:
+    elif get_origin(kind) is dict:
         kind = dict
     metavar = next(filter(None, (getattr(each, "metavar", None) for each in conf)), None) or _metavar(kind)
     text = next(filter(None, (getattr(each, "help", None) for each in conf)), "")
     name = field.upper() if tyro.conf.Positional in conf else f"--{name}"
     return Flag(
-        name, kind, default, types.NoneType in options, takes_many, table, field, metavar, " ".join(text.split())
+        name,
+        kind,
+        default,
+        types.NoneType in options,
+        takes_many,
+        table,
+        field,
+        metavar,
+        " ".join(text.split()),
+        repeats,
     )
 
 

@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
 def read_words(argv: Sequence[str], flags: Iterable[Flag], program: str) -> list[str]:
     """Return the words of a command line as tyro takes them: flags first, each once, with the value given last.
 
+    Of a flag that `repeats` all are there.
+
     Raises `UsageError` naming the flag, what was expected and what was found.
     """
     flags = list(flags)
@@ -43,13 +45,13 @@ def read_words(argv: Sequence[str], flags: Iterable[Flag], program: str) -> list
         flag = named.get(name)
         if flag is None:
             raise UsageError(_unknown(name, named, program))
-        given.pop(flag.name, None)
+        earlier = given.pop(flag.name, [])
         if not flag.is_switch:
             values = [value] if equals else []
             while words and not _is_flag(words[0]) and (flag.takes_many or not values):
                 values.append(words.popleft())
             found = f"the flag {words[0]}" if words else "nothing"
-            given[flag.name] = _tyro_words(flag, values, found)
+            given[flag.name] = [*(earlier if flag.repeats else ()), *_tyro_words(flag, values, found)]
         elif equals:
             raise UsageError(f"{name}: expected no value, found {value!r}")
         elif (name == flag.name) != flag.default:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,13 @@ from gadask.clusters.base import Cluster, NodeCounts
 from gadask.clusters.held import HeldCluster, hold
 from gadask.clusters.kinds import kind_of, names, open_cluster
 from gadask.clusters.machine import Machine, check_complete, load_machine
+from gadask.clusters.wanted import Wanted
 from gadask.errors import ConfigError
 
 _Result = TypeVar("_Result")
+
+Machines = Mapping[str, int] | Mapping[Path, int] | Mapping[Machine, int]
+"""Several machines, with the nodes of each."""
 
 
 class Opening:
@@ -186,18 +190,20 @@ async def _end_all() -> None:
 
 def cluster(
     name: str = "local",
-    nodes: int = 1,
+    nodes: int | None = None,
     *,
-    machine: Machine | Path | str | None = None,
+    machine: Machine | Path | str | Machines | None = None,
     run_dir: Path | str | None = None,
     start_timeout_s: float | None = None,
 ) -> Opening:
     """Return a cluster to be opened: `"local"`, `"slurm"`, `"allocation"`, or the address of a Dask scheduler.
 
-    `machine` is a machine file, the name of one in `~/.config/gadask` or of gadask's own, or a `Machine`. `run_dir` is
-    the directory of the run that the cluster is for, needed by `slurm` and `allocation`: keys and job logs go there,
-    and jobs that an earlier start left are cleared away. A run that has no node for `start_timeout_s` gives up, by
-    default after 2 minutes, or a day where jobs wait in a queue.
+    It has one node unless `nodes` says how many. `machine` is a machine file, the name of one in `~/.config/gadask` or
+    of gadask's own, or a `Machine`; where jobs wait in a queue it may be several, with their nodes in place of `nodes`,
+    such as `{"csd3-cclake": 6, "csd3-icelake": 2}`. `run_dir` is the directory of the run that the cluster is for,
+    needed by `slurm` and `allocation`: keys and job logs go there, and jobs that an earlier start left are cleared
+    away. A run that has no node for `start_timeout_s` gives up, by default after 2 minutes, or a day where jobs wait in
+    a queue.
 
     Raises:
         ConfigError: there is no such kind of cluster or machine, or what it needs is missing.
@@ -209,22 +215,49 @@ def cluster(
         True
     """
     kind = kind_of(name)
-    found = machine if isinstance(machine, Machine) else Machine() if machine is None else load_machine(str(machine))
-    if nodes < 1:
-        raise ConfigError(f"nodes: expected at least 1, found {nodes}")
-    if nodes > 1 and not kind.takes_nodes:
-        raise ConfigError(f"nodes: expected with {names(lambda kind: kind.takes_nodes)}, found with {name}")
+    wanted = _wanted(machine, nodes)
     if machine is not None and not kind.takes_machine:
         raise ConfigError(f"machine: expected with {names(lambda kind: kind.takes_machine)}, found with {name}")
+    try:
+        kind.check_wanted(wanted)
+    except ConfigError as error:
+        raise ConfigError(f"machine: {error}") from None
+    if sum(each.n_nodes for each in wanted) > 1 and not kind.takes_nodes:
+        raise ConfigError(f"nodes: expected with {names(lambda kind: kind.takes_nodes)}, found with {name}")
     for key, value, is_needed in (("machine", machine, kind.needs_machine), ("run_dir", run_dir, kind.takes_machine)):
         if value is None and is_needed:
             raise ConfigError(f"{key}: expected with {name}, found none")
     if start_timeout_s is not None and not start_timeout_s > 0:
         raise ConfigError(f"start_timeout_s: expected more than 0, found {start_timeout_s:g}")
     kind.check()
-    kind.check_machine(found)
-    if kind.needs_machine:
-        check_complete(found)
+    for each in wanted:
+        kind.check_machine(each.machine)
+        if kind.needs_machine:
+            check_complete(each.machine, has_flags=False)
     timeout_s = kind.start_timeout_s if start_timeout_s is None else start_timeout_s
-    opening = open_cluster(name, found, nodes, None if run_dir is None else Path(run_dir), timeout_s)
+    opening = open_cluster(name, wanted, None if run_dir is None else Path(run_dir), timeout_s)
     return Opening(opening, timeout_s + kind.speaks_first_s)
+
+
+def _wanted(machine: Machine | Path | str | Machines | None, nodes: int | None) -> tuple[Wanted, ...]:
+    """Return what is asked for. Raises `ConfigError` unless every number of nodes is given once."""
+    if not isinstance(machine, Mapping):
+        n_nodes = 1 if nodes is None else nodes
+        if n_nodes < 1:
+            raise ConfigError(f"nodes: expected at least 1, found {n_nodes}")
+        return (Wanted(_machine(machine), n_nodes),)
+    if nodes is not None:
+        raise ConfigError(f"nodes: expected none beside several machines, which say how many, found {nodes}")
+    wanted = tuple(Wanted(_machine(each), n_nodes) for each, n_nodes in machine.items())
+    for each in wanted:
+        if each.n_nodes < 1:
+            raise ConfigError(f"machine: expected at least 1 node of {each.machine.name}, found {each.n_nodes}")
+    if not wanted:
+        raise ConfigError("machine: expected at least one machine, found none")
+    return wanted
+
+
+def _machine(given: Machine | Path | str | None) -> Machine:
+    if given is None:
+        return Machine()
+    return given if isinstance(given, Machine) else load_machine(str(given))

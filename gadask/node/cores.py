@@ -1,10 +1,18 @@
-"""How many cores this process was really given, by its batch system, by its cgroup, by its CPU affinity."""
+"""How many cores this process was really given, by its batch system, by its cgroup, by its CPU affinity.
+
+And how many of them a node's rollout processes are to take.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
+
+from gadask.errors import NodeError
+
+ROLLOUTS_VARIABLE = "GADASK_ROLLOUTS_PER_NODE"
+"""Variable in which a job says how many rollout processes its node has."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _TOLD_BY = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NSLOTS", "NCPUS", "LSB_DJOB_NUMPROC")
@@ -23,6 +31,19 @@ def granted_cores() -> int:
     if told.isdecimal():
         cores = min(cores, int(told)) if affinity < _all_cpus() else int(told)
     return max(1, math.floor(min(cores, _quota_cores())))
+
+
+def own_rollouts() -> int:
+    """Return the rollout processes of a node that is not told how many: as its job says, else all cores but one.
+
+    Raises `NodeError` if the job says no number.
+    """
+    told = os.environ.get(ROLLOUTS_VARIABLE)
+    if told is None:
+        return max(1, granted_cores() - 1)
+    if not told.isdecimal() or int(told) < 1:
+        raise NodeError(f"{ROLLOUTS_VARIABLE}: expected a whole number of at least 1, found {told!r}")
+    return int(told)
 
 
 def _all_cpus() -> set[int]:

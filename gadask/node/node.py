@@ -21,7 +21,7 @@ from gadask.genomes.genome import Genome
 from gadask.messages import Chunk, Kind, Status, Task
 from gadask.node.ancestors import Ancestors, Decoding
 from gadask.node.batch import Batch
-from gadask.node.cores import granted_cores
+from gadask.node.cores import granted_cores, own_rollouts
 from gadask.node.forkserver import ForkServer
 from gadask.node.jobs import Job, PlayJob, WriteJob
 from gadask.node.plan import decode_jobs, plan_episodes, plan_slots, weights_needed
@@ -83,7 +83,7 @@ class Node:
         """
         cpus = sorted(os.sched_getaffinity(0))
         if n_processes is None:
-            n_processes = max(1, granted_cores() - 1)
+            n_processes = own_rollouts()
         # A core is left to the Dask worker where there is one to spare. With fewer processes than that, other nodes
         # share the machine, and which cores are theirs is the kernel's to say.
         rollout_cpus = cpus[len(cpus) - n_processes :] if n_processes < len(cpus) else cpus

@@ -74,7 +74,7 @@ class NodePlugin(WorkerPlugin):  # type: ignore[misc]
     name = PLUGIN_NAME
 
     def __init__(self, noise: NoiseConfig, n_processes: int | None = None) -> None:
-        """`n_processes=None` takes one less than the cores that the worker was given, but at least one."""
+        """`n_processes=None` takes what the worker's job says, by default one less than its cores, but at least one."""
         self.noise = noise
         self.n_processes = n_processes
         self.node: Node | None = None

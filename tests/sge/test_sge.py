@@ -13,11 +13,13 @@ from xml.etree import ElementTree
 import pytest
 
 from gadask.clusters.jobqueue import Submission
+from gadask.clusters.keptmachine import KeptMachine
 from gadask.clusters.keptnode import KeptNode
 from gadask.clusters.kinds import kind_of
 from gadask.clusters.machine import Machine
 from gadask.clusters.queue import FullQueueError, NoAnswerError, State
 from gadask.clusters.sge import GridEngine, _job, _state
+from gadask.clusters.wanted import Wanted
 from gadask.errors import ClusterError, ConfigError
 from tests.conftest import wait_until
 from tests.sge.local_grid_engine import SLOTS, LocalGridEngine
@@ -85,7 +87,7 @@ def test_jobs_that_die_at_once_end_the_run_with_the_end_of_a_log(grid_engine: Lo
 
 
 def test_a_job_that_was_suspended_is_charged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = KeptNode(Submission("7"))
+    kept = KeptNode(Submission("7"), KeptMachine(Wanted(Machine(), 1)))
     for state, seconds in (("r", 3600), ("T", 3800), ("r", 4000)):
         started_at = datetime.fromtimestamp(time.time() - seconds).isoformat(timespec="seconds")
         document = f"<job><state>{state}</state><JAT_start_time>{started_at}</JAT_start_time><slots>2</slots></job>"

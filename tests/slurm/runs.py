@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from gadask.record.directory import read_generations
-from tests.conftest import wait_until
+from tests.conftest import is_of_fork_server, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,3 +149,11 @@ def started(words: list[str], folder: Path, name: str = "command", **env: str) -
 def parents(run_dir: Path) -> list[object]:
     """Return the parents and the elite of each generation."""
     return [(line["parents"], line["elite"]) for line in read_generations(run_dir)]
+
+
+def rollout_processes(server: psutil.Process) -> int:
+    """Return how many rollout processes a process has forked, which is none unless it is a fork server that lives."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if is_of_fork_server(server) and not is_of_fork_server(server.parent()):
+            return len(server.children())
+    return 0

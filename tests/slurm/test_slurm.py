@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import signal
 import stat
@@ -18,9 +17,18 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from tests.browser import CHROMIUM, browser
-from tests.conftest import command_line, is_of_fork_server, wait_until
+from tests.conftest import command_line, wait_until
 from tests.slurm.local_slurm import LocalSlurm
-from tests.slurm.runs import command, environment, parents, slurm_command, started, sweep_command, write_files
+from tests.slurm.runs import (
+    command,
+    environment,
+    parents,
+    rollout_processes,
+    slurm_command,
+    started,
+    sweep_command,
+    write_files,
+)
 from tests.test_dashboard import needs_browser
 from tests.test_strangers import Address, listeners, open_to_strangers
 
@@ -66,14 +74,6 @@ async def read_page(address: str, folder: Path) -> tuple[str, list[str]]:
         await shown.open(address)
         text = await shown.wait_for("Bokeh.documents[0].get_model_by_name('standing').text")
         return str(text), shown.errors
-
-
-def rollout_processes(server: psutil.Process) -> int:
-    """Return how many rollout processes a process has forked, which is none unless it is a fork server that lives."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        if is_of_fork_server(server) and not is_of_fork_server(server.parent()):
-            return len(server.children())
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +283,10 @@ def test_a_kernel_that_is_shut_down_leaves_no_job_and_no_key(slurm: LocalSlurm, 
 from gadask.clusters.held import hold
 from gadask.clusters.kinds import open_cluster
 from gadask.clusters.machine import Machine
+from gadask.clusters.wanted import Wanted
 from pathlib import Path
 machine = Machine(memory="1GB", interface="lo", partition="closed")
-cluster = await hold(open_cluster("slurm", machine, 1, Path({str(tmp_path)!r}), 100))
+cluster = await hold(open_cluster("slurm", [Wanted(machine, 1)], Path({str(tmp_path)!r}), 100))
 """
     manager, client = start_new_kernel(env=environment())
     try:
