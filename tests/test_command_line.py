@@ -228,8 +228,9 @@ def test_a_script_must_agree_to_what_a_run_may_cost(monkeypatch: pytest.MonkeyPa
         confirm_cost(parsed(*SLURM, "--machine.confirm-core-hours", "inf"), float("inf"), "no limit")
         confirm_cost(parsed(*SLURM, "--yes"), float("inf"), "no limit")
         confirm_cost(parsed(), float("inf"), "no limit")  # this machine costs nothing
-        with pytest.raises(UsageError, match="this may cost 1,001 core-hours, and generic asks above 1,000"):
+        with pytest.raises(UsageError, match="this may cost 1,001 core-hours, and generic asks above 1,000") as caught:
             confirm_cost(parsed(*SLURM), 1001, "1,001 core-hours")
+        assert "--budget" not in str(caught.value)  # `gadask evaluate` has none, and a run perhaps no limit on hours
 
 
 def test_lines_in_a_file_stand_in_the_order_in_which_they_came() -> None:

@@ -276,7 +276,7 @@ def confirm_cost(flags: NodeFlags, core_hours: float, cost: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
             f"this may cost {cost}, and {machine.name} asks above {limit:,g} core-hours; pass --yes to go on,"
-            " or lower --budget.hours"
+            " or ask for less"
         )
     try:
         answer = input(f"This may cost {cost}. Go on? [y/N] ")
