@@ -196,7 +196,8 @@ class _NodeWorker:
         """See that the job step is gone, which ends by itself when the scheduler does; what went well needs no log."""
         if self._process is not None:
             try:
-                await asyncio.wait_for(self._process.wait(), _END_S)
+                async with asyncio.timeout(_END_S):
+                    await self._process.wait()
             except TimeoutError:
                 with suppress(ProcessLookupError):
                     self._process.terminate()  # at which srun kills the step

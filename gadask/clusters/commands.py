@@ -45,14 +45,16 @@ async def call(
         except OSError as error:
             raise ClusterError(f"{command[0]} cannot be run: {error}") from None
         try:
-            await asyncio.wait_for(process.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await process.wait()
         except TimeoutError:
             raise NoAnswerError(f"{command[0]} gave no answer within {timeout_s:.0f} s") from None
         finally:
             if process.returncode is None:
                 _kill_session(process.pid)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), _REAP_S)
+                    async with asyncio.timeout(_REAP_S):
+                        await process.wait()
         if process.returncode == 0:
             return _text(output)
         # qdel complains on its standard output; a list of jobs there is no complaint.

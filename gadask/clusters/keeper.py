@@ -236,7 +236,8 @@ class Keeper:
         pause_s = min(self._poll_s, periods.soon_s) if is_soon else self._poll_s
         pause_s = min(pause_s, self._node_at + self._start_timeout_s - self._clock())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._workers.one_left.wait(), max(0.0, pause_s))
+            async with asyncio.timeout(max(0.0, pause_s)):
+                await self._workers.one_left.wait()
         if self._workers.one_left.is_set():
             self._workers.one_left.clear()
             self._n_soon = _SOON_LOOKS

@@ -27,7 +27,8 @@ class Reporter:
         """Report an event; one that cannot be sent in some seconds is dropped."""
         if self._client.status == "running":
             with contextlib.suppress(OSError, TimeoutError):  # a lost scheduler is for others to notice
-                await asyncio.wait_for(self._client.log_event(TOPIC, event), _TIMEOUT_S)
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._client.log_event(TOPIC, event)
 
     async def send_progress(self, make: Callable[[], Event]) -> None:
         """Report where the run stands, at most once a second."""

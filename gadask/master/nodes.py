@@ -163,7 +163,8 @@ class Nodes:
         self.check()
         self._changed.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), POLL_S)
+            async with asyncio.timeout(POLL_S):
+                await self._changed.wait()
 
     def check(self) -> None:
         """Raise `ClusterError` if no node was there for too long."""
@@ -311,7 +312,13 @@ class Nodes:
 
     async def _worker_addresses(self) -> set[str]:
         self._check_connection()  # a client that has given up has no scheduler to ask
-        return set(await self.ask(lambda: asyncio.wait_for(self._client.scheduler.ncores(), _SCHEDULER_TIMEOUT_S)))
+
+        async def cores() -> dict[str, int]:
+            async with asyncio.timeout(_SCHEDULER_TIMEOUT_S):
+                found: dict[str, int] = await self._client.scheduler.ncores()
+                return found
+
+        return set(await self.ask(cores))
 
     async def _ask_nodes(self, addresses: Collection[str], question: Callable[..., Any], *args: object) -> _Answers:
         """Return what nodes answer in time, more of it where one of them is silent: None of those that did not."""

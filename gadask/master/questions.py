@@ -63,7 +63,8 @@ def asker() -> Callable[..., Coroutine[Any, Any, dict[str, bytes | None]]]:
 
         async def ask_one(address: str) -> bytes | None:
             try:
-                reply = await asyncio.wait_for(exchange(address), deadline_s)
+                async with asyncio.timeout(deadline_s):
+                    reply = await exchange(address)
                 result = reply["result"]
                 return result if isinstance(result, bytes) else deserialize(result.header, result.frames)
             except TimeoutError:
