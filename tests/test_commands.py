@@ -107,7 +107,7 @@ def completion() -> str:
     ("words", "expected"),
     [
         (("ru",), ["run"]),
-        (("run", "cartp"), ["cartpole"]),
+        (("run", "hum"), ["humanoid"]),
         (("run", "cartpole", "--budget.h"), ["--budget.hours"]),
         (("sweep", "studies/smo"), ["studies/smoke"]),
         (("report", "runs", "--no"), ["--no-film"]),
