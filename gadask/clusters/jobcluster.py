@@ -36,7 +36,7 @@ from gadask.clusters.links import dashboard_link
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Queue
 from gadask.clusters.security import locked_folder, temporary_keys
-from gadask.clusters.wanted import Wanted, rollouts_of_all
+from gadask.clusters.wanted import Wanted, nodes_of_all, rollouts_of_all
 from gadask.dashboard.page import install, remember
 from gadask.errors import ClusterError, Interrupted
 
@@ -79,7 +79,7 @@ async def job_cluster(
     """
     home, periods = home or folder, periods or Periods()
     queue.check()
-    allow_connections(sum(each.n_nodes for each in wanted))
+    allow_connections(nodes_of_all(wanted))
     # What becomes of a lost worker's job is the keeper's to decide, who knows the queue.
     config = {**DASK_CONFIG, "distributed.deploy.lost-worker-timeout": "1000 days"}
     with (

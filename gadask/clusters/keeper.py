@@ -36,7 +36,7 @@ from gadask.clusters.keptnode import KeptNode, jobs_text
 from gadask.clusters.notice import Notice
 from gadask.clusters.periods import Periods
 from gadask.clusters.queue import Job, Queue, State
-from gadask.clusters.wanted import Wanted
+from gadask.clusters.wanted import Wanted, nodes_of_all
 from gadask.errors import ClusterError
 from gadask.node.deadlines import RunningClock
 from gadask.units import many
@@ -87,7 +87,7 @@ class Keeper:
         self._submissions = submissions
         self._marks = frozenset(marks)
         self._machines = {each.machine.name: KeptMachine(each, len(wanted) == 1) for each in wanted}
-        self._n_nodes = sum(each.n_nodes for each in wanted)
+        self._n_nodes = nodes_of_all(wanted)
         self._poll_s = max(each.machine.poll_s for each in wanted)
         self._logs = JobLogs(queue, folder)
         self._start_timeout_s = start_timeout_s

@@ -23,7 +23,7 @@ from gadask.clusters.queue import Queue
 from gadask.clusters.resubmission import allocation_script, sbatch_command
 from gadask.clusters.sge import GridEngine
 from gadask.clusters.slurm import Slurm
-from gadask.clusters.wanted import Wanted, check_together
+from gadask.clusters.wanted import Wanted, check_together, nodes_of_all
 from gadask.errors import ConfigError
 from gadask.record import CLUSTER_FOLDER
 
@@ -51,7 +51,7 @@ class Order:
     @property
     def n_nodes(self) -> int:
         """Nodes of all machines."""
-        return sum(each.n_nodes for each in self.wanted)
+        return nodes_of_all(self.wanted)
 
     @property
     def home(self) -> Path | None:

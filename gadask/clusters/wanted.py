@@ -61,6 +61,11 @@ def scheduler_interface(machine: Machine) -> str | None:
     return machine.scheduler_interface or machine.interface
 
 
+def nodes_of_all(wanted: Sequence[Wanted]) -> int:
+    """Return the nodes of all machines together."""
+    return sum(each.n_nodes for each in wanted)
+
+
 def rollouts_of_all(wanted: Sequence[Wanted]) -> int | None:
     """Return the rollout processes that every node is to have; None leaves it to the node, whose job may know."""
     numbers = {each.machine.rollouts_per_node for each in wanted}

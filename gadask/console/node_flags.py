@@ -16,7 +16,7 @@ import tyro
 
 from gadask.clusters.kinds import EXISTING, KINDS, Kind, kind_of, names, open_cluster
 from gadask.clusters.machine import Machine, check_complete, load_machine, machine_names
-from gadask.clusters.wanted import Wanted, rollouts_of_all, split_nodes, wanted_text
+from gadask.clusters.wanted import Wanted, nodes_of_all, rollouts_of_all, split_nodes, wanted_text
 from gadask.console.help_page import Help
 from gadask.console.invocation import invocation
 from gadask.console.notice import saying
@@ -100,7 +100,7 @@ class NodeFlags:
     @property
     def n_nodes(self) -> int:
         """Nodes that are asked for."""
-        return sum(each.n_nodes for each in self.wanted)
+        return nodes_of_all(self.wanted)
 
     @property
     def where(self) -> str:

@@ -16,7 +16,7 @@ from gadask.clusters.base import Cluster, NodeCounts
 from gadask.clusters.held import HeldCluster, hold
 from gadask.clusters.kinds import kind_of, names, open_cluster
 from gadask.clusters.machine import Machine, check_complete, load_machine
-from gadask.clusters.wanted import Wanted
+from gadask.clusters.wanted import Wanted, nodes_of_all
 from gadask.errors import ConfigError
 
 _Result = TypeVar("_Result")
@@ -222,7 +222,7 @@ def cluster(
         kind.check_wanted(wanted)
     except ConfigError as error:
         raise ConfigError(f"machine: {error}") from None
-    if sum(each.n_nodes for each in wanted) > 1 and not kind.takes_nodes:
+    if nodes_of_all(wanted) > 1 and not kind.takes_nodes:
         raise ConfigError(f"nodes: expected with {names(lambda kind: kind.takes_nodes)}, found with {name}")
     for key, value, is_needed in (("machine", machine, kind.needs_machine), ("run_dir", run_dir, kind.takes_machine)):
         if value is None and is_needed:

@@ -228,8 +228,10 @@ class Dispatcher:
 
         Dask waits for them until their workers count as lost, which takes minutes.
         """
-        if playing := self._nodes.playing:
-            stuck = [f for f, item in self._in_flight.items() if item.address in self.nodes.keys() - playing.keys()]
+        playing = self._nodes.playing
+        still = self.nodes.keys() - playing.keys()
+        if still and playing:
+            stuck = [future for future, item in self._in_flight.items() if item.address in still]
             if stuck:
                 await self._nodes.ask(lambda: self._client.cancel(stuck, force=True))
 
