@@ -63,6 +63,7 @@ __all__ = [
     "config_to_dict",
     "dump_config",
     "flat_settings",
+    "idle_tables",
     "load_config",
     "load_stored_config",
     "new_name",
@@ -262,6 +263,15 @@ def flat_settings(config: Config) -> dict[str, Any]:
     return flat(config_to_dict(config), "")
 
 
+def idle_tables(config: Config) -> frozenset[str]:
+    """Return the names of the tables that have no effect: those of other algorithms than the run's.
+
+    An algorithm that is not gadask's own is given the whole config, and may read any of them.
+    """
+    kind, tables = config.algorithm.kind, _algorithm_tables(config)
+    return frozenset(name for other, name in tables.items() if kind in tables and other != kind)
+
+
 def dump_config(config: Config) -> str:
     """Return every field as TOML; `load_config` reads it back equal."""
     return tomli_w.dumps(config_to_dict(config))
@@ -278,7 +288,8 @@ def _rules(config: Config) -> Iterator[Rule]:
     yield Rule(0 <= config.seed <= MAX_RUN_SEED, "seed", f"0 to {MAX_RUN_SEED}", config.seed)
     for table in (config.env, config.noise, config.generation, config.budget):
         yield from table.rules()
-    kind, tables = config.algorithm.kind, _algorithm_tables(config)
+    kind = config.algorithm.kind
+    tables = {other: getattr(config, name) for other, name in _algorithm_tables(config).items()}
     known = f"one of {', '.join(map(repr, tables))}, or package.module:factory"
     yield Rule(kind in tables or ":" in kind, "algorithm.kind", known, kind)
     if kind in tables:
@@ -289,7 +300,7 @@ def _rules(config: Config) -> Iterator[Rule]:
             yield Rule(config.env.behaviour, "env.behaviour", f"true with algorithm.kind = {kind!r}", False)
 
 
-def _algorithm_tables(config: Config) -> dict[str, Any]:
-    """Return the tables that hold the settings of one algorithm, by its kind."""
-    tables = [getattr(config, field.name) for field in fields(config)]
-    return {table.algorithm: table for table in tables if isinstance(getattr(table, "algorithm", None), str)}
+def _algorithm_tables(config: Config) -> dict[str, str]:
+    """Return the names of the tables that hold the settings of one algorithm, by its kind."""
+    kinds = {field.name: getattr(getattr(config, field.name), "algorithm", None) for field in fields(config)}
+    return {kind: name for name, kind in kinds.items() if isinstance(kind, str)}

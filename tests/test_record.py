@@ -18,7 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadask.algorithms.algorithm import Elite
-from gadask.config import AlgorithmConfig, BudgetConfig, EnvConfig, GAConfig, GenerationConfig, load_config
+from gadask.config import (
+    AlgorithmConfig,
+    BudgetConfig,
+    EnvConfig,
+    ESConfig,
+    GAConfig,
+    GenerationConfig,
+    NoveltyConfig,
+    load_config,
+)
 from gadask.errors import ConfigError, RecordError, RunDirectoryError
 from gadask.observations import Moments
 from gadask.record.checkpoint import Checkpoint, decode, encode
@@ -282,6 +291,19 @@ def test_a_resumed_run_may_change_nothing_else(tmp_path: Path, changes: dict[str
         RunDirectory.resume(tmp_path / "run", dataclasses.replace(CONFIG, **changes))
     directory, _ = RunDirectory.resume(tmp_path / "run")  # the refused one let go of the lock
     directory.close()
+
+
+def test_settings_of_algorithms_that_a_run_does_not_use_may_change() -> None:
+    """A default of theirs may be another one in a later gadask."""
+    later = dataclasses.replace(CONFIG, es=ESConfig(anchor_every=99), novelty=NoveltyConfig(parents=3))
+    check_same_run(CONFIG, later)
+    strategies = dataclasses.replace(CONFIG, algorithm=AlgorithmConfig("openai-es"))
+    check_same_run(strategies, dataclasses.replace(strategies, ga=GAConfig(parents=3)))
+    with pytest.raises(ConfigError, match=r"es\.anchor_every: expected 12 as in the run directory, found 99"):
+        check_same_run(strategies, dataclasses.replace(strategies, es=ESConfig(anchor_every=99)))
+    own = dataclasses.replace(CONFIG, algorithm=AlgorithmConfig("my_algorithm:make"))
+    with pytest.raises(ConfigError, match=r"ga\.parents: expected 2 as in the run directory, found 3"):
+        check_same_run(own, dataclasses.replace(own, ga=GAConfig(parents=3)))
 
 
 def test_a_config_of_other_types_is_another_config() -> None:

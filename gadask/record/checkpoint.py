@@ -22,7 +22,7 @@ from gadask.algorithms.documents import (
     genomes_from_json,
     number_from_json,
 )
-from gadask.config import Config, dump_config, flat_settings, stored_config
+from gadask.config import Config, dump_config, flat_settings, idle_tables, stored_config
 from gadask.errors import ConfigError, RecordError
 from gadask.genomes.genome import Genome, to_json
 from gadask.observations import Moments
@@ -130,7 +130,7 @@ def without_wall_clock(document: Json) -> Json:
 
 
 def check_same_run(stored: Config, new: Config) -> None:
-    """Refuse to go on with another config: only `budget` and the timeouts of `env` may differ.
+    """Refuse to go on with another config: only `budget`, the timeouts of `env` and what has no effect may differ.
 
     Raises:
         ConfigError: names the first key that differs, with both values.
@@ -156,7 +156,9 @@ def _checksum(body: Json) -> str:
 
 def _identity(config: Config) -> dict[str, object]:
     """Return what makes a run the run it is, as dotted keys."""
-    return {key: value for key, value in flat_settings(config).items() if not key.startswith(_MAY_CHANGE)}
+    # Or a default of one algorithm could never change without all runs of the others being refused.
+    others = (*_MAY_CHANGE, *(f"{table}." for table in idle_tables(config)))
+    return {key: value for key, value in flat_settings(config).items() if not key.startswith(others)}
 
 
 def _refuse_constant(name: str) -> NoReturn:
