@@ -41,6 +41,7 @@ from gadask.tables import html_table
 from gadask.toml_reader import overlay, read_toml
 
 __all__ = [
+    "ALGORITHM_TABLES",
     "MAX_RUN_SEED",
     "PRESETS",
     "AlgorithmConfig",
@@ -63,10 +64,10 @@ __all__ = [
     "config_to_dict",
     "dump_config",
     "flat_settings",
-    "idle_tables",
     "load_config",
     "load_stored_config",
     "new_name",
+    "own_settings",
     "stored_config",
 ]
 
@@ -104,6 +105,13 @@ class Config:
         given = {name: value for name, value in own.items() if value != preset.get(name)}
         return html_table(f"config, preset {self.preset}: what differs from it", given)
 
+
+ALGORITHM_TABLES: dict[str, str] = {
+    kind: table.name
+    for table in fields(Config)
+    if isinstance(kind := getattr(table.default_factory, "algorithm", None), str)
+}
+"""Names of the tables that hold the settings of one algorithm, by its kind."""
 
 _SALIMANS_2017 = GenerationConfig(
     population=5000,
@@ -263,13 +271,18 @@ def flat_settings(config: Config) -> dict[str, Any]:
     return flat(config_to_dict(config), "")
 
 
-def idle_tables(config: Config) -> frozenset[str]:
-    """Return the names of the tables that have no effect: those of other algorithms than the run's.
+def own_settings(config: Config) -> dict[str, Any]:
+    """Return what `flat_settings` does without what has no effect: the settings of other algorithms than the run's.
 
-    An algorithm that is not gadask's own is given the whole config, and may read any of them.
+    An algorithm that is not gadask's own is given the whole config, and may read all.
     """
-    kind, tables = config.algorithm.kind, _algorithm_tables(config)
-    return frozenset(name for other, name in tables.items() if kind in tables and other != kind)
+    kind = config.algorithm.kind
+    unread = tuple(f"{table}." for other, table in ALGORITHM_TABLES.items() if other != kind)
+    return {
+        key: value
+        for key, value in flat_settings(config).items()
+        if kind not in ALGORITHM_TABLES or not key.startswith(unread)
+    }
 
 
 def dump_config(config: Config) -> str:
@@ -289,7 +302,7 @@ def _rules(config: Config) -> Iterator[Rule]:
     for table in (config.env, config.noise, config.generation, config.budget):
         yield from table.rules()
     kind = config.algorithm.kind
-    tables = {other: getattr(config, name) for other, name in _algorithm_tables(config).items()}
+    tables = {other: getattr(config, table) for other, table in ALGORITHM_TABLES.items()}
     known = f"one of {', '.join(map(repr, tables))}, or package.module:factory"
     yield Rule(kind in tables or ":" in kind, "algorithm.kind", known, kind)
     if kind in tables:
@@ -298,9 +311,3 @@ def _rules(config: Config) -> Iterator[Rule]:
         yield from tables[kind].rules(config.generation)
         if getattr(tables[kind], "needs_behaviour", False):
             yield Rule(config.env.behaviour, "env.behaviour", f"true with algorithm.kind = {kind!r}", False)
-
-
-def _algorithm_tables(config: Config) -> dict[str, str]:
-    """Return the names of the tables that hold the settings of one algorithm, by its kind."""
-    kinds = {field.name: getattr(getattr(config, field.name), "algorithm", None) for field in fields(config)}
-    return {kind: name for name, kind in kinds.items() if isinstance(kind, str)}

@@ -20,17 +20,21 @@ from numpy.typing import NDArray
 
 from gadask.algorithms import make_algorithm
 from gadask.algorithms.algorithm import moving
-from gadask.config import Config, config_to_dict, flat_settings, load_stored_config
+from gadask.config import (
+    ALGORITHM_TABLES,
+    PRESETS,
+    Config,
+    config_to_dict,
+    flat_settings,
+    load_stored_config,
+    own_settings,
+)
 from gadask.errors import RecordError, RunDirectoryError
 from gadask.record.directory import folder_hint, holds_run
 from gadask.record.elite_test import EliteTest, read_elite_test
 from gadask.record.frames import episode_frame, generation_frame
 
-_ALGORITHM_TABLES = {
-    f"{name}.": kind
-    for name, table in vars(Config()).items()
-    if isinstance(kind := getattr(table, "algorithm", 0), str)
-}
+_OF_ALGORITHMS = tuple(f"{table}." for table in ALGORITHM_TABLES.values())
 """Tables that hold the settings of one algorithm, as their settings' names begin, and its kind."""
 _NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.test_max_steps", "env.episode_timeout_s", "budget.")
 
@@ -194,7 +198,8 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     """Return for each run what tells it from others of the same game, seed and budget aside.
 
     These are the fields in which they differ, such as `closing = first` or `algorithm = novelty`; `gadask` where there
-    are none. Settings of an algorithm count among its own runs alone.
+    are none. Settings of an algorithm count among its own runs alone. Where runs have different presets, each has its
+    preset's name, and of the fields in which they differ those that are not as its preset says.
     """
     flat = [own_settings(run.config) for run in runs]
     keys = dict.fromkeys(key for fields in flat for key in fields if not key.startswith(_NOT_A_SYSTEM))
@@ -208,17 +213,16 @@ def system_names(runs: Sequence[Run]) -> list[str]:
     ]
     if not differing:
         return ["gadask"] * len(runs)
+    told = [differing] * len(runs)
+    if len({run.config.preset for run in runs}) > 1:
+        told = [
+            ["preset", *(key for key in differing if fields.get(key) != preset.get(key))]
+            for fields, preset in zip(flat, (flat_settings(PRESETS[run.config.preset]) for run in runs), strict=True)
+        ]
     return [
-        ", ".join(f"{_short_name(key)} = {fields.get(key)}" for key in differing if _has_setting(fields, key))
-        for fields in flat
+        ", ".join(f"{_short_name(key)} = {fields.get(key)}" for key in of_run if _has_setting(fields, key))
+        for fields, of_run in zip(flat, told, strict=True)
     ]
-
-
-def own_settings(config: Config) -> dict[str, Any]:
-    """Return a config's settings without those of other algorithms than its own; one of the user's may read all."""
-    others = [table for table, kind in _ALGORITHM_TABLES.items() if kind != config.algorithm.kind]
-    unread = tuple(others) if len(others) < len(_ALGORITHM_TABLES) else ()
-    return {key: value for key, value in flat_settings(config).items() if not key.startswith(unread)}
 
 
 def own_tables(config: Config) -> dict[str, Any]:
@@ -234,7 +238,7 @@ def _filled(table: dict[str, Any]) -> dict[str, Any]:
 
 def _has_setting(fields: dict[str, Any], key: str) -> bool:
     """Whether a run's name may tell of a setting: of kwargs also where they are not given, of its algorithm's alone."""
-    return key in fields or not key.startswith(tuple(_ALGORITHM_TABLES))
+    return key in fields or not key.startswith(_OF_ALGORITHMS)
 
 
 def _short_name(key: str) -> str:

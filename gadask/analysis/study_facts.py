@@ -9,8 +9,9 @@ import pandas as pd
 import tomli_w
 
 from gadask.analysis.run_facts import Table, is_finished
-from gadask.analysis.runs import Run, finished_test, own_settings, own_tables, system_names
+from gadask.analysis.runs import Run, finished_test, own_tables, system_names
 from gadask.analysis.wording import UNKNOWN, core_hours, duration, number, share
+from gadask.config import own_settings
 from gadask.units import many
 
 ERROR = "± standard error"

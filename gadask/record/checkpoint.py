@@ -22,7 +22,7 @@ from gadask.algorithms.documents import (
     genomes_from_json,
     number_from_json,
 )
-from gadask.config import Config, dump_config, flat_settings, idle_tables, stored_config
+from gadask.config import Config, dump_config, own_settings, stored_config
 from gadask.errors import ConfigError, RecordError
 from gadask.genomes.genome import Genome, to_json
 from gadask.observations import Moments
@@ -156,9 +156,8 @@ def _checksum(body: Json) -> str:
 
 def _identity(config: Config) -> dict[str, object]:
     """Return what makes a run the run it is, as dotted keys."""
-    # Or a default of one algorithm could never change without all runs of the others being refused.
-    others = (*_MAY_CHANGE, *(f"{table}." for table in idle_tables(config)))
-    return {key: value for key, value in flat_settings(config).items() if not key.startswith(others)}
+    # Its own: a later default of one algorithm is nothing to the runs of the others.
+    return {key: value for key, value in own_settings(config).items() if not key.startswith(_MAY_CHANGE)}
 
 
 def _refuse_constant(name: str) -> NoReturn:

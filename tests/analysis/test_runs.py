@@ -233,6 +233,10 @@ def test_algorithms_are_told_apart_and_their_settings_count_among_their_own_runs
         "algorithm = truncation", "algorithm = openai-es, sigma = 0.1", "algorithm = openai-es, sigma = 0.2",
     ]  # fmt: skip
     assert names(es, {**es, "ga": {"parents": 4}}) == ["gadask", "gadask"]
+    small = {"preset": "salimans2017-atari", "generation": {"population": 200}}
+    assert names({"preset": "ga-dist"}, small, {}) == [
+        "preset = ga-dist", "preset = salimans2017-atari, population = 200", "preset = none",
+    ]  # fmt: skip
     own = {"algorithm": {"kind": "my.own:make"}}
     assert names(own, {**own, "ga": {"parents": 4}}) == ["parents = 20", "parents = 4"]  # it may read them
 
