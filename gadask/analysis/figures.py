@@ -138,13 +138,16 @@ def style_legend(legend: Legend) -> None:
 
 
 def legend_strip(lines: Lines, width: int, note: str = "") -> bokeh_figure:
-    """Return a legend that stands alone, for a grid of panels that share it, with a note below."""
-    n_columns = max(1, min(len(lines), width // max(40 + 7 * len(label) for label in lines)))
-    height = 12 + 22 * -(-len(lines) // n_columns)
+    """Return a legend that stands alone, for a grid of panels that share it, with a note below; long labels wrap."""
+    labels = [textwrap.wrap(label, (width - 40) // 7) for label in lines]
+    longest = max(len(part) for label in labels for part in label)
+    n_columns = max(1, min(len(labels), width // (40 + 7 * longest)))
+    rows = [labels[first : first + n_columns] for first in range(0, len(labels), n_columns)]
+    height = 12 + sum(6 + 16 * max(map(len, row)) for row in rows)
     strip = new_figure(x="", y="", width=width, height=height, toolbar_location=None, name=KEYS_ALONE)
     strip.axis.visible = strip.grid.visible = False
-    for label, (color, dash) in lines.items():
-        strip.line([0], [0], color=color, line_dash=dash, line_width=2, legend_label=label)
+    for label, (color, dash) in zip(labels, lines.values(), strict=True):
+        strip.line([0], [0], color=color, line_dash=dash, line_width=2, legend_label="\n".join(label))
     style_legend(strip.legend[0])
     strip.legend[0].update(
         location="center", orientation="horizontal", ncols=n_columns, spacing=10, click_policy="none"

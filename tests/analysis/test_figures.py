@@ -113,6 +113,18 @@ def test_a_legend_strip_names_every_line_once() -> None:
     assert not strip.select({"type": Title})
 
 
+def test_a_legend_strip_wraps_what_is_too_long_and_has_room_for_it() -> None:
+    short, long = (
+        legend_strip({"one": (CHILD, "solid")}, 300),
+        legend_strip({"many words " * 20: (CHILD, "solid")}, 300),
+    )
+    (item,) = long.legend[0].items
+    parts = item.label.value.splitlines()
+    assert " ".join(parts) == ("many words " * 20).strip()
+    assert max(map(len, parts)) * 7 <= 300 - 40
+    assert long.height == short.height + 16 * (len(parts) - 1)
+
+
 def test_a_legend_strip_has_room_for_its_note() -> None:
     lines = {"one": (CHILD, "solid")}
     plain, noted = legend_strip(lines, 300), legend_strip(lines, 300, "many words " * 10)
