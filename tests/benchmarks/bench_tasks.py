@@ -3,8 +3,9 @@
 A bandit of 5 arms and 100 pulls with a GRU of 32 units, and CartPole with 16 hidden units; networks are equal, and both
 sides play random genomes in two pinned processes. `GymNE` gets a bandit as anyone would write it, since gadask's own is
 made for many lanes and slow in one. Rounds take turns, and ratios are taken round by round; time is the processes' own
-CPU time, so that other load counts little. The last figures are about the streaming convolution: whether a step late in
-an episode costs more than an early one, and what the layers for 500 steps cost over those for 10.
+CPU time, so that other load counts little. The hard maze has no other side: children are measured beside its lanes alone,
+with random actions. The last figures are about the streaming convolution: whether a step late in an episode costs more
+than an early one, and what the layers for 500 steps cost over those for 10.
 Needs `pip install "gadask[bench]"`.
 """
 
@@ -34,10 +35,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gadask.algorithms.algorithm import Brood
-from gadask.config import Config, NoiseConfig, PolicyConfig, config_from_dict
+from gadask.config import Config, NoiseConfig, PolicyConfig, config_from_dict, load_config
+from gadask.envs import LaneEnv
 from gadask.master.task import prepare_task
 from gadask.messages import Chunk, Kind
 from gadask.node.node import LANE_ROUNDS, Node
+from gadask.play.lanes import open_lanes
 from gadask.policies import LanePolicy, make_policy
 from tests.benchmarks.bench_evolution import N_PROCESSES, pin, ratios
 
@@ -72,9 +75,36 @@ def measure(seconds: float = 4.0, rounds: int = 5) -> dict[str, float]:
                 figures[f"{name}: EvoTorch, steps/s/core"] = statistics.median(theirs)
                 figures[f"{name}: gadask, steps/s/core"] = statistics.median(ours)
                 figures |= ratios(f"{name}: gadask / EvoTorch", ours, theirs)
+        figures |= _measure_maze(node, seconds, rounds)
     finally:
         node.close()
     return figures | measure_streaming(rounds)
+
+
+def _measure_maze(node: Node, seconds: float, rounds: int) -> dict[str, float]:
+    config = load_config("hard-maze")
+    lanes = open_lanes(config.env, prepare_task(config).n_lanes)
+    assert lanes is not None
+    played, alone = [], []
+    for number in range(rounds):
+        played.append(_play_gadask(node, config, seconds, 1 + number))
+        alone.append(_drive(lanes, seconds))
+    return {
+        "HardMaze: gadask, steps/s/core": statistics.median(played),
+        "HardMaze: its lanes alone, steps/s/core": statistics.median(alone),
+    } | ratios("HardMaze: gadask / its lanes alone", played, alone)
+
+
+def _drive(lanes: LaneEnv, seconds: float) -> float:
+    """Step all lanes with random actions for about `seconds`; returns steps per second of this process."""
+    random = np.random.default_rng(0)
+    steps, begin_s = 0, time.process_time()
+    while time.process_time() < begin_s + seconds:
+        for lane in np.flatnonzero(lanes.over).tolist():
+            lanes.reset(lane, 0)
+        lanes.step(random.uniform(-1, 1, (lanes.n_lanes, 2)))
+        steps += lanes.n_lanes
+    return steps / (time.process_time() - begin_s)
 
 
 def measure_streaming(rounds: int = 5, n_steps: int = 500) -> dict[str, float]:
