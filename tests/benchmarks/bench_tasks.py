@@ -3,7 +3,7 @@
 A bandit of 5 arms and 100 pulls with a GRU of 32 units, and CartPole with 16 hidden units; networks are equal, and both
 sides play random genomes in two pinned processes. `GymNE` gets a bandit as anyone would write it, since gadask's own is
 made for many lanes and slow in one. Rounds take turns, and ratios are taken round by round; time is the processes' own
-CPU time, so that other load counts little. The hard maze has no other side: children are measured beside its lanes alone,
+CPU time, so that other load counts little. The hard maze has no other side: children are measured beside its lanes
 with random actions. The last figures are about the streaming convolution: whether a step late in an episode costs more
 than an early one, and what the layers for 500 steps cost over those for 10.
 Needs `pip install "gadask[bench]"`.
