@@ -16,7 +16,7 @@ from gadask.clusters.jobcluster import JobCluster
 from gadask.errors import ClusterError
 from tests.conftest import eventually
 from tests.slurm.kept import DEAF, MACHINE, QUICK, arrive, for_ever, keep
-from tests.slurm.local_slurm import LocalSlurm
+from tests.slurm.local_slurm import MEMORY_MB, LocalSlurm
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -90,6 +90,28 @@ def test_a_node_that_dies_again_and_again_ends_the_run(slurm: LocalSlurm, tmp_pa
     with pytest.raises(ClusterError, match=expected):
         keep(tmp_path, MACHINE, kill)
     assert [job.state for job in slurm.jobs(ended=True)] == ["CANCELLED"] * 4
+
+
+@pytest.mark.parametrize(
+    ("memory", "asked", "granted"),
+    [
+        ("60MiB per core", "MinMemoryCPU=60M", "mem=1920M"),
+        ("1GB", "MinMemoryNode=954M", "mem=954M"),
+        ("all", "MinMemoryNode=0", f"mem={MEMORY_MB / 1024:.2f}G"),
+        ("default", "MinMemoryNode=0", f"mem={MEMORY_MB / 1024:.2f}G"),  # here Slurm's own default
+    ],
+)
+def test_a_job_has_the_memory_that_it_asks_for(
+    slurm: LocalSlurm, tmp_path: Path, memory: str, asked: str, granted: str
+) -> None:
+    async def look(cluster: JobCluster) -> None:
+        await arrive(cluster)
+        (job,) = slurm.in_state("RUNNING")
+        shown = slurm.call("scontrol", "show", "job", job.id)
+        assert asked in shown
+        assert granted in shown
+
+    keep(tmp_path, replace(MACHINE, cores=32, memory=memory), look)
 
 
 def test_too_little_memory_is_named(slurm: LocalSlurm, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
