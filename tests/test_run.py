@@ -22,29 +22,12 @@ from gadask.record.directory import read_generations, without_wall_clock
 from gadask.record.generations import core_hours
 from gadask.units import core_hours_text
 from tests.conftest import wait_until
+from tests.small_run import small_run
 
 ROOT = Path(__file__).parents[1]
 RUN = [sys.executable, str(ROOT / "jobs" / "run.py")]
 
-CONFIG = """
-[env]
-id = "tests.faulty_envs:Faulty-v0"
-max_steps = 200
-kwargs = { step_s = 0.001 }
-[policy]
-kind = "mlp"
-[noise]
-size = 300_000
-[generation]
-population = 20
-candidates = 2
-candidate_episodes = 3
-[ga]
-parents = 4
-[budget]
-generations = 3
-test_episodes = 5
-"""
+CONFIG = small_run()
 
 SMALL = CONFIG.replace("generations = 3", "")
 SLURM = ("--cluster", "slurm", "--machine", "generic")

@@ -28,31 +28,14 @@ from gadask.sweeps.progress import runs_table
 from gadask.sweeps.study import StudyRun, load_study
 from gadask.sweeps.sweep import Status, Sweep, SweptRun
 from tests.conftest import eventually, faulty_config
+from tests.small_run import small_run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[1]
 SWEEP = [sys.executable, str(ROOT / "jobs" / "sweep.py")]
 
-STUDY = """
-[env]
-id = "tests.faulty_envs:Faulty-v0"
-max_steps = 200
-kwargs = { step_s = 0.001 }
-[policy]
-kind = "mlp"
-[noise]
-size = 300_000
-[generation]
-population = 20
-candidates = 2
-candidate_episodes = 3
-[ga]
-parents = 4
-[budget]
-generations = 3
-test_episodes = 5
-"""
+STUDY = small_run()
 GRID = "[grid]\nseed = [0, 1, 2]\n"
 
 

@@ -17,29 +17,12 @@ from gadask.clusters.base import dask_environment
 from gadask.clusters.security import temporary_keys
 from gadask.record.directory import read_episodes, read_generations, without_wall_clock
 from tests.conftest import wait_until
+from tests.small_run import small_run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[1]
-CONFIG = """
-[env]
-id = "tests.faulty_envs:Faulty-v0"
-max_steps = 200
-kwargs = { step_s = 0.01 }
-[policy]
-kind = "mlp"
-[noise]
-size = 300_000
-[generation]
-population = 20
-candidates = 2
-candidate_episodes = 3
-[ga]
-parents = 4
-[budget]
-generations = 6
-test_episodes = 0
-"""
+CONFIG = small_run(step_s=0.01, generations=6, test_episodes=0)
 CUT_S = 30.0
 MASTER, NODE = "10.77.0.1", "10.77.0.2"
 PORT = 8786  # free: the namespaces are new

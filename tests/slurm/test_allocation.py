@@ -19,30 +19,13 @@ import pytest
 from gadask.record.directory import read_episodes, read_generations, without_wall_clock
 from tests.conftest import command_line, wait_until
 from tests.slurm.local_slurm import LocalSlurm
+from tests.small_run import small_run
 from tests.test_strangers import listeners, open_to_strangers
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 ROOT = Path(__file__).parents[2]
-CONFIG = """
-[env]
-id = "tests.faulty_envs:Faulty-v0"
-max_steps = 200
-kwargs = { step_s = 0.01 }
-[policy]
-kind = "mlp"
-[noise]
-size = 300_000
-[generation]
-population = 20
-candidates = 2
-candidate_episodes = 3
-[ga]
-parents = 4
-[budget]
-test_episodes = 0
-generations = 6
-"""
+CONFIG = small_run(step_s=0.01, generations=6, test_episodes=0)
 FLAGS = ["--no-pictures", "--rollouts-per-node", "1"]
 
 
