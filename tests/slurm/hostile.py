@@ -84,7 +84,11 @@ class Hostile:
 @pytest.fixture
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Hostile:
     """Scripts that do as the real commands until they are ordered otherwise."""
-    folder = tmp_path_factory.mktemp("hostile")
+    return hostile_commands(tmp_path_factory.mktemp("hostile"))
+
+
+def hostile_commands(folder: Path) -> Hostile:
+    """Write the scripts into a folder; at first they do as the real commands."""
     (folder / "orders").mkdir()
     (folder / "bin").mkdir()
     for name in COMMANDS:

@@ -86,6 +86,8 @@ class LocalSlurm:
     """Jobs up to this number are not told of."""
     path: str = field(default_factory=lambda: _path())
     """Where the real commands are, whatever a test puts in front of them later."""
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """By name, such as `slurmctld`."""
 
     @property
     def conf(self) -> Path:
@@ -137,6 +139,15 @@ class LocalSlurm:
         """Return the processes of all jobs."""
         return [process for process in psutil.process_iter() if "SLURM_JOB_ID" in _environment(process, self.folder)]
 
+    def kill_controller(self) -> None:
+        """Kill slurmctld, which cannot save anything."""
+        self.daemons["slurmctld"].kill()
+        self.daemons["slurmctld"].wait()
+
+    def start_controller(self) -> None:
+        """Start slurmctld, again with what it saved before."""
+        self.daemons["slurmctld"] = _start(self.folder, "slurmctld", "-D", "-f", str(self.conf))
+
     def cancel_all(self) -> None:
         """Cancel every job, kill what does not go, and wait until all are gone."""
         for job in self.jobs():
@@ -159,24 +170,24 @@ def local_slurm(addresses: Sequence[str] = ("127.0.0.1",) * len(NODES)) -> Itera
     folder = Path(tempfile.mkdtemp(prefix="gadask-slurm-"))  # short: a Unix socket's path has at most 107 characters
     slurm = LocalSlurm(folder)
     _write_files(slurm, addresses)
-    daemons: list[subprocess.Popen[bytes]] = []
+    daemons = slurm.daemons
     try:
         munge = [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "key-file", "pid-file")]
         munge += [f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed", "--num-threads=2"]
-        daemons.append(_start(folder, "munged", "--foreground", "--force", *munge))
+        daemons["munged"] = _start(folder, "munged", "--foreground", "--force", *munge)
         wait_until((folder / "munge.socket").exists, 20, "munged's socket")
-        daemons.append(_start(folder, "slurmctld", "-D", "-f", str(slurm.conf)))
+        slurm.start_controller()
         for name, _ in zip(NODES, addresses, strict=True):
-            daemons.append(_start(folder, "slurmd", "-D", "-N", name, "-f", str(slurm.conf)))
+            daemons[name] = _start(folder, "slurmd", "-D", "-N", name, "-f", str(slurm.conf))
         wait_until(lambda: _idle_nodes(slurm) == len(NODES), 60, f"idle nodes; the logs are in {folder}")
         try:
             yield slurm
         finally:
             slurm.cancel_all()
     finally:
-        for daemon in reversed(daemons):
+        for daemon in reversed(daemons.values()):
             daemon.terminate()
-        for daemon in daemons:
+        for daemon in daemons.values():
             _end(daemon)
         deadline = time.monotonic() + 5  # what the daemons ended is still ending
         while (left := _left(folder)) and time.monotonic() < deadline:
