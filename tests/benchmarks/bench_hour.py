@@ -69,7 +69,7 @@ class _Hour:
         )
 
     def _master_cpu_s(self) -> float:
-        return sum(self._master.cpu_times()[:2])
+        return float(sum(self._master.cpu_times()[:2]))
 
 
 def _cancel(slurm: LocalSlurm, _: Hostile) -> None:
