@@ -276,13 +276,11 @@ def own_settings(config: Config) -> dict[str, Any]:
 
     An algorithm that is not gadask's own is given the whole config, and may read all.
     """
-    kind = config.algorithm.kind
+    kind, settings = config.algorithm.kind, flat_settings(config)
+    if kind not in ALGORITHM_TABLES:
+        return settings
     unread = tuple(f"{table}." for other, table in ALGORITHM_TABLES.items() if other != kind)
-    return {
-        key: value
-        for key, value in flat_settings(config).items()
-        if kind not in ALGORITHM_TABLES or not key.startswith(unread)
-    }
+    return {key: value for key, value in settings.items() if not key.startswith(unread)}
 
 
 def dump_config(config: Config) -> str:

@@ -35,7 +35,7 @@ from gadask.record.elite_test import EliteTest, read_elite_test
 from gadask.record.frames import episode_frame, generation_frame
 
 _OF_ALGORITHMS = tuple(f"{table}." for table in ALGORITHM_TABLES.values())
-"""Tables that hold the settings of one algorithm, as their settings' names begin, and its kind."""
+"""How the names of settings begin that belong to one algorithm."""
 _NOT_A_SYSTEM = ("seed", "preset", "env.id", "env.max_steps", "env.test_max_steps", "env.episode_timeout_s", "budget.")
 
 
